@@ -1,0 +1,56 @@
+//! What one launch measured of one case.
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// One case at one parameter in one launch. Values are named with their unit as suffix: `_ns`, `_bytes`, `_per_s`,
+/// `_share` (0 to 1), `_ratio`, `_count`; durations are always in ns.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Sample {
+    /// The contender.
+    pub case: String,
+    /// The parameter, `""` if the step has none.
+    pub param: String,
+    /// Name and value.
+    pub values: BTreeMap<String, f64>,
+    /// How far the values can be trusted.
+    pub receipts: Receipts,
+    /// If set, there are no values, and this is why.
+    pub unmeasured: Option<String>,
+    /// If set, the values must not be quoted, and this is why.
+    pub doubts: Vec<String>,
+}
+
+/// What shows that the measurement was what it says it was. An unknown receipt is `None`, never zero.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Receipts {
+    /// Blocks or windows that counted.
+    pub kept_count: Option<f64>,
+    /// Blocks or windows that did not, judged by CPU time and run-queue delay, never by their result.
+    pub dropped_count: Option<f64>,
+    /// Share of the windows in which every lane progressed and none waited for a CPU.
+    pub overlap_share: Option<f64>,
+    /// Time that lanes waited for a CPU, as share of the wall time.
+    pub runq_share: Option<f64>,
+    /// Context switches per second and lane.
+    pub switches_per_s: Option<f64>,
+    /// Operations that were done, to show that contenders did equal work.
+    pub ops_count: Option<f64>,
+}
+
+impl Sample {
+    /// An empty sample of a case.
+    pub fn new(case: &str, param: &str) -> Self {
+        Self { case: case.into(), param: param.into(), ..Self::default() }
+    }
+    /// The same with one more value.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: f64) -> Self {
+        self.values.insert(name.into(), value);
+        self
+    }
+    /// A case that could not be measured here.
+    pub fn unmeasured(case: &str, param: &str, why: impl Into<String>) -> Self {
+        Self { unmeasured: Some(why.into()), ..Self::new(case, param) }
+    }
+}
