@@ -38,10 +38,13 @@ pub struct Step {
     pub kind: Kind,
     /// Contenders; the first is the baseline of every ratio. The engine adds the `A/A` row.
     pub cases: &'static [&'static str],
+    /// Parameters at which every case is run (hold times, sizes); `&[""]` for none.
+    pub params: &'static [&'static str],
     /// Which process runs what.
     pub launch: Launch,
-    /// Runs the named cases in this process and returns a sample for each case and parameter.
-    pub measure: fn(&Plan, &[&str]) -> Vec<Sample>,
+    /// Runs these cases at these parameters in this process and returns a sample for each pair, plus `A/A` samples
+    /// ([`crate::record::AA`]) where the step is paired.
+    pub measure: Measure,
     /// The value that is compared and predicted.
     pub headline: &'static str,
     /// Further values to show beside it.
@@ -53,6 +56,9 @@ pub struct Step {
     /// Whether the tour shows this step.
     pub tour: bool,
 }
+
+/// Measures cases (second argument) at parameters (third argument) in this process: one launch.
+pub type Measure = fn(&Plan, &[&str], &[&str]) -> Vec<Sample>;
 
 /// How a reader may answer before the run.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -89,7 +95,7 @@ pub enum Kind {
 pub enum Launch {
     /// All cases interleaved in one child process: for paired comparison.
     Together,
-    /// A child process for each case: allocators, collectors, limits, whatever leaves state behind or may hang.
+    /// A child process for each case and parameter: allocators, collectors, limits, whatever leaves state behind or may hang.
     Isolated,
 }
 

@@ -1,0 +1,1 @@
+//! Flags, the tour, the stepping terminal.

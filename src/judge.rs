@@ -1,0 +1,1 @@
+//! Claims against records: held, refuted, or not shown here.

@@ -1,0 +1,1 @@
+//! Hand-written locks, one structure a file.

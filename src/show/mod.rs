@@ -1,0 +1,1 @@
+//! Pure renderers: records and findings in, text out.

@@ -1,0 +1,1 @@
+//! The std face of atomics, cells, threads and parking.
