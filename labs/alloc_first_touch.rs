@@ -1,1 +1,338 @@
-fn main() {}
+//! Where is the pause of a large allocation: the call, the first touch, the free, or a bystander?
+//!
+//! Run it: `cargo run --release --bin alloc_first_touch -- --step`
+//!
+//! Each size of `who_pays` has a process of its own, since an allocator remembers: glibc raises its mmap threshold to
+//! the size of each mapped block that it frees, so a run that begins with 16 MiB and one that begins with 1 MiB
+//! report different worlds.
+use std::time::{Duration, Instant};
+
+use underhood::{
+    engine::{
+        bystander::{Antagonist, watch_all},
+        cycle::{Cycles, Extent, boundary, cycle, doubts, faults_anew, settled_ns},
+        mem,
+        victim::Victim,
+    },
+    lab::{Bench, Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
+    plan::Plan,
+    record::AA,
+    rivals::alloc::{ALIGN, ALLOCATORS, Allocator},
+    sample::Sample,
+};
+
+const MIB: usize = 1 << 20;
+const SIZES: &[&str] = &["64KiB", "1MiB", "16MiB", "64MiB", "256MiB"];
+/// What the rest of the process may need while a block is held.
+const MARGIN: usize = 64 * MIB;
+/// How long the process sleeps before it is asked once more what it holds. Far below mimalloc's purge delay of 1 s.
+const IDLE: Duration = Duration::from_millis(20);
+/// Enough for a p99, and small blocks are done in milliseconds.
+const MOST_CYCLES: u64 = 2_000;
+/// What the antagonist works on: 64 MiB a cycle, so that a slot of tens of milliseconds holds whole cycles.
+const ANTAGONIST: usize = 64 * MIB;
+const CLIFF_HIGHEST: usize = 64 * MIB;
+
+pub(crate) static LAB: Lab = Lab {
+    stem: "alloc_first_touch",
+    question: "Where is the pause of a large allocation: the call, the first touch, the free, or a bystander?",
+    steps: &[WHO_PAYS, BYSTANDER, CLIFF],
+    says: &[
+        Say {
+            step: "who_pays",
+            text: "malloc(256 MiB) itself takes {against}; the first write to each page takes {value}, {ratio} \
+                   times as long. The pause has moved out of the call that everybody measures.",
+            of: TOUCH,
+            against: Some(CALL),
+            not_true_when: "the allocator kept the memory of an earlier block (mimalloc, or glibc below its mmap \
+                            threshold)",
+        },
+        Say {
+            step: "who_pays",
+            text: "Allocating, touching and freeing 64 MiB again and again costs {value} a round with glibc and \
+                   {against} with mimalloc, which keeps the memory.",
+            of: GLIBC_64,
+            against: Some(MIMALLOC_64),
+            not_true_when: "M_MMAP_THRESHOLD is set, or the process can't afford to keep the memory",
+        },
+        Say {
+            step: "cliff",
+            text: "From {value} on, glibc gives each freed block back to the kernel and pays for every page again.",
+            of: CLIFF_AT,
+            against: None,
+            not_true_when: "glibc is tuned, or the thread is not the main one: other threads have heaps of at most \
+                            64 MiB",
+        },
+        Say {
+            step: "bystander",
+            text: "A thread that only maps and unmaps 64 KiB stood still for {value} while another thread mapped 64 \
+                   MiB with MAP_POPULATE; without it, for {against} at worst.",
+            of: MAP,
+            against: Some(CALM),
+            not_true_when: "the bystander asks the kernel for no mapping: it then takes no mmap_lock",
+        },
+    ],
+    not_said: &[
+        "That mimalloc is faster: it is as fast as memory that is never given back. Its first block pays too; its RSS stays.",
+        "That 33 faults are cheaper than 16,385: mimalloc asks for 2 MiB pages, and each must be found and cleared whole.",
+        "How much memory comes back later: the idle moment is 20 ms, mimalloc's purge delay is 1 s, and a purge needs a call.",
+        "What a fault costs on bare metal: a virtual machine makes it dearer.",
+        "That 16 MiB are always cheap with glibc: only after the second block of that size, on the main thread.",
+        "The largest wait as a property of the kernel: it grows with the block, and a maximum of a few cycles is no bound.",
+    ],
+    next: &[
+        "Why does calloc of 256 MiB return at once, and of 16 MiB not? (fresh mappings are zero; a kept block is cleared)",
+        "Would you pre-fault with MAP_POPULATE? Who waits then?",
+        "When is a buffer pool worth it? (above the size from which the allocator gives memory back)",
+        "What do transparent huge pages change? (fewer and dearer faults: better throughput, longer tail)",
+        "How does a managed heap move the same costs? (it clears large objects in the allocating call)",
+    ],
+    sources: &[
+        "mallopt(3), M_MMAP_THRESHOLD: the dynamic threshold and its cap of 4 * 1024 * 1024 * sizeof(long)",
+        "glibc malloc/malloc.c: sysmalloc, munmap_chunk, DEFAULT_MMAP_THRESHOLD_MAX",
+        "mimalloc, https://microsoft.github.io/mimalloc/environment.html: MIMALLOC_PURGE_DELAY",
+        "mimalloc 3.3 src/prim/unix/prim.c: MADV_HUGEPAGE on what it maps; src/arena.c: when it purges",
+        "Linux mm/memory.c do_anonymous_page; mm/mmap.c and mm/vma.c: munmap zaps pages under mmap_lock held for reading (since 4.20)",
+        "Linux commit bebeb3d68b24, mm_populate: populating happens after the write lock was released, so under the read lock",
+        "Linux commit 5e31275cc997, per-VMA locks (6.4): a fault takes no mmap_lock",
+        "Idea of a control beside the measurement: jHiccup, https://github.com/giltene/jHiccup",
+    ],
+    benches,
+};
+
+const fn glibc(param: &'static str, value: &'static str) -> Pick {
+    pick("glibc", param, value)
+}
+
+const TOUCH: Pick = glibc("256MiB", "touch_ns");
+const CALL: Pick = glibc("256MiB", "call_ns");
+const FREE: Pick = glibc("256MiB", "free_ns");
+const GLIBC_16: Pick = glibc("16MiB", "cycle_ns");
+const GLIBC_64: Pick = glibc("64MiB", "cycle_ns");
+const GLIBC_HOLDS: Pick = glibc("64MiB", "rss_after_share");
+const MIMALLOC_64: Pick = pick("mimalloc", "64MiB", "cycle_ns");
+const MIMALLOC_HOLDS: Pick = pick("mimalloc", "64MiB", "rss_after_share");
+const CALM: Pick = pick("compute", "map", "wait_max_ns");
+const MAP: Pick = pick("populate", "map", "wait_max_ns");
+const FAULT: Pick = pick("populate", "fault", "wait_max_ns");
+const SPIN: Pick = pick("populate", "spin", "wait_max_ns");
+const TOUCHED: Pick = glibc("map", "wait_max_ns");
+const CLIFF_AT: Pick = glibc("", "cliff_bytes");
+const DEARER: Pick = glibc("", "dearer_ratio");
+const MI: f64 = MIB as f64;
+
+const fn claim(cores: usize, expect: Expect, text: &'static str, of: Pick, against: Option<Pick>) -> Claim {
+    Claim { text, of, against, expect, cores }
+}
+
+const WHO_PAYS: Step = Step {
+    name: "who_pays",
+    ask: "You malloc 64 MiB with glibc, write one byte to each page, and free it, again and again. How long does \
+          one round take, in ns?",
+    predict: Predict::Number { case: "glibc", param: "64MiB" },
+    kind: Kind::Single,
+    cases: &["glibc", "mimalloc"],
+    params: SIZES,
+    launch: Launch::Isolated,
+    measure: who_pays,
+    headline: "cycle_ns",
+    columns: &[
+        "call_ns",
+        "touch_ns",
+        "free_ns",
+        "faults_per_cycle_count",
+        "cold_cycle_ns",
+        "rss_after_bytes",
+    ],
+    claims: &[
+        claim(1, AtLeast(100.0), "256 MiB, glibc: the touch costs 100 times the call", TOUCH, Some(CALL)),
+        claim(1, AtLeast(10.0), "256 MiB, glibc: the free costs 10 times the call", FREE, Some(CALL)),
+        claim(1, AtLeast(10.0), "glibc: warm 64 MiB cost 10 times warm 16 MiB", GLIBC_64, Some(GLIBC_16)),
+        claim(1, AtMost(0.1), "warm 64 MiB: mimalloc takes a tenth of glibc", MIMALLOC_64, Some(GLIBC_64)),
+        claim(1, AtLeast(0.5), "mimalloc still holds half of a freed 64 MiB block", MIMALLOC_HOLDS, None),
+        claim(1, AtMost(0.1), "glibc holds at most a tenth of a freed 64 MiB block", GLIBC_HOLDS, None),
+    ],
+    because: "malloc of a large block is one mmap: the kernel notes an address range and provides no memory, so the \
+              call takes microseconds at any size. The first write to each page is a fault, in which the kernel \
+              finds a page, clears it and maps it (Linux mm/memory.c, do_anonymous_page): 65,536 faults for 256 \
+              MiB. Above 32 MiB glibc's free is munmap, which gives every page back, and the next block pays again \
+              (glibc malloc/malloc.c, munmap_chunk). Below, the first free raises the threshold, and the following \
+              blocks come from the heap and stay there. mimalloc keeps what it got (its purge waits 1 s, and for \
+              the owner's next call); its price is the memory it holds, and its first block paid too. Open \
+              src/rivals/alloc.rs: Block::new, touch_every and drop are the three parts that are timed.",
+    tour: true,
+};
+
+const BYSTANDER: Step = Step {
+    name: "bystander",
+    ask: "One thread maps 64 MiB with MAP_POPULATE and unmaps it. Another thread, on another CPU, maps and unmaps \
+          64 KiB in a loop. How long does it stand still at worst, in ns?",
+    predict: Predict::Number { case: "populate", param: "map" },
+    kind: Kind::Pause,
+    cases: &["compute", "glibc", "populate"],
+    params: &["map", "fault", "spin"],
+    launch: Launch::Together,
+    measure: bystander,
+    headline: "wait_max_ns",
+    columns: &["wait_p50_ns", "wait_p99_ns", "stalled_share", "raw_max_ns", "runq_max_ns", "cycles_count"],
+    claims: &[
+        claim(2, AtLeast(10.0), "mapping waits 10 times longer beside MAP_POPULATE", MAP, Some(CALM)),
+        claim(2, AtMost(0.2), "beside it, faulting waits a fifth of that at most", FAULT, Some(MAP)),
+        claim(2, AtMost(0.2), "beside it, computing waits a fifth of that at most", SPIN, Some(MAP)),
+        claim(2, AtMost(0.5), "touching instead of populating halves the mapper's wait", TOUCHED, Some(MAP)),
+    ],
+    because: "mmap and munmap change the process's one list of mappings and take mmap_lock for writing. \
+              MAP_POPULATE provides all its pages under the same lock held for reading, so a writer waits until the \
+              last page is there; munmap frees its pages under the read lock too. A fault takes only the lock of \
+              its own mapping (since Linux 6.4; before, mmap_lock for reading, which other readers do not hinder), \
+              so a thread that touches page by page leaves gaps, and a thread that only faults hardly notices. \
+              Arithmetic takes no lock at all. Open src/engine/bystander.rs: Victim, Antagonist, Watched::slot.",
+    tour: false,
+};
+
+const CLIFF: Step = Step {
+    name: "cliff",
+    ask: "You allocate, touch and free blocks of one size again and again with glibc. From which size in bytes on \
+          does every round fault its pages in anew?",
+    predict: Predict::Number { case: "glibc", param: "" },
+    kind: Kind::Count,
+    cases: &["glibc", "mimalloc"],
+    params: &[""],
+    launch: Launch::Isolated,
+    measure: cliff,
+    headline: "cliff_bytes",
+    columns: &["below_ns", "above_ns", "dearer_ratio"],
+    claims: &[
+        claim(1, Between(31.0 * MI, 33.0 * MI), "glibc's cliff lies at 31 to 33 MiB", CLIFF_AT, None),
+        claim(1, AtLeast(10.0), "one page more makes a cycle 10 times dearer", DEARER, None),
+    ],
+    because: "glibc's threshold follows the largest mapped block that was freed, but not beyond \
+              DEFAULT_MMAP_THRESHOLD_MAX (malloc/malloc.c), 32 MiB where a long has 8 bytes. A block below it is \
+              kept in the heap after its second round; a block above is mapped and unmapped each time. The search \
+              counts faults, not time, so it finds the same page on a busy machine.",
+    tour: false,
+};
+
+fn who_pays(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    each(cases, params, |case, param| {
+        let bytes = bytes_of(param);
+        let allocator = ready(case, 2 * bytes)?;
+        let (least, idle) = if plan.is_smoke() { (1, Duration::ZERO) } else { (2, IDLE) };
+        let extent = Extent { time: plan.slice, least, most: MOST_CYCLES, idle };
+        let cycles = Cycles::measure(allocator, bytes, extent).map_err(|e| e.to_string())?;
+        if cycles.count > 4 && cycles.resident.is_some_and(|r| r > (2 * bytes + MARGIN) as u64) {
+            return Err(format!(
+                "{case} holds more than two blocks after the last free: blocks were not freed"
+            ));
+        }
+        Ok(cycles.sample(param))
+    })
+}
+
+fn bystander(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    // The control runs twice: the second time as the A/A row, the smallest difference that the step may claim.
+    let arms: Vec<&str> = cases.iter().copied().chain(cases.contains(&"compute").then_some(AA)).collect();
+    let bytes = if plan.is_smoke() { 4 * MIB } else { ANTAGONIST };
+    let cpus = match plan.cpus[..] {
+        [victim, other, ..] => room(bytes).map(|()| [victim, other]),
+        _ => Err("needs 2 CPUs: on one, the bystander waits for the CPU and not for memory".into()),
+    };
+    let watched = params.iter().flat_map(|param| match &cpus {
+        Ok(cpus) => bystander_one(plan, &arms, param, bytes, *cpus),
+        Err(why) => arms.iter().map(|arm| Sample::unmeasured(arm, param, why)).collect(),
+    });
+    watched.collect()
+}
+
+fn bystander_one(plan: &Plan, arms: &[&str], param: &str, bytes: usize, cpus: [usize; 2]) -> Vec<Sample> {
+    let victim = match param {
+        "map" => Victim::Map,
+        "fault" => Victim::Fault,
+        _ => Victim::Spin,
+    };
+    let (arms, missing): (Vec<&str>, Vec<&str>) =
+        arms.iter().partition(|arm| **arm != "glibc" || Allocator::named("glibc").is_some());
+    let antagonist = |arm: &&str| match (*arm, Allocator::named(arm)) {
+        ("populate", _) => Antagonist::Populate,
+        (_, Some(allocator)) => Antagonist::Cycle(allocator),
+        _ => Antagonist::Compute,
+    };
+    let beside: Vec<Antagonist> = arms.iter().map(antagonist).collect();
+    let watched = watch_all(victim, &beside, bytes, plan.slice / 4, cpus);
+    let told = arms.iter().zip(watched).map(|(arm, watched)| match watched {
+        Ok(watched) => watched.sample(arm, param),
+        Err(why) => Sample::unmeasured(arm, param, format!("not possible here: {why}")),
+    });
+    told.chain(missing.iter().map(|arm| Sample::unmeasured(arm, param, no_such(arm)))).collect()
+}
+
+fn cliff(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    let unit = if plan.is_smoke() { 16 * MIB } else { mem::page_bytes() };
+    each(cases, params, |case, param| {
+        let allocator = ready(case, 2 * CLIFF_HIGHEST)?;
+        allocator.check(mem::page_bytes(), ALIGN).map_err(|e| e.to_string())?;
+        let unknown = || "this system does not count faults".to_string();
+        let above = |n| faults_anew(allocator, n * unit).map_err(|e| e.to_string())?.ok_or_else(unknown);
+        let (low, high) = boundary((MIB / unit).max(1), CLIFF_HIGHEST / unit, above)?
+            .ok_or("no cliff between 1 and 64 MiB: a settled cycle faults at neither end, or at both")?;
+        let round = |n| settled_ns(allocator, n * unit).map(|ns| ns as f64).map_err(|e| e.to_string());
+        let (below, above) = (round(low)?, round(high)?);
+        let mut sample = Sample::new(case, param)
+            .with("cliff_bytes", (high * unit) as f64)
+            .with("below_ns", below)
+            .with("above_ns", above)
+            .with("dearer_ratio", above / below.max(1.0));
+        sample.doubts = doubts(allocator);
+        Ok(sample)
+    })
+}
+
+/// The allocator, if it exists here and there is room for `bytes`.
+fn ready(case: &str, bytes: usize) -> Result<&'static Allocator, String> {
+    room(bytes)?;
+    Allocator::named(case).ok_or_else(|| no_such(case))
+}
+
+fn room(bytes: usize) -> Result<(), String> {
+    mem::Room::now().refusal((bytes + MARGIN) as u64).map_or(Ok(()), Err)
+}
+
+fn no_such(case: &str) -> String {
+    format!("there is no {case} on this system")
+}
+
+fn each(cases: &[&str], params: &[&str], one: impl Fn(&str, &str) -> Result<Sample, String>) -> Vec<Sample> {
+    let pairs = cases.iter().flat_map(|case| params.iter().map(move |param| (*case, *param)));
+    pairs
+        .map(|(case, param)| one(case, param).unwrap_or_else(|why| Sample::unmeasured(case, param, why)))
+        .collect()
+}
+
+fn bytes_of(param: &str) -> usize {
+    let (number, unit) = param.split_at(param.find(|c: char| !c.is_ascii_digit()).unwrap_or(param.len()));
+    number.parse::<usize>().unwrap_or(0) * if unit == "KiB" { 1 << 10 } else { MIB }
+}
+
+/// Whole warm cycles up to 16 MiB. History matters: criterion runs all sizes in one process, so glibc's threshold has
+/// seen the sizes that ran before. The lab's own numbers come from a fresh process for each size.
+fn benches(_: &Plan) -> Vec<Bench> {
+    let sizes = SIZES.iter().filter(|s| bytes_of(s) <= 16 * MIB);
+    let pairs = sizes.flat_map(|size| ALLOCATORS.iter().map(move |a| (a, *size)));
+    let bench = |(allocator, size): (&'static Allocator, &str)| {
+        let bytes = bytes_of(size);
+        let run = move |iters| {
+            let start = Instant::now();
+            for _ in 0..iters {
+                cycle(allocator, bytes).expect("a block of at most 16 MiB is not refused");
+            }
+            start.elapsed()
+        };
+        Bench { id: format!("{}/{size}", allocator.name), make: Box::new(move || Box::new(run)) }
+    };
+    pairs.map(bench).collect()
+}
+
+#[allow(dead_code, reason = "used when this file is a binary root")]
+pub(crate) fn main() -> std::process::ExitCode {
+    underhood::cli::lab_main(&LAB)
+}

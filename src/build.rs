@@ -23,7 +23,10 @@ fn main() {
     println!("cargo:rustc-env=UNDERHOOD_PROFILE={}", get("PROFILE"));
     println!("cargo:rustc-env=UNDERHOOD_OPT={}", get("OPT_LEVEL"));
     println!("cargo:rustc-env=UNDERHOOD_TARGET={}", get("TARGET"));
-    println!("cargo:rustc-env=UNDERHOOD_RUSTFLAGS={}", env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default().replace('\x1f', " "));
+    println!(
+        "cargo:rustc-env=UNDERHOOD_RUSTFLAGS={}",
+        env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default().replace('\x1f', " ")
+    );
     for path in CODE.iter().chain(&[".git/HEAD", ".git/refs", ".git/index"]) {
         if std::path::Path::new(path).exists() {
             println!("cargo:rerun-if-changed={path}");

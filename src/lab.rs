@@ -71,7 +71,10 @@ pub enum Predict {
         param: &'static str,
     },
     /// One of the cases: the one with the best headline value.
-    Best,
+    Best {
+        /// At which parameter (`""` if the step has none).
+        param: &'static str,
+    },
 }
 
 /// What a measurement needs of the machine.

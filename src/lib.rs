@@ -8,7 +8,7 @@
 //! | [`plan`], [`sample`] | what goes into a measurement, and what one launch gives back |
 //! | [`engine`] | the ways to measure: race, watch; and the launches (child processes) |
 //! | [`machine`] | what this machine is, and what it is fit to show |
-//! | [`stats`], [`judge`] | intervals, ratios; claims against records |
+//! | [`stats`], [`judge`], [`doubts`] | intervals, ratios; claims against records; why a number may not be quoted |
 //! | [`record`] | the one serialised type and its store |
 //! | [`show`] | pure renderers: table, quote, notes |
 //! | [`cli`] | flags, the tour, the stepping terminal |
@@ -19,6 +19,7 @@
 //! flags → [`plan::Plan`] → engine → [`sample::Sample`] (a launch) → [`record::Record`] (a run) → [`judge`] → [`show`].
 //! Forward only: the engine never prints, stats never reads a clock, show never measures, a lab never formats.
 pub mod cli;
+pub mod doubts;
 pub mod engine;
 pub mod judge;
 pub mod lab;
@@ -26,6 +27,7 @@ pub mod lock;
 pub mod machine;
 pub mod plan;
 pub mod record;
+pub mod rivals;
 pub mod sample;
 pub mod show;
 pub mod stats;

@@ -1,1 +1,7 @@
-fn main() {}
+//! The `underhood` program: the tour, every lab, and what is known about their results.
+#[path = "../labs/all.rs"]
+mod all;
+
+fn main() -> std::process::ExitCode {
+    underhood::cli::main(all::LABS)
+}

@@ -51,7 +51,16 @@ impl Plan {
             Mode::Default => (5, 250),
             Mode::Full => (10, 600),
         };
-        Self { mode, threads: cpus.len(), cpus, launches, launch: 0, slice: Duration::from_millis(slice_ms), seed: 1, anyway: false }
+        Self {
+            mode,
+            threads: cpus.len(),
+            cpus,
+            launches,
+            launch: 0,
+            slice: Duration::from_millis(slice_ms),
+            seed: 1,
+            anyway: false,
+        }
     }
 
     /// True where a number is not meant, only that the code runs.

@@ -1,1 +1,7 @@
 //! Hand-written locks, one structure a file.
+//!
+//! Each file tells its idea, its states, its memory-ordering edges (E1, E2, ...) and its limits, then the code. The
+//! scenarios that put it to the proof have the same name, under `tests/model/scenarios/`.
+
+pub mod mutex;
+pub mod rwlock;

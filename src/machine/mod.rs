@@ -1,8 +1,38 @@
 //! What this machine is, and what it is fit to show.
-use std::collections::BTreeMap;
+//!
+//! | file | what is there |
+//! |---|---|
+//! | [`facts`] | what the system says of itself, read from files under a root, so that tests can bring a recorded root |
+//! | [`cgroup`] | the CPU and memory limits of a container, v1, v2 or both |
+//! | [`built`] | what only the build knows: compiler, profile, revision, versions of the contenders |
+//! | [`pin`] | which CPUs are allowed, and how a thread stays on one |
+//! | [`probe`] | what is measured, in which order; the clock, and whether CPUs really run at once |
+//! | [`late`] | how late an idle thread is |
+//! | [`handoff`] | what it costs to hand a cache line to another core |
+//! | [`during`] | who else used the CPUs while something ran |
+//! | [`grade`] | numbers in, grades out: the thresholds and their reasons |
+//!
+//! Facts and measured numbers are kept apart, and grades are a pure function of both, so that a grade can be computed
+//! again from a record of another machine.
+pub mod built;
+pub mod cgroup;
+pub mod during;
+pub mod facts;
+pub mod grade;
+pub mod handoff;
+pub mod late;
+pub mod pin;
+pub mod probe;
+
+use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub use self::{
+    during::Watchful,
+    grade::grades,
+    pin::{allowed_cpus, pin_current_thread},
+};
 use crate::lab::Kind;
 
 /// Facts, measured fitness and grades of the machine.
@@ -35,4 +65,23 @@ pub enum Level {
     Fair,
     /// Numbers may not be quoted.
     Unfit,
+}
+
+impl Machine {
+    /// The facts, in a few milliseconds. Never fails: what cannot be read is "unknown". Ask before the calling thread is
+    /// pinned, since a pinned thread is allowed one CPU only.
+    pub fn read() -> Self {
+        let mut facts = facts::facts(Path::new("/"));
+        facts::ask_live(&mut facts);
+        facts.extend(built::facts());
+        Self { facts, ..Self::default() }
+    }
+
+    /// Measures what the machine is fit to show, fills `fitness` and `grades`, and takes about `budget` for it (3 s give
+    /// grades to rely on; with much less, numbers that need many samples are absent and the grades say so). `progress` is
+    /// told in a clause what is done next. The calling thread is not pinned by it.
+    pub fn examine(&mut self, budget: Duration, progress: &mut dyn FnMut(&str)) {
+        self.fitness = probe::fitness(&allowed_cpus(), budget, progress);
+        self.grades = grades(&self.facts, &self.fitness);
+    }
 }

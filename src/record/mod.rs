@@ -6,15 +6,28 @@ mod store;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
-pub use self::store::{Loaded, Store, StoreError};
-use crate::{lab::Kind, machine::Machine, plan::Mode, sample::Sample, stats::Interval};
+use crate::{
+    lab::Kind,
+    machine::Machine,
+    plan::Mode,
+    sample::Sample,
+    stats::{self, Interval},
+};
+
+pub use self::store::{Loaded, Store, StoreError, is_lab_name};
 
 /// Raised when the meaning of a field changes. A reader skips and counts records of a newer schema.
 pub const SCHEMA: u32 = 1;
 
 /// The name of the engine's own row: the baseline once more, against itself.
 pub const AA: &str = "A/A";
+
+/// A value that an engine may add to the samples of a case that ran in blocks paired with the baseline's: headline of this
+/// case over headline of the baseline, as [`stats::median_log_ratio`] of the blocks of that launch. Where all launches of a
+/// comparison have it, it takes the place of the quotient of the two headlines, which is noisier.
+pub const PAIRED_RATIO: &str = "paired_ratio";
 
 /// One case at one parameter in one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -61,4 +74,130 @@ pub struct Record {
     pub machine: Machine,
     /// Numbers about the run as a whole (busy share of others before, during and after; steal).
     pub during: BTreeMap<String, f64>,
+}
+
+impl Record {
+    /// Fills what follows from the rest: schema, interval, odd launches, and last the id, which covers all of it.
+    ///
+    /// A value that is not finite has no place in JSON and is no measurement: it is removed, and said so in `doubts`.
+    #[must_use]
+    pub fn seal(mut self) -> Self {
+        for (i, sample) in self.launches.iter_mut().enumerate() {
+            sample.values.retain(|name, v| {
+                if !v.is_finite() {
+                    self.doubts.push(format!("launch {}: `{name}` was not a finite number", i + 1));
+                    self.quotable = false;
+                }
+                v.is_finite()
+            });
+        }
+        self.machine.fitness.retain(|_, v| v.is_finite());
+        self.during.retain(|_, v| v.is_finite());
+        self.schema = SCHEMA;
+        self.interval = self.interval_of(&self.headline);
+        let (at, values): (Vec<usize>, Vec<f64>) = self.launches_with(&self.headline).unzip();
+        self.odd_launches = stats::odd(&values).into_iter().map(|i| at[i]).collect();
+        self.id.clear();
+        self.id = id_of(&self.line());
+        self
+    }
+
+    /// True if the id is the one of the content.
+    pub fn is_sealed(&self) -> bool {
+        self.id == id_of(&Self { id: String::new(), ..self.clone() }.line())
+    }
+
+    /// The record as one line of JSON, without the line's end.
+    pub(crate) fn line(&self) -> String {
+        serde_json::to_string(self).expect("maps with string keys and numbers always serialise")
+    }
+
+    /// The value in every launch that has it, in the order of launches.
+    pub fn values(&self, name: &str) -> Vec<f64> {
+        self.launches_with(name).map(|(_, v)| v).collect()
+    }
+
+    /// The value over launches; `None` if no launch has it.
+    pub fn interval_of(&self, name: &str) -> Option<Interval> {
+        stats::over_launches(&self.values(name))
+    }
+
+    /// If no launch has any value: the first reason why.
+    pub fn unmeasured(&self) -> Option<&str> {
+        let measured = self.launches.iter().any(|s| !s.values.is_empty());
+        let why = || self.launches.iter().find_map(|s| s.unmeasured.as_deref());
+        (!measured).then(|| why().unwrap_or("no launch reported a value"))
+    }
+
+    fn value_in(&self, launch: usize, name: &str) -> Option<f64> {
+        let sample = self.launches.get(launch).filter(|s| s.unmeasured.is_none())?;
+        sample.values.get(name).copied()
+    }
+
+    fn launches_with<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (usize, f64)> + 'a {
+        (0..self.launches.len()).filter_map(move |i| Some((i, self.value_in(i, name)?)))
+    }
+
+    /// Headline over the baseline's headline in one launch, if the engine took it from paired blocks.
+    fn paired_in(&self, launch: usize) -> Option<f64> {
+        if self.case == self.baseline { Some(1.0) } else { self.value_in(launch, PAIRED_RATIO) }
+    }
+}
+
+/// First twelve hex digits of the SHA-256 of a line whose id is empty.
+fn id_of(line: &str) -> String {
+    Sha256::digest(line.as_bytes()).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// `of / against` over the launches that have both; launch `i` of one is paired with launch `i` of the other.
+///
+/// `None` if no launch has both, if a value of `against` is not positive, or if the records are of different runs: then their
+/// launches are not pairs.
+pub fn ratio(of: &Record, of_value: &str, against: &Record, against_value: &str) -> Option<Interval> {
+    if of.run != against.run {
+        return None;
+    }
+    let both: Vec<(usize, f64, f64)> = of
+        .launches_with(of_value)
+        .filter_map(|(i, v)| Some((i, v, against.value_in(i, against_value)?)))
+        .collect();
+    let headlines = of_value == of.headline && against_value == against.headline;
+    let alike = headlines && of.param == against.param && of.baseline == against.baseline;
+    let by_blocks: Option<Vec<(f64, f64)>> =
+        both.iter().map(|(i, ..)| Some((of.paired_in(*i)?, against.paired_in(*i)?))).collect();
+    let pairs =
+        by_blocks.filter(|_| alike).unwrap_or_else(|| both.iter().map(|(_, a, b)| (*a, *b)).collect());
+    let (a, b): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
+    stats::paired(&a, &b)
+}
+
+/// The smallest difference that a run may claim for a value: how far the interval of its A/A row (the baseline against itself)
+/// reaches from 1, as a logarithm, so that it is the same up and down; `exp(band) - 1` is the share.
+///
+/// `None` if the run has no A/A row at this parameter, or fewer than two launches of it.
+pub fn aa_band(records: &[Record], run: &str, param: &str, value: &str) -> Option<f64> {
+    let twin = find(records, run, AA, param)?;
+    let baseline = find(records, run, &twin.baseline, param)?;
+    let ratio = ratio(twin, value, baseline, value).filter(|r| r.n >= 2 && r.lo > 0.0)?;
+    Some(ratio.lo.ln().abs().max(ratio.hi.ln().abs()))
+}
+
+/// The record of a case at a parameter in a run.
+pub fn find<'a>(records: &'a [Record], run: &str, case: &str, param: &str) -> Option<&'a Record> {
+    records.iter().find(|r| r.run == run && r.case == case && r.param == param)
+}
+
+/// The runs of a step of a lab, newest first, without doubles.
+pub fn runs_of<'a>(records: &'a [Record], lab: &str, step: &str) -> Vec<&'a str> {
+    let mut of_step: Vec<(usize, &Record)> =
+        records.iter().enumerate().filter(|(_, r)| r.lab == lab && r.step == step).collect();
+    // RFC 3339 in UTC sorts as text; of two runs that ended in the same second, the one that was appended later is newer.
+    of_step.sort_by(|(i, a), (j, b)| (&b.at, j).cmp(&(&a.at, i)));
+    let mut runs: Vec<&str> = Vec::new();
+    for (_, r) in of_step {
+        if !runs.contains(&r.run.as_str()) {
+            runs.push(&r.run);
+        }
+    }
+    runs
 }

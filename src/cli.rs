@@ -1,1 +1,0 @@
-//! Flags, the tour, the stepping terminal.

@@ -1,0 +1,193 @@
+//! The command line, as clap sees it.
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, builder::PossibleValuesParser};
+
+use crate::{
+    lab::Lab,
+    machine::allowed_cpus,
+    plan::{Mode, Plan},
+};
+
+/// A workbench for concurrency and memory internals: predict, measure on your own machine, quote the number.
+#[derive(Debug, Parser)]
+#[command(name = "underhood", version = VERSION, after_help = EXITS)]
+pub(super) struct Top {
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(subcommand)]
+    pub(super) command: Option<Command>,
+}
+
+/// One lab.
+#[derive(Debug, Parser)]
+#[command(version = VERSION, after_help = EXITS)]
+pub(super) struct Single {
+    #[command(flatten)]
+    pub(super) common: Common,
+    #[command(flatten)]
+    pub(super) run: Run,
+}
+
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("UNDERHOOD_REV"), ")");
+const EXITS: &str = "Exit codes: 0 quotable, 1 failed, 2 usage, 3 measured but not quotable, 4 machine unfit, 130 interrupted.";
+
+#[derive(Debug, Subcommand)]
+pub(super) enum Command {
+    /// From a question to a number you may quote, in about a minute (the default)
+    Tour,
+    /// What this machine is, and what it is fit to show
+    Check {
+        /// Measure the measuring: twenty A/A trials, and a known difference of 4 %
+        #[arg(long)]
+        calibrate: bool,
+    },
+    /// The labs and their questions
+    List,
+    /// Run labs: measure, judge, explain
+    Run {
+        /// The labs
+        #[arg(required = true)]
+        labs: Vec<String>,
+        #[command(flatten)]
+        run: Run,
+    },
+    /// The newest tables of a lab, from the store
+    Show {
+        /// The lab
+        lab: String,
+    },
+    /// The sentence to say, with its number, interval and conditions
+    Quote {
+        /// The lab
+        lab: String,
+    },
+    /// Measure a record again: does it agree?
+    Verify {
+        /// The record's id, or the beginning of it
+        id: String,
+    },
+    /// Write the measured blocks of NOTES.md from the store, or check them against the records committed beside it
+    Notes {
+        /// Change nothing; fail if text and records disagree
+        #[arg(long)]
+        check: bool,
+        /// The notes
+        #[arg(long, default_value = "NOTES.md")]
+        file: PathBuf,
+        /// The folder of the records that the notes cite
+        #[arg(long, default_value = "tests/notes")]
+        records: PathBuf,
+    },
+}
+
+/// Flags of every command.
+#[derive(Clone, Debug, Args)]
+pub(super) struct Common {
+    /// Where records live [default: target/underhood in the repository, else your data folder]
+    #[arg(long, global = true, env = "UNDERHOOD_STORE", value_name = "DIR")]
+    pub(super) store: Option<PathBuf>,
+    /// One JSON value a line instead of text
+    #[arg(long, global = true)]
+    pub(super) json: bool,
+    /// No tables and no moving lines: sentences, for screen readers and logs
+    #[arg(long, global = true)]
+    pub(super) plain: bool,
+}
+
+/// Flags of a run.
+#[derive(Clone, Debug, Default, Args)]
+#[group(skip)]
+pub(super) struct Run {
+    /// Step through: predict, run, see, understand
+    #[arg(long)]
+    pub(super) step: bool,
+    /// Three launches, short slices
+    #[arg(long, conflicts_with_all = ["full", "smoke"])]
+    pub(super) quick: bool,
+    /// Ten launches, long slices
+    #[arg(long, conflicts_with = "smoke")]
+    pub(super) full: bool,
+    /// A few milliseconds a case: shows that everything runs, and nothing else
+    #[arg(long)]
+    pub(super) smoke: bool,
+    /// Threads of a contended case [default: the CPUs allowed]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=4096))]
+    pub(super) threads: Option<u64>,
+    /// Process launches; the interval is over these
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..=1000))]
+    pub(super) launches: Option<u64>,
+    /// Measured time for each case and parameter in a launch
+    #[arg(long, value_name = "TIME", value_parser = slice)]
+    pub(super) slice: Option<Duration>,
+    /// Seed of random orders and keys
+    #[arg(long, value_name = "N")]
+    pub(super) seed: Option<u64>,
+    /// Only these steps
+    #[arg(long, value_name = "STEP", value_delimiter = ',')]
+    pub(super) only: Vec<String>,
+    /// Measure although the machine is unfit; the numbers are never quotable
+    #[arg(long)]
+    pub(super) anyway: bool,
+}
+
+fn slice(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|e| format!("{e} (write 200ms, 1s)"))?;
+    let bounds = Duration::from_millis(1)..=Duration::from_secs(60);
+    if bounds.contains(&time) { Ok(time) } else { Err("a slice is between 1ms and 60s".into()) }
+}
+
+/// Parses the command line of `underhood`; lab names are checked here, so that a wrong one is answered with the nearest.
+pub(super) fn parse(labs: &[&'static Lab]) -> Top {
+    let stems: Vec<&'static str> = labs.iter().map(|l| l.stem).collect();
+    let known = || PossibleValuesParser::new(stems.clone());
+    let command = Top::command()
+        .mut_subcommand("run", |c| c.mut_arg("labs", |a| a.value_parser(known())))
+        .mut_subcommand("show", |c| c.mut_arg("lab", |a| a.value_parser(known())))
+        .mut_subcommand("quote", |c| c.mut_arg("lab", |a| a.value_parser(known())));
+    Top::from_arg_matches(&command.get_matches()).unwrap_or_else(|e| e.exit())
+}
+
+impl Run {
+    pub(super) fn plan(&self) -> Plan {
+        let mode = match (self.quick, self.full, self.smoke) {
+            (true, ..) => Mode::Quick,
+            (_, true, _) => Mode::Full,
+            (_, _, true) => Mode::Smoke,
+            _ => Mode::Default,
+        };
+        let mut plan = Plan::new(mode, allowed_cpus());
+        let count = |n: u64| usize::try_from(n).expect("clap bounds it");
+        plan.threads = self.threads.map_or(plan.threads, count);
+        plan.launches = self.launches.map_or(plan.launches, count);
+        plan.slice = self.slice.unwrap_or(plan.slice);
+        plan.seed = self.seed.unwrap_or(plan.seed);
+        plan.anyway = self.anyway;
+        plan
+    }
+
+    /// The flags that repeat this run of this step.
+    pub(super) fn command(&self, lab: &Lab, step: &str) -> String {
+        let mut words = vec![format!("cargo run --release --bin {} -- --only {step}", lab.stem)];
+        for (on, flag) in [
+            (self.quick, "--quick"),
+            (self.full, "--full"),
+            (self.smoke, "--smoke"),
+            (self.anyway, "--anyway"),
+        ] {
+            if on {
+                words.push(flag.into());
+            }
+        }
+        for (value, flag) in
+            [(self.threads, "--threads"), (self.launches, "--launches"), (self.seed, "--seed")]
+        {
+            words.extend(value.map(|v| format!("{flag} {v}")));
+        }
+        words.extend(
+            self.slice
+                .map(|s| format!("--slice {}", humantime::format_duration(s).to_string().replace(' ', ""))),
+        );
+        words.join(" ")
+    }
+}

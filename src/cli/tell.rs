@@ -1,0 +1,139 @@
+//! Commands that tell what is known: check, list, show, quote, notes.
+use std::{fs, path::Path, time::Duration};
+
+use super::{
+    Outcome,
+    args::Common,
+    out::{End, Out},
+    run,
+};
+use crate::{
+    judge,
+    lab::{Kind, Lab},
+    machine::{Level, Machine},
+    record::{Loaded, Record, Store, runs_of},
+    show,
+};
+
+/// `underhood check`.
+pub(super) fn check(_common: &Common, out: &mut Out) -> Result<Outcome, End> {
+    let mut machine = Machine::read();
+    machine
+        .examine(Duration::from_secs(3), &mut |what| out.progress(&format!("examining the machine: {what}")));
+    out.progress_end();
+    out.text(&show::check::report(&machine))?;
+    out.json(&machine)?;
+    let unfit = machine.grades.iter().any(|(k, g)| *k != Kind::Count && g.level == Level::Unfit);
+    Ok(if unfit { Outcome::Unfit } else { Outcome::Quotable })
+}
+
+/// `underhood list`.
+pub(super) fn list(labs: &[&'static Lab], common: &Common, out: &mut Out) -> Result<Outcome, End> {
+    let store = run::store(common)?;
+    for lab in labs {
+        let loaded = store.load(lab.stem)?;
+        let state = match loaded.records.last() {
+            None => "not run yet".to_string(),
+            Some(r) => format!("last run {}", r.at),
+        };
+        out.say(format!("{:<20} {}\n{:<20} steps: {}; {state}", lab.stem, lab.question, "", steps(lab)))?;
+        out.json(&serde_json::json!({ "lab": lab.stem, "question": lab.question, "last": loaded.records.last().map(|r| &r.at) }))?;
+    }
+    Ok(Outcome::Quotable)
+}
+
+fn steps(lab: &Lab) -> String {
+    lab.steps.iter().map(|s| s.name).collect::<Vec<_>>().join(", ")
+}
+
+/// Says what was skipped while reading; it is never silent and never fatal.
+fn skipped(loaded: &Loaded, out: &mut Out) {
+    if let Some(what) = loaded.skipped() {
+        out.warn(&what);
+    }
+}
+
+/// `underhood show`.
+pub(super) fn show(lab: &'static Lab, common: &Common, out: &mut Out) -> Result<Outcome, End> {
+    let loaded = run::store(common)?.load(lab.stem)?;
+    skipped(&loaded, out);
+    if loaded.records.is_empty() {
+        return Err(End::Failed(format!(
+            "no records of {} yet; make some: cargo run --release --bin {}",
+            lab.stem, lab.stem
+        )));
+    }
+    out.heading(format!("{}: {}", lab.stem, lab.question))?;
+    for step in lab.steps {
+        let Some(run) = runs_of(&loaded.records, lab.stem, step.name).first().copied() else { continue };
+        let records: Vec<Record> =
+            loaded.records.iter().filter(|r| r.run == run && r.step == step.name).cloned().collect();
+        out.heading(format!("{} / {} ({})", lab.stem, step.name, records[0].at))?;
+        out.text(&show::table::table(lab, step, &records, out.look))?;
+        out.text(&show::table::findings(&judge::judge(lab, step, &records), out.look))?;
+        for record in &records {
+            out.json(record)?;
+        }
+    }
+    Ok(Outcome::Quotable)
+}
+
+/// `underhood quote`.
+pub(super) fn quote(lab: &'static Lab, common: &Common, out: &mut Out) -> Result<Outcome, End> {
+    let loaded = run::store(common)?.load(lab.stem)?;
+    skipped(&loaded, out);
+    let quote = show::quote::quote(lab, &loaded.records);
+    out.heading(format!("{}: what you may say", lab.stem))?;
+    out.text(&quote.text)?;
+    out.json(&serde_json::json!({ "lab": lab.stem, "quote": quote.text, "quotable": quote.quotable, "ids": quote.ids }))?;
+    Ok(if quote.quotable { Outcome::Quotable } else { Outcome::NotQuotable })
+}
+
+/// `underhood notes`.
+pub(super) fn notes(
+    labs: &[&'static Lab],
+    check: bool,
+    file: &Path,
+    records: &Path,
+    common: &Common,
+    out: &mut Out,
+) -> Result<Outcome, End> {
+    let text =
+        fs::read_to_string(file).map_err(|e| End::Failed(format!("cannot read {}: {e}", file.display())))?;
+    let cited = Store::open(records);
+    let at = |e: &dyn std::fmt::Display| End::Failed(format!("{}: {e}", file.display()));
+    if check {
+        let wrong = show::notes::check(&text, labs, &cited.load_all()?.records).map_err(|e| at(&e))?;
+        for mismatch in &wrong {
+            out.warn(&format!(
+                "{}:{}: {}: expected '{}', found '{}'",
+                file.display(),
+                mismatch.line,
+                mismatch.lab,
+                mismatch.expected,
+                mismatch.found
+            ));
+        }
+        if wrong.is_empty() {
+            out.say(format!("{}: every measured number agrees with its record", file.display()))?;
+        }
+        return Ok(if wrong.is_empty() { Outcome::Quotable } else { Outcome::Failed });
+    }
+    let store = run::store(common)?;
+    for lab in labs {
+        // What was cited so far competes with what the store has: the newest complete quotable run of each step wins.
+        let mut known = cited.load(lab.stem)?.records;
+        let loaded = store.load(lab.stem)?;
+        skipped(&loaded, out);
+        known.extend(loaded.records);
+        let chosen = show::notes::cited(lab, &known);
+        if !chosen.is_empty() {
+            cited.replace(lab.stem, &chosen)?;
+        }
+    }
+    let all = cited.load_all()?.records;
+    let new = show::notes::render(&text, labs, &all).map_err(|e| at(&e))?;
+    fs::write(file, new).map_err(|e| End::Failed(format!("cannot write {}: {e}", file.display())))?;
+    out.say(format!("{}: {} records cited, kept in {}", file.display(), all.len(), records.display()))?;
+    Ok(Outcome::Quotable)
+}

@@ -1,0 +1,235 @@
+//! Throughput of threads that really meet: a gang of long-lived pinned lanes, and windows cut out of them while they run.
+//!
+//! The lanes never stop, never wait at a barrier and never read a clock inside a window. A controller turns a phase word, lets
+//! the lanes settle, reads the lanes' counters and a clock, sleeps for the window, and reads them again. A window counts if every
+//! lane progressed in it and none waited for a CPU; the result never decides. Contenders meet the baseline in quads of windows,
+//! `base case case base` or the reverse by lot, as in [`crate::engine::solo`]; the baseline meets a second instance of itself too (`A/A`).
+//!
+//! Why not threads from a barrier to a join: on two cores that reported 0.1 ns for a lock, because the thread that reads the clock
+//! wakes up after the work is done; and spawned for each sample, the threads ran one after the other and never met.
+use std::time::{Duration, Instant};
+
+use crate::{
+    engine::{
+        gang::{Gang, Window, idle_lanes},
+        order::Order,
+        witness,
+    },
+    plan::Plan,
+    record::AA,
+    sample::Sample,
+    stats,
+};
+
+pub use crate::engine::gang::{Apart, Lane};
+
+/// Fewer quads of windows than this say nothing.
+const ENOUGH: usize = 4;
+
+/// One contender: builds the lanes of a fresh instance for that many threads. Whatever they share should be [`Apart`].
+pub struct Crowd {
+    /// The case's name.
+    pub case: &'static str,
+    /// Builds an instance: a lane for each thread.
+    pub make: Box<dyn Fn(usize) -> Vec<Lane>>,
+}
+
+impl std::fmt::Debug for Crowd {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Crowd").field("case", &self.case).finish_non_exhaustive()
+    }
+}
+
+/// All windows of one contender against the baseline.
+#[derive(Default, Debug)]
+struct Meet {
+    log_ratios: Vec<f64>,
+    base_per_s: Vec<f64>,
+    fair: Vec<f64>,
+    base_fair: Vec<f64>,
+    waited: Vec<f64>,
+    ops: u64,
+    base_ops: u64,
+    tried: usize,
+    starved: usize,
+}
+
+impl Meet {
+    /// Four windows: kept only if all four were owned.
+    fn quad(&mut self, gang: &Gang, base: usize, case: usize, base_first: bool) {
+        let order = if base_first { [base, case, case, base] } else { [case, base, base, case] };
+        let windows = order.map(|i| (i, gang.window(i)));
+        self.tried += 1;
+        self.starved += usize::from(windows.iter().any(|(_, w)| w.starved));
+        self.waited.extend(windows.iter().map(|(_, w)| w.waited));
+        if windows.iter().any(|(_, w)| !w.owned) {
+            return;
+        }
+        let mean = |which: usize| {
+            let mine = || windows.iter().filter(|(i, _)| *i == which).map(|(_, w)| w);
+            let n = mine().count() as f64;
+            (
+                mine().map(Window::per_s).sum::<f64>() / n,
+                mine().map(Window::min_max).sum::<f64>() / n,
+                mine().flat_map(|w| &w.done).sum::<u64>(),
+            )
+        };
+        let ((b, b_fair, b_ops), (c, c_fair, c_ops)) = (mean(base), mean(case));
+        self.log_ratios.push((c / b).ln());
+        self.base_per_s.push(b);
+        self.fair.push(c_fair);
+        self.base_fair.push(b_fair);
+        self.ops += c_ops;
+        self.base_ops += b_ops;
+    }
+}
+
+/// Measures every contender against the first with `plan.threads` lanes and a hold of about `hold_ns`: one launch.
+///
+/// Values: `ops_per_s` of all lanes together; `lane_op_ns`, what one operation takes on one lane; `min_max_share`, the least busy
+/// lane's share of the busiest one's operations; `starved_share`, the share of quads in which a lane got nothing done although it
+/// could have had a CPU; `hold_ns`, the hold achieved. A contender's `ops_per_s` is the baseline's median times the median paired ratio.
+pub fn crowd(plan: &Plan, param: &str, hold_ns: f64, arms: &[Crowd]) -> Vec<Sample> {
+    let Some(base) = arms.first() else { return Vec::new() };
+    let threads = plan.threads;
+    // Instance 0 is the baseline, 1 its twin, then the others; the last one only holds.
+    let makers = std::iter::once(base).chain(arms);
+    let gang =
+        Gang::start(plan, threads, makers.map(|a| (a.make)(threads)).chain([idle_lanes(threads)]).collect());
+    gang.hold(hold_ns);
+    let achieved = gang.achieved(arms.len() + 1);
+    let names: Vec<&str> = std::iter::once(AA).chain(arms[1..].iter().map(|a| a.case)).collect();
+    let mut meets: Vec<Meet> = names.iter().map(|_| Meet::default()).collect();
+    let mut order = Order::new(plan.seed ^ (plan.launch as u64) << 32);
+    let switches = |g: &Gang| g.ids.iter().filter_map(|&id| witness::switches(id)).sum::<u64>();
+    let (started, switched) = (Instant::now(), switches(&gang));
+    let budget = plan.slice * u32::try_from(names.len()).unwrap_or(u32::MAX);
+    let mut turn: Vec<usize> = (0..names.len()).collect();
+    while started.elapsed() < budget {
+        order.shuffle(&mut turn);
+        for &i in &turn {
+            meets[i].quad(&gang, 0, i + 1, order.below(2) == 0);
+        }
+    }
+    let switches_per_s =
+        (switches(&gang) - switched) as f64 / started.elapsed().as_secs_f64() / threads as f64;
+    let all: Vec<f64> = meets.iter().flat_map(|m| m.base_per_s.iter().copied()).collect();
+    let base_per_s = stats::median(&all);
+
+    let sample = |case: &str, meet: &Meet, is_base: bool| {
+        let kept = meet.log_ratios.len();
+        let mut s = match base_per_s {
+            Some(base) if kept >= ENOUGH || (plan.is_smoke() && kept > 0) => {
+                let ratio = if is_base { 1.0 } else { stats::median(&meet.log_ratios).map_or(1.0, f64::exp) };
+                let fair = if is_base { &meet.base_fair } else { &meet.fair };
+                Sample::new(case, param)
+                    .with("ops_per_s", base * ratio)
+                    .with("lane_op_ns", threads as f64 * 1e9 / (base * ratio))
+                    .with("min_max_share", stats::median(fair).unwrap_or_default())
+                    .with("starved_share", meet.starved as f64 / meet.tried as f64)
+            }
+            _ => Sample::unmeasured(
+                case,
+                param,
+                format!("the lanes did not run at once: {kept} of {} quads of windows counted", meet.tried),
+            ),
+        };
+        if let Some(ns) = achieved.filter(|_| s.unmeasured.is_none()) {
+            s = s.with("hold_ns", ns);
+        }
+        s.receipts.kept_count = Some(kept as f64);
+        s.receipts.dropped_count = Some((meet.tried - kept) as f64);
+        s.receipts.overlap_share = gang.owned.then_some(kept as f64 / meet.tried.max(1) as f64);
+        s.receipts.runq_share = stats::median(&meet.waited);
+        s.receipts.switches_per_s = Some(switches_per_s);
+        s.receipts.ops_count = Some(if is_base { meet.base_ops } else { meet.ops } as f64);
+        if threads <= plan.cpus.len() && !gang.owned {
+            s.doubts.push("the lanes could not be pinned".into());
+        }
+        s
+    };
+    let mut samples = vec![sample(base.case, &meets[0], true)];
+    samples.extend(names.iter().zip(&meets).map(|(case, meet)| sample(case, meet, false)));
+    samples
+}
+
+/// The hold time above which `b` does more than `a`, within one launch.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Crossover {
+    /// About here, as hold time achieved.
+    At(f64),
+    /// `b` was ahead already at the shortest hold.
+    BAlways,
+    /// `b` was not ahead even at the longest.
+    BNever,
+    /// Too few windows counted.
+    Unknown,
+}
+
+/// Bisects the hold time, from none to `longest_ns`, at which `b` overtakes `a`; between the last two holds the log
+/// ratio is taken for linear in the log of the hold. The hold is the one achieved, not the one asked for.
+pub fn crossover(plan: &Plan, a: &Crowd, b: &Crowd, longest_ns: f64) -> Crossover {
+    /// Below one iteration of the hold loop there is nothing to bisect.
+    const SHORTEST_NS: f64 = 1.0;
+    let threads = plan.threads;
+    let gang = Gang::start(plan, threads, vec![(a.make)(threads), (b.make)(threads), idle_lanes(threads)]);
+    let mut order = Order::new(plan.seed ^ (plan.launch as u64) << 32);
+    let steps = if plan.is_smoke() { 1 } else { 7 };
+    let each = plan.slice.mul_f64(3.0 / f64::from(steps + 2));
+    // The log ratio b / a at this hold, and the hold achieved.
+    let mut at = |hold_ns: f64| -> Option<(f64, f64)> {
+        gang.hold(hold_ns);
+        let mut meet = Meet::default();
+        let t = Instant::now();
+        while t.elapsed() < each || meet.log_ratios.len() < 3 {
+            meet.quad(&gang, 0, 1, order.below(2) == 0);
+            if t.elapsed() > each * 4 {
+                break;
+            }
+        }
+        Some((stats::median(&meet.log_ratios)?, gang.achieved(2)?))
+    };
+    let (Some(mut lo), Some(mut hi)) = (at(0.0), at(longest_ns)) else { return Crossover::Unknown };
+    if lo.0 > 0.0 {
+        return Crossover::BAlways;
+    }
+    if hi.0 <= 0.0 {
+        return Crossover::BNever;
+    }
+    let (mut lo_ns, mut hi_ns) = (SHORTEST_NS, longest_ns);
+    for _ in 0..steps {
+        let mid_ns = (lo_ns * hi_ns).sqrt();
+        let Some(mid) = at(mid_ns) else { return Crossover::Unknown };
+        if mid.0 > 0.0 {
+            (hi, hi_ns) = (mid, mid_ns);
+        } else {
+            (lo, lo_ns) = (mid, mid_ns);
+        }
+    }
+    let share = lo.0 / (lo.0 - hi.0);
+    Crossover::At((lo.1.ln() + share * (hi.1.ln() - lo.1.ln())).exp())
+}
+
+/// The same contender for criterion: windows until that many operations are done, scaled to the count asked for.
+///
+/// Contended figures depend on how they are cut: these and the labs' agree on the workload and differ in method.
+pub fn timed(plan: &Plan, hold_ns: f64, arm: &Crowd) -> crate::lab::Timed {
+    let gang = Gang::start(plan, plan.threads, vec![(arm.make)(plan.threads)]);
+    gang.hold(hold_ns);
+    Box::new(move |n| {
+        let (mut ops, mut wall) = (0, Duration::ZERO);
+        let started = Instant::now();
+        while ops == 0 || (wall < Duration::from_millis(10) && ops < n) {
+            let w = gang.window(0);
+            if w.owned || started.elapsed() > Duration::from_millis(500) {
+                ops += w.done.iter().sum::<u64>();
+                wall += w.wall;
+            }
+            if started.elapsed() > Duration::from_secs(5) {
+                break;
+            }
+        }
+        gang.rest();
+        wall.mul_f64(n as f64 / (ops.max(1)) as f64)
+    })
+}

@@ -1,0 +1,275 @@
+//! Allocate, touch, free: one cycle of a block's life, and each part of it timed apart.
+//!
+//! A naive bench times only the call, or only whole cycles, and either way reports a pause in the wrong place or in
+//! none. The parts share their clock reads, so that they add up to the cycle; each part contains one read of the
+//! clock.
+use std::{
+    thread::sleep,
+    time::{Duration, Instant},
+};
+
+use hdrhistogram::Histogram;
+
+use crate::{
+    engine::{
+        delay::RunDelay,
+        latency::{difference, histogram, ns, quantile, with_known},
+        mem,
+    },
+    rivals::alloc::{ALIGN, Allocator, Block, BlockError, tuned_by_environment},
+    sample::Sample,
+};
+
+/// How long each part took, in ns.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// Getting the block.
+    pub call: u64,
+    /// The first write to each of its pages.
+    pub touch: u64,
+    /// Giving it back.
+    pub free: u64,
+}
+
+impl Parts {
+    /// The whole cycle, in ns.
+    pub fn total(&self) -> u64 {
+        self.call + self.touch + self.free
+    }
+}
+
+/// One cycle: allocates, writes one byte to each page, frees.
+///
+/// # Errors
+/// [`BlockError`], if the allocator refuses.
+pub fn cycle(allocator: &'static Allocator, bytes: usize) -> Result<Parts, BlockError> {
+    run(allocator, bytes, false)
+}
+
+/// One cycle that also reads the marks of the touch back, outside of the timed parts.
+///
+/// # Errors
+/// [`BlockError`], if the allocator refuses or the block does not hold what was written.
+pub fn checked_cycle(allocator: &'static Allocator, bytes: usize) -> Result<Parts, BlockError> {
+    run(allocator, bytes, true)
+}
+
+fn run(allocator: &'static Allocator, bytes: usize, check: bool) -> Result<Parts, BlockError> {
+    let page = mem::page_bytes();
+    let start = Instant::now();
+    let mut block = Block::new(allocator, bytes, ALIGN)?;
+    let called = Instant::now();
+    block.touch_every(page);
+    let touched = Instant::now();
+    if check && !block.holds_touch() {
+        return Err(BlockError::Damaged { by: allocator.name, bytes });
+    }
+    let free = if check { Instant::now() } else { touched };
+    drop(block);
+    let freed = Instant::now();
+    Ok(Parts { call: ns(called - start), touch: ns(touched - called), free: ns(freed - free) })
+}
+
+/// How many cycles to run.
+#[derive(Clone, Copy, Debug)]
+pub struct Extent {
+    /// Warm cycles run until this time is over,
+    pub time: Duration,
+    /// but never fewer than this
+    pub least: u64,
+    /// and never more than this.
+    pub most: u64,
+    /// How long the process sleeps before it is asked again what it holds.
+    pub idle: Duration,
+}
+
+/// What the cycles of one size cost.
+#[derive(Debug)]
+pub struct Cycles {
+    /// Whose.
+    pub allocator: &'static Allocator,
+    /// Of one block.
+    pub bytes: usize,
+    /// The very first cycle at this size, its marks checked.
+    pub cold: Parts,
+    /// Minor faults in it.
+    pub cold_faults: Option<u64>,
+    /// Warm cycles.
+    pub count: u64,
+    /// Distribution of call, touch, free and whole warm cycle, in ns.
+    pub warm: [Histogram<u64>; 4],
+    /// Sums over the warm cycles: here the parts add up exactly.
+    pub sums: Parts,
+    /// Minor faults in all warm cycles.
+    pub warm_faults: Option<u64>,
+    /// Resident bytes above what they were before the allocator was first asked for anything here: right after the
+    /// last free,
+    pub resident: Option<u64>,
+    /// and after the idle time.
+    pub resident_after_idle: Option<u64>,
+    /// Run-queue delay over wall time of the warm cycles.
+    pub runq_share: Option<f64>,
+}
+
+impl Cycles {
+    /// A check of the adapter on a small block, one cold cycle, one to settle (glibc's threshold moves at the first
+    /// free, so the second block is the first that comes from its heap), then warm ones.
+    ///
+    /// Meaningful only in a process where this allocator has not served blocks of another large size.
+    ///
+    /// Memory: a block, and four histograms, which are made and written before the first cycle and dropped by the
+    /// caller after the last: freeing one of them in between would move glibc's threshold, and its pages would count
+    /// as resident.
+    ///
+    /// # Errors
+    /// [`BlockError`], if the adapter is not what it says, or the allocator refuses.
+    pub fn measure(allocator: &'static Allocator, bytes: usize, extent: Extent) -> Result<Self, BlockError> {
+        let mut warm: [Histogram<u64>; 4] = std::array::from_fn(|_| histogram());
+        warm.iter_mut().for_each(Histogram::reset);
+        let delay = RunDelay::of_this_thread();
+        let base = mem::resident_bytes();
+        let above_base = || base.zip(mem::resident_bytes()).map(|(base, now)| now.saturating_sub(base));
+        allocator.check(mem::page_bytes(), ALIGN)?;
+
+        let before = mem::minor_faults();
+        let cold = checked_cycle(allocator, bytes)?;
+        let cold_faults = difference(before, mem::minor_faults());
+        cycle(allocator, bytes)?;
+
+        let (mut sums, mut count) = (Parts::default(), 0);
+        let (waited, before, begin) = (delay.read_ns(), mem::minor_faults(), Instant::now());
+        while count < extent.least || (count < extent.most && begin.elapsed() < extent.time) {
+            let parts = cycle(allocator, bytes)?;
+            let Parts { call, touch, free } = parts;
+            for (histogram, ns) in warm.iter_mut().zip([call, touch, free, parts.total()]) {
+                histogram.saturating_record(ns);
+            }
+            sums = Parts { call: sums.call + call, touch: sums.touch + touch, free: sums.free + free };
+            count += 1;
+        }
+        let wall = begin.elapsed();
+        let warm_faults = difference(before, mem::minor_faults());
+        let waited = difference(waited, delay.read_ns());
+        let resident = above_base();
+        sleep(extent.idle);
+        Ok(Self {
+            allocator,
+            bytes,
+            cold,
+            cold_faults,
+            count,
+            warm,
+            sums,
+            warm_faults,
+            resident,
+            resident_after_idle: above_base(),
+            runq_share: waited.map(|w| w as f64 / wall.as_nanos().max(1) as f64),
+        })
+    }
+
+    /// What was measured, as a sample of the case with the allocator's name. `_ns` are medians of the warm cycles; a
+    /// median of parts need not add up, the `_share` values (of the summed time) and the `cold_` ones do.
+    pub fn sample(&self, param: &str) -> Sample {
+        let (count, sums, cold) = (self.count as f64, self.sums, self.cold);
+        let median = |i: usize| Some(self.warm[i].value_at_quantile(0.5) as f64);
+        let share = |part: u64| Some(part as f64 / sums.total().max(1) as f64);
+        let number = |n: u64| Some(n as f64);
+        let values = [
+            ("call_ns", median(0)),
+            ("touch_ns", median(1)),
+            ("free_ns", median(2)),
+            ("cycle_ns", median(3)),
+            ("cycle_p99_ns", quantile(&self.warm[3], 0.99)),
+            ("call_share", share(sums.call)),
+            ("touch_share", share(sums.touch)),
+            ("free_share", share(sums.free)),
+            ("cold_call_ns", number(cold.call)),
+            ("cold_touch_ns", number(cold.touch)),
+            ("cold_free_ns", number(cold.free)),
+            ("cold_cycle_ns", number(cold.total())),
+            ("cold_faults_count", self.cold_faults.and_then(number)),
+            ("faults_per_cycle_count", self.warm_faults.map(|n| n as f64 / count)),
+            ("rss_after_bytes", self.resident.and_then(number)),
+            ("rss_after_share", self.resident.map(|r| r as f64 / self.bytes as f64)),
+            ("rss_after_idle_bytes", self.resident_after_idle.and_then(number)),
+            ("cycles_count", Some(count)),
+            ("clock_ns", Some(clock_ns())),
+        ];
+        let mut sample = with_known(Sample::new(self.allocator.name, param), &values);
+        sample.receipts.kept_count = Some(count);
+        sample.receipts.runq_share = self.runq_share;
+        sample.doubts = doubts(self.allocator);
+        sample
+    }
+}
+
+/// Why numbers from this process are not about the allocator as people know it; empty if they are.
+pub fn doubts(allocator: &Allocator) -> Vec<String> {
+    let tuned = tuned_by_environment();
+    let tuned = (!tuned.is_empty()).then(|| format!("allocators are tuned by {}", tuned.join(", ")));
+    let thread = (allocator.name == "glibc" && mem::on_main_thread() == Some(false))
+        .then(|| "not on the main thread: glibc served it from another thread's heap".to_string());
+    tuned.into_iter().chain(thread).collect()
+}
+
+/// What one read of the clock costs.
+fn clock_ns() -> f64 {
+    let start = Instant::now();
+    for _ in 0..1000 {
+        std::hint::black_box(Instant::now());
+    }
+    start.elapsed().as_nanos() as f64 / 1000.0
+}
+
+/// True if the third round at this size still takes faults; `None` if faults are not counted here. The purge makes it
+/// independent of what was probed before (a heap that has grown serves larger blocks), two rounds settle glibc's
+/// threshold.
+///
+/// # Errors
+/// [`BlockError`], if the allocator refuses.
+pub fn faults_anew(allocator: &'static Allocator, bytes: usize) -> Result<Option<bool>, BlockError> {
+    allocator.purge();
+    cycle(allocator, bytes)?;
+    cycle(allocator, bytes)?;
+    let before = mem::minor_faults();
+    cycle(allocator, bytes)?;
+    // A few may be the harness's own; even with pages of 2 MiB, a block of 32 MiB takes about 16.
+    Ok(difference(before, mem::minor_faults()).map(|faults| faults >= 4))
+}
+
+/// Median of five whole cycles after a purge and two to settle, in ns.
+///
+/// # Errors
+/// [`BlockError`], if the allocator refuses.
+pub fn settled_ns(allocator: &'static Allocator, bytes: usize) -> Result<u64, BlockError> {
+    allocator.purge();
+    cycle(allocator, bytes)?;
+    cycle(allocator, bytes)?;
+    let mut totals = [0; 5];
+    for total in &mut totals {
+        *total = cycle(allocator, bytes)?.total();
+    }
+    totals.sort_unstable();
+    Ok(totals[2])
+}
+
+/// Bisects the whole numbers from `low` to `high` for the place where `above` turns from false to true: the last one
+/// below, and the first above. `None` if it does not turn between them.
+///
+/// # Errors
+/// Whatever `above` says.
+pub fn boundary<E>(
+    low: usize,
+    high: usize,
+    mut above: impl FnMut(usize) -> Result<bool, E>,
+) -> Result<Option<(usize, usize)>, E> {
+    if low >= high || above(low)? || !above(high)? {
+        return Ok(None);
+    }
+    let (mut low, mut high) = (low, high);
+    while high - low > 1 {
+        let middle = low + (high - low) / 2;
+        *if above(middle)? { &mut high } else { &mut low } = middle;
+    }
+    Ok(Some((low, high)))
+}

@@ -1,0 +1,261 @@
+//! What the kernel says about this process's memory, how much room there is, and mappings without an allocator
+//! between.
+//!
+//! Linux first: elsewhere a question that can't be answered gives `None`, never 0.
+use std::{fs, path::Path};
+
+/// The size of a page in bytes.
+pub fn page_bytes() -> usize {
+    sys::page_bytes()
+}
+
+/// Minor faults (a page had to be provided, nothing had to be read from a disk) of this thread so far; of the process
+/// where the system counts no threads (macOS). Source: getrusage(2).
+pub fn minor_faults() -> Option<u64> {
+    sys::minor_faults()
+}
+
+/// Memory of this process that is in RAM, in bytes. The page tables are counted where the kernel does that
+/// (`smaps_rollup`, Linux 4.14): the cheaper counter in `statm` may be off by some hundred KiB a CPU on kernels from
+/// 6.2 to 6.15. Costs up to milliseconds and holds mmap_lock, so it is never called inside a timed part.
+pub fn resident_bytes() -> Option<u64> {
+    let read = |path| fs::read_to_string(path).ok();
+    read("/proc/self/smaps_rollup")
+        .and_then(|t| field_kib(&t, "Rss:"))
+        .or_else(|| read("/proc/self/statm").and_then(|t| parse_statm(&t, page_bytes() as u64)))
+}
+
+/// Resident bytes from the text of `/proc/<pid>/statm`: the second number, in pages.
+pub fn parse_statm(text: &str, page: u64) -> Option<u64> {
+    text.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(page)
+}
+
+/// The value of a line `<name> <number> kB`, in bytes, from `/proc/meminfo` or `smaps_rollup`. `name` includes the
+/// colon.
+pub fn field_kib(text: &str, name: &str) -> Option<u64> {
+    let line = text.lines().find_map(|l| l.strip_prefix(name))?;
+    line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
+}
+
+/// True on the main thread, the only one that glibc serves from the brk heap; `None` if that can't be told.
+pub fn on_main_thread() -> Option<bool> {
+    let path = fs::read_link("/proc/thread-self").ok()?;
+    let mut parts = path.to_str()?.split('/');
+    let (pid, tid) = (parts.next()?, parts.next_back()?);
+    Some(pid == tid)
+}
+
+/// How many more bytes this process may use before the machine or its cgroup runs out.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Room {
+    /// `MemAvailable` of `/proc/meminfo`.
+    pub available_bytes: Option<u64>,
+    /// The tightest memory limit of the cgroup and its parents, less what is used and can't be dropped at once.
+    pub limit_left_bytes: Option<u64>,
+}
+
+impl Room {
+    /// Asks the kernel.
+    pub fn now() -> Self {
+        let available = fs::read_to_string("/proc/meminfo").ok().and_then(|t| field_kib(&t, "MemAvailable:"));
+        let limit = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| {
+            let (version, path) = parse_cgroup(&text)?;
+            let root = if version == 1 { "/sys/fs/cgroup/memory" } else { "/sys/fs/cgroup" };
+            limit_left(Path::new(root), &path)
+        });
+        Self { available_bytes: available, limit_left_bytes: limit }
+    }
+
+    /// Why `need` bytes must not be touched here, or `None` if they may (or nothing is known).
+    pub fn refusal(&self, need: u64) -> Option<String> {
+        let mib = |b: u64| b.div_ceil(1 << 20);
+        let told = [
+            (self.available_bytes, "are available on this machine"),
+            (self.limit_left_bytes, "are left below this cgroup's memory limit"),
+        ];
+        told.iter().find_map(|(room, what)| {
+            let room = (*room)?;
+            (room < need).then(|| format!("needs {} MiB, but only {} MiB {what}", mib(need), room >> 20))
+        })
+    }
+}
+
+/// From the text of `/proc/self/cgroup`: the version (1 or 2) of the hierarchy that limits memory, and our place in
+/// it. In hybrid mode both are present, and a `memory` line means that version 1 does the limiting.
+pub fn parse_cgroup(text: &str) -> Option<(u8, String)> {
+    let lines = || text.lines().filter_map(|l| l.split_once(':')?.1.split_once(':'));
+    let v1 = lines().find(|(controllers, _)| controllers.split(',').any(|c| c == "memory"));
+    let v2 = || lines().find(|(controllers, _)| controllers.is_empty());
+    v1.map(|(_, path)| (1, path.into())).or_else(|| v2().map(|(_, path)| (2, path.into())))
+}
+
+/// The smallest `limit - used` from the cgroup `path` up to `root`; `None` if no limit is set. Directories that don't
+/// exist are skipped: inside a container the path may be the host's, and then the root is the container's own. Used
+/// means used less the inactive file cache, since that can be dropped at once (as Kubernetes counts it).
+pub fn limit_left(root: &Path, path: &str) -> Option<u64> {
+    let leaf = root.join(path.trim_start_matches('/'));
+    leaf.ancestors().take_while(|dir| dir.starts_with(root)).filter_map(limit_left_in).min()
+}
+
+fn limit_left_in(dir: &Path) -> Option<u64> {
+    let text = |name: &str| fs::read_to_string(dir.join(name)).ok();
+    let number = |name: &str| text(name)?.trim().parse::<u64>().ok();
+    // `max` in version 2 is no number, so it is no limit; version 1 says "no limit" with a number near 2^63.
+    let limit = number("memory.max").or_else(|| number("memory.limit_in_bytes")).filter(|l| *l < 1 << 62)?;
+    let used = number("memory.current").or_else(|| number("memory.usage_in_bytes"))?;
+    let stat = text("memory.stat").unwrap_or_default();
+    let cache = ["total_inactive_file ", "inactive_file "]
+        .iter()
+        .find_map(|key| stat.lines().find_map(|l| l.strip_prefix(key))?.trim().parse::<u64>().ok());
+    Some(limit.saturating_sub(used.saturating_sub(cache.unwrap_or(0))))
+}
+
+/// Anonymous private memory straight from the kernel; dropping it unmaps it.
+#[derive(Debug)]
+pub struct Mapping {
+    start: std::ptr::NonNull<u8>,
+    bytes: usize,
+}
+
+impl Mapping {
+    /// Address space only: each page is provided at its first touch.
+    ///
+    /// # Errors
+    /// What mmap(2) said, or `Unsupported` where there is no mmap.
+    pub fn lazy(bytes: usize) -> std::io::Result<Self> {
+        Ok(Self { start: sys::map(bytes, false)?, bytes })
+    }
+
+    /// With every page provided inside the call (`MAP_POPULATE`, Linux only).
+    ///
+    /// # Errors
+    /// As [`Mapping::lazy`].
+    pub fn populated(bytes: usize) -> std::io::Result<Self> {
+        Ok(Self { start: sys::map(bytes, true)?, bytes })
+    }
+
+    /// Its size in bytes, as asked for.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Asks for small pages only, so that each first touch of a page is a fault of its own. True if the kernel
+    /// agreed.
+    pub fn small_pages_only(&mut self) -> bool {
+        sys::never_huge(self.start, self.bytes)
+    }
+
+    /// Gives all pages back and keeps the address space, so that the next touch of each page faults again. True if
+    /// the kernel agreed.
+    pub fn forget(&mut self) -> bool {
+        sys::forget(self.start, self.bytes)
+    }
+
+    /// Writes one byte. The write is volatile: nobody reads it, and it must happen.
+    ///
+    /// # Panics
+    /// If `offset` is outside.
+    pub fn touch(&mut self, offset: usize) {
+        assert!(offset < self.bytes, "a touch at {offset} is outside of {} bytes", self.bytes);
+        // SAFETY: the assertion keeps the result inside the mapping.
+        let place = unsafe { self.start.add(offset) };
+        // SAFETY: the mapping is readable and writable, ours alone (`&mut self`), and mapped until drop.
+        unsafe { place.write_volatile(1) }
+    }
+}
+
+impl Drop for Mapping {
+    fn drop(&mut self) {
+        sys::unmap(self.start, self.bytes);
+    }
+}
+
+#[cfg(unix)]
+mod sys {
+    use std::{io, ptr::NonNull};
+
+    #[cfg(target_os = "linux")]
+    const WHO: libc::c_int = libc::RUSAGE_THREAD;
+    #[cfg(not(target_os = "linux"))]
+    const WHO: libc::c_int = libc::RUSAGE_SELF;
+
+    pub(super) fn page_bytes() -> usize {
+        // SAFETY: takes a number, returns a number.
+        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+        usize::try_from(page).ok().filter(|p| p.is_power_of_two()).unwrap_or(4096)
+    }
+
+    pub(super) fn minor_faults() -> Option<u64> {
+        let mut usage = std::mem::MaybeUninit::<libc::rusage>::zeroed();
+        // SAFETY: the pointer is to a live, writable rusage, which the call fills.
+        let failed = unsafe { libc::getrusage(WHO, usage.as_mut_ptr()) } != 0;
+        // SAFETY: rusage is plain numbers, for which all bits zero are valid.
+        let usage = unsafe { usage.assume_init() };
+        (!failed).then_some(usage.ru_minflt).and_then(|n| u64::try_from(n).ok())
+    }
+
+    pub(super) fn map(bytes: usize, populate: bool) -> io::Result<NonNull<u8>> {
+        #[cfg(target_os = "linux")]
+        let extra = if populate { libc::MAP_POPULATE } else { 0 };
+        #[cfg(not(target_os = "linux"))]
+        let extra = if populate { return Err(io::ErrorKind::Unsupported.into()) } else { 0 };
+        let (prot, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANON | extra);
+        // SAFETY: a fresh anonymous mapping at a place of the kernel's choice touches no memory that anybody has.
+        let start = unsafe { libc::mmap(std::ptr::null_mut(), bytes, prot, flags, -1, 0) };
+        if start == libc::MAP_FAILED {
+            return Err(io::Error::last_os_error());
+        }
+        NonNull::new(start.cast()).ok_or_else(|| io::ErrorKind::Unsupported.into())
+    }
+
+    pub(super) fn unmap(start: NonNull<u8>, bytes: usize) {
+        // SAFETY: only `Mapping::drop` calls this, once, with what `map` returned: the mapping is whole, and no
+        // reference into it is left. It fails only for arguments that were never mapped, so there is nothing to do
+        // about a failure.
+        let _ = unsafe { libc::munmap(start.as_ptr().cast(), bytes) };
+    }
+
+    /// Linux only: elsewhere the advice may leave the pages where they are, and nothing would fault again.
+    #[cfg(target_os = "linux")]
+    pub(super) fn forget(start: NonNull<u8>, bytes: usize) -> bool {
+        // SAFETY: start and size are those of a live mapping that the caller holds by `&mut`; the bytes become 0, and
+        // no reference to them exists.
+        unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_DONTNEED) == 0 }
+    }
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn forget(_: NonNull<u8>, _: usize) -> bool {
+        false
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn never_huge(start: NonNull<u8>, bytes: usize) -> bool {
+        // SAFETY: as in `forget`; this advice leaves the bytes alone.
+        unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_NOHUGEPAGE) == 0 }
+    }
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn never_huge(_: NonNull<u8>, _: usize) -> bool {
+        false
+    }
+}
+
+#[cfg(not(unix))]
+mod sys {
+    use std::{io, ptr::NonNull};
+
+    pub(super) fn page_bytes() -> usize {
+        4096
+    }
+    pub(super) fn minor_faults() -> Option<u64> {
+        None
+    }
+    pub(super) fn map(_: usize, _: bool) -> io::Result<NonNull<u8>> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    pub(super) fn unmap(_: NonNull<u8>, _: usize) {}
+    pub(super) fn forget(_: NonNull<u8>, _: usize) -> bool {
+        false
+    }
+    pub(super) fn never_huge(_: NonNull<u8>, _: usize) -> bool {
+        false
+    }
+}

@@ -1,0 +1,80 @@
+//! The small operations whose lateness shows who is hurt by another thread's memory calls.
+use std::{hint, io};
+
+use crate::engine::mem::{self, Mapping};
+
+/// What the victims map: 64 KiB at a time, or 32 MiB once, page by page.
+const MAP_BYTES: usize = 64 << 10;
+const FAULT_BYTES: usize = 32 << 20;
+
+/// The operation that is repeated and timed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Victim {
+    /// Maps 64 KiB, touches one page, unmaps: takes mmap_lock for writing twice.
+    Map,
+    /// First touch of one page of a mapping that stays: a page fault, and nothing else. Giving the pages back is not
+    /// timed.
+    Fault,
+    /// Some hundred nanoseconds of arithmetic: no system call, no fault. Its waits are what any thread suffers.
+    Spin,
+}
+
+/// A victim's operation and what it works on.
+pub(super) enum Operation {
+    Map { page: usize },
+    Fault { memory: Mapping, page: usize, next: usize },
+    Spin,
+}
+
+impl Operation {
+    pub(super) fn new(victim: Victim) -> io::Result<Self> {
+        let page = mem::page_bytes();
+        Ok(match victim {
+            Victim::Map => Self::Map { page },
+            Victim::Fault => {
+                // Small pages also keep the kernel from merging this mapping with one of the antagonist's, whose lock
+                // it would then share.
+                let mut memory = Mapping::lazy(FAULT_BYTES)?;
+                memory.small_pages_only();
+                Self::Fault { memory, page, next: 0 }
+            }
+            Victim::Spin => Self::Spin,
+        })
+    }
+
+    pub(super) fn run(&mut self) -> io::Result<()> {
+        match self {
+            Self::Map { page } => {
+                let mut memory = Mapping::lazy(MAP_BYTES)?;
+                memory.touch(MAP_BYTES.min(*page) - 1);
+            }
+            Self::Fault { memory, page, next } => {
+                memory.touch(*next);
+                *next += *page;
+            }
+            Self::Spin => spin(),
+        }
+        Ok(())
+    }
+
+    /// What must be done before the next run and is not timed.
+    pub(super) fn prepare(&mut self) -> io::Result<()> {
+        if let Self::Fault { memory, next, .. } = self
+            && *next >= memory.bytes()
+        {
+            if !memory.forget() {
+                return Err(io::ErrorKind::Unsupported.into());
+            }
+            *next = 0;
+        }
+        Ok(())
+    }
+}
+
+/// Some hundred nanoseconds of dependent arithmetic.
+pub(super) fn spin() {
+    let mut x = 1_u64;
+    for _ in 0..300 {
+        x = hint::black_box(x.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (x >> 29));
+    }
+}

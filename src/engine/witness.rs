@@ -1,0 +1,95 @@
+//! What the kernel says of a thread. Judging a measurement by these, and never by its result, keeps the filter honest.
+//!
+//! Linux only; elsewhere every answer is `None`, and whoever needs one says so in the record.
+use std::time::Duration;
+
+/// Names a thread of this process for [`run_queue`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ThreadId(
+    #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux can ask about it"))] i32,
+);
+
+/// The calling thread.
+pub fn this_thread() -> ThreadId {
+    #[cfg(target_os = "linux")]
+    {
+        // SAFETY: gettid takes no argument and cannot fail.
+        ThreadId(unsafe { libc::gettid() })
+    }
+    #[cfg(not(target_os = "linux"))]
+    ThreadId(0)
+}
+
+/// CPU time of the calling thread.
+pub fn cpu_time() -> Option<Duration> {
+    #[cfg(target_os = "linux")]
+    {
+        let mut t = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `t` is a valid timespec that outlives the call.
+        let rc = unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut t) };
+        (rc == 0).then(|| {
+            Duration::new(u64::try_from(t.tv_sec).unwrap_or(0), u32::try_from(t.tv_nsec).unwrap_or(0))
+        })
+    }
+    #[cfg(not(target_os = "linux"))]
+    None
+}
+
+/// Time on a CPU and time spent waiting for one, since the thread began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunQueue {
+    /// On a CPU. The kernel updates it at ticks and switches, so it can lag by a few milliseconds.
+    pub ran: Duration,
+    /// Ready to run, but without a CPU. Booked when the thread next runs: a thread that never ran looks clean.
+    pub waited: Duration,
+}
+
+/// The first two fields of `/proc/self/task/TID/schedstat`.
+pub fn run_queue(thread: ThreadId) -> Option<RunQueue> {
+    #[cfg(target_os = "linux")]
+    {
+        parse_schedstat(&std::fs::read_to_string(format!("/proc/self/task/{}/schedstat", thread.0)).ok()?)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = thread;
+        None
+    }
+}
+
+/// Parses a schedstat line: ns on CPU, ns waiting, number of slices.
+pub fn parse_schedstat(line: &str) -> Option<RunQueue> {
+    let mut ns = line.split_ascii_whitespace().map(str::parse::<u64>);
+    let (ran, waited) = (ns.next()?.ok()?, ns.next()?.ok()?);
+    Some(RunQueue { ran: Duration::from_nanos(ran), waited: Duration::from_nanos(waited) })
+}
+
+/// Whether a thread sleeps at this moment (neither on a CPU nor waiting for one).
+pub fn sleeps(thread: ThreadId) -> Option<bool> {
+    #[cfg(target_os = "linux")]
+    {
+        let stat = std::fs::read_to_string(format!("/proc/self/task/{}/stat", thread.0)).ok()?;
+        // The state follows the name in parentheses, and a name may contain anything.
+        Some(matches!(stat[stat.rfind(')')? + 1..].trim_start().chars().next()?, 'S' | 'D'))
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = thread;
+        None
+    }
+}
+
+/// Context switches of a thread so far: those it asked for (it slept) and those it suffered.
+pub fn switches(thread: ThreadId) -> Option<u64> {
+    #[cfg(target_os = "linux")]
+    {
+        let text = std::fs::read_to_string(format!("/proc/self/task/{}/status", thread.0)).ok()?;
+        let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)?.trim().parse::<u64>().ok());
+        Some(field("voluntary_ctxt_switches:")? + field("nonvoluntary_ctxt_switches:")?)
+    }
+    #[cfg(not(target_os = "linux"))]
+    {
+        let _ = thread;
+        None
+    }
+}

@@ -1,0 +1,251 @@
+//! Mutexes and reader-writer locks under one trait, and their adapter checks.
+use std::{
+    cell::Cell,
+    hint::black_box,
+    sync::{
+        Barrier,
+        atomic::{AtomicU32, AtomicU64, Ordering::*},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    engine::{
+        crowd::{Apart, Crowd, Lane},
+        order::Order,
+        solo::{Ops, Solo},
+        work,
+    },
+    lock,
+};
+
+/// A number behind a lock. A mutex reads exclusively; that is the point of comparing it.
+pub trait Guarded: Default + Send + Sync + 'static {
+    /// Names the case everywhere.
+    const CASE: &'static str;
+    /// Whether two readers may be inside at once.
+    const SHARED: bool;
+    /// Looks at the number under a read lock, or the only lock there is.
+    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R;
+    /// Changes it under the write lock.
+    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R;
+}
+
+/// No lock at all: what the loop and the hold cost. Its "write" changes nothing, so that no cache line moves.
+#[derive(Debug, Default)]
+pub struct Empty(u64);
+
+impl Guarded for Empty {
+    const CASE: &'static str = "empty";
+    const SHARED: bool = true;
+    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
+        inside(black_box(&self.0))
+    }
+    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
+        inside(black_box(&mut { self.0 }))
+    }
+}
+
+impl Guarded for std::sync::Mutex<u64> {
+    const CASE: &'static str = "std_mutex";
+    const SHARED: bool = false;
+    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
+        inside(&self.lock().expect("no holder panics"))
+    }
+    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
+        inside(&mut self.lock().expect("no holder panics"))
+    }
+}
+
+impl Guarded for std::sync::RwLock<u64> {
+    const CASE: &'static str = "std_rwlock";
+    const SHARED: bool = true;
+    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
+        inside(&self.read().expect("no holder panics"))
+    }
+    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
+        inside(&mut self.write().expect("no holder panics"))
+    }
+}
+
+impl Guarded for pl013::Mutex<u64> {
+    const CASE: &'static str = "pl013_mutex";
+    const SHARED: bool = false;
+    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
+        inside(&self.lock())
+    }
+    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
+        inside(&mut self.lock())
+    }
+}
+
+impl Guarded for pl013::RwLock<u64> {
+    const CASE: &'static str = "pl013_rwlock";
+    const SHARED: bool = true;
+    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
+        inside(&self.read())
+    }
+    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
+        inside(&mut self.write())
+    }
+}
+
+impl Guarded for lock::mutex::Mutex<u64> {
+    const CASE: &'static str = "mutex";
+    const SHARED: bool = false;
+    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
+        inside(&self.lock())
+    }
+    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
+        inside(&mut self.lock())
+    }
+}
+
+impl Guarded for lock::rwlock::RwLock<u64> {
+    const CASE: &'static str = "rwlock";
+    const SHARED: bool = true;
+    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
+        inside(&self.read())
+    }
+    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
+        inside(&mut self.write())
+    }
+}
+
+/// Reads, or writes, of one thread that has the lock to itself.
+pub fn solo<L: Guarded>(write: bool) -> Solo {
+    fn reads<L: Guarded>() -> Ops {
+        let lock = Box::new(Apart(L::default()));
+        Box::new(move |n| {
+            for _ in 0..n {
+                lock.0.read(|v| black_box(*v));
+            }
+        })
+    }
+    fn writes<L: Guarded>() -> Ops {
+        let lock = Box::new(Apart(L::default()));
+        Box::new(move |n| {
+            for _ in 0..n {
+                lock.0.write(|v| *v = black_box(*v + 1));
+            }
+        })
+    }
+    Solo { case: L::CASE, make: if write { writes::<L> } else { reads::<L> } }
+}
+
+/// Lanes that share one lock: so many reads in a hundred operations, the rest writes, each holding the lock for the engine's hold.
+pub fn crowd<L: Guarded>(reads_percent: u32) -> Crowd {
+    let make = move |threads: usize| {
+        let lock = std::sync::Arc::new(Apart(L::default()));
+        (0..threads)
+            .map(|lane| {
+                let lock = lock.clone();
+                let mut order = Order::new(lane as u64);
+                Box::new(move |n: u32, hold: u32| {
+                    for _ in 0..n {
+                        // A hundred numbers a word would be biased; 2^32 / 100 is not, to one in 10^7.
+                        let dice = ((order.next_u64() >> 32) * 100) >> 32;
+                        if dice < u64::from(reads_percent) {
+                            lock.0.read(|v| {
+                                black_box(*v);
+                                work::spin(hold);
+                            });
+                        } else {
+                            lock.0.write(|v| {
+                                *v = black_box(*v + 1);
+                                work::spin(hold);
+                            });
+                        }
+                    }
+                }) as Lane
+            })
+            .collect()
+    };
+    Crowd { case: L::CASE, make: Box::new(make) }
+}
+
+/// What an adapter must show before it is timed: two readers are inside at once exactly if it says so, two writers never are,
+/// a writer excludes readers, and no update is lost.
+///
+/// # Errors
+/// A sentence that names the contender and the broken promise.
+pub fn check<L: Guarded>() -> Result<(), String> {
+    let met = meeting::<L>(false);
+    if met != L::SHARED {
+        let (is, says) = if met { ("can", "exclusive") } else { ("cannot", "shared") };
+        return Err(format!(
+            "{}: two readers {is} be inside at once, but the adapter calls its read lock {says}",
+            L::CASE
+        ));
+    }
+    if meeting::<L>(true) {
+        return Err(format!("{}: a reader got in beside a writer", L::CASE));
+    }
+    // Long enough that two threads which start together really meet, also where they must share one CPU (hence the yields).
+    const EACH: u64 = 5_000;
+    let (lock, inside, broken, start) = (L::default(), AtomicU32::new(0), AtomicU64::new(0), Barrier::new(2));
+    thread::scope(|s| {
+        for _ in 0..2 {
+            s.spawn(|| {
+                start.wait();
+                for i in 0..EACH {
+                    lock.write(|v| {
+                        broken.fetch_add(u64::from(inside.fetch_add(1, Relaxed) != 0), Relaxed);
+                        let seen = black_box(*v);
+                        if i % 64 == 0 {
+                            thread::yield_now();
+                        }
+                        work::spin(50);
+                        *v = seen + 1;
+                        inside.fetch_sub(1, Relaxed);
+                    });
+                }
+            });
+        }
+    });
+    let total = lock.read(|v| *v);
+    if broken.load(Relaxed) > 0 || total != 2 * EACH {
+        return Err(format!(
+            "{}: of {} updates {total} arrived; two writers met {} times",
+            L::CASE,
+            2 * EACH,
+            broken.load(Relaxed)
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a second thread gets a read lock while the first holds a read (or write) lock. The holder waits for it, but not for ever:
+/// a lock that keeps the visitor out makes the holder give up and leave.
+fn meeting<L: Guarded>(holder_writes: bool) -> bool {
+    let (lock, holding, inside, met) = (L::default(), AtomicU32::new(0), AtomicU32::new(0), Cell::new(false));
+    thread::scope(|s| {
+        let visitor = s.spawn(|| {
+            while holding.load(Acquire) == 0 {
+                thread::yield_now();
+            }
+            lock.read(|_| inside.store(1, Release));
+        });
+        let hold = || {
+            holding.store(1, Release);
+            let until = Instant::now()
+                + if L::SHARED && !holder_writes {
+                    Duration::from_secs(10)
+                } else {
+                    Duration::from_millis(3)
+                };
+            while inside.load(Acquire) == 0 && Instant::now() < until {
+                thread::yield_now();
+            }
+            met.set(inside.load(Acquire) == 1);
+        };
+        if holder_writes {
+            lock.write(|_| hold())
+        } else {
+            lock.read(|_| hold())
+        }
+        visitor.join().expect("the visitor does not panic");
+    });
+    met.get()
+}

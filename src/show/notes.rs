@@ -1,0 +1,271 @@
+//! The measured blocks of NOTES.md: text between markers that is written from records and by nobody else.
+//!
+//! ```text
+//! <!-- underhood:begin lock_rwlock -->
+//! (at most 25 lines: tables, verdicts, the sentence, machine and date)
+//! <!-- underhood:end lock_rwlock -->
+//! ```
+//! The records that the blocks cite are committed beside the text (`tests/notes/<lab>.jsonl`, in the format of the store), so
+//! [`check`] needs nothing else. Everything outside of the markers belongs to people.
+use std::fmt;
+
+use super::{escape, notes_grid, number, origin, quote};
+use crate::{
+    judge::{Verdict, judge},
+    lab::Lab,
+    record::{Record, find, runs_of},
+};
+
+/// Lines of a block, without the markers.
+pub const MOST_LINES: usize = 25;
+
+/// What is wrong with the markers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NotesError {
+    /// Line of the text, from 1.
+    pub line: usize,
+    /// What is wrong there.
+    pub what: String,
+}
+
+impl fmt::Display for NotesError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {} of the notes: {}", self.line, self.what)
+    }
+}
+
+impl std::error::Error for NotesError {}
+
+/// A line that does not say what the records say.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Mismatch {
+    /// Whose block.
+    pub lab: String,
+    /// Line of the text, from 1.
+    pub line: usize,
+    /// What the records say; empty if the line should not be there.
+    pub expected: String,
+    /// What the text says; empty if the line is missing.
+    pub found: String,
+}
+
+/// The text with every block written anew. Outside of the markers nothing changes; the same records give the same bytes.
+///
+/// # Errors
+/// If a lab's markers are missing, doubled, nested, not closed, or name no lab.
+pub fn render(text: &str, labs: &[&Lab], records: &[Record]) -> Result<String, NotesError> {
+    let blocks = blocks(text, labs)?;
+    let end = if text.contains("\r\n") { "\r\n" } else { "\n" };
+    let mut out = String::new();
+    let mut inside: Option<&Block<'_>> = None;
+    for (i, line) in text.split_inclusive('\n').enumerate() {
+        if inside.is_some_and(|b| i < b.end) {
+            continue;
+        }
+        inside = blocks.iter().find(|b| b.begin == i);
+        out.push_str(line);
+        if let Some(block) = inside {
+            for line in section(block.lab, records) {
+                out.push_str(&line);
+                out.push_str(end);
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// The lines in the blocks that differ from what the records say; none if the text is true.
+///
+/// # Errors
+/// As [`render`].
+pub fn check(text: &str, labs: &[&Lab], records: &[Record]) -> Result<Vec<Mismatch>, NotesError> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut out = Vec::new();
+    for block in blocks(text, labs)? {
+        let expected = section(block.lab, records);
+        let found = &lines[block.begin + 1..block.end];
+        for i in 0..expected.len().max(found.len()) {
+            let want = expected.get(i).map_or("", String::as_str);
+            let have = found.get(i).copied().unwrap_or("");
+            // Compared as options as well: a missing empty line is a difference too.
+            if want != have || expected.get(i).is_some() != found.get(i).is_some() {
+                let (lab, line) = (block.lab.stem.to_string(), block.begin + 2 + i);
+                out.push(Mismatch { lab, line, expected: want.to_string(), found: have.to_string() });
+            }
+        }
+    }
+    Ok(out)
+}
+
+/// The records that a lab's block cites: for each step the newest complete run that may be quoted as a whole, else the newest
+/// complete one with a row that may, else the newest complete one, else the newest. They are what is committed beside the notes; citing
+/// from them alone cites the same.
+pub fn cited(lab: &Lab, records: &[Record]) -> Vec<Record> {
+    let mut out = Vec::new();
+    for step in lab.steps {
+        let rank = |run: &&str| {
+            let rows: Vec<Option<&Record>> = step
+                .params
+                .iter()
+                .flat_map(|p| step.cases.iter().map(|c| find(records, run, c, p)))
+                .collect();
+            let quotable = |r: &Option<&Record>| r.is_some_and(|r| r.quotable && r.unmeasured().is_none());
+            match rows.iter().all(Option::is_some) {
+                true if rows.iter().all(quotable) => 0,
+                true if rows.iter().any(quotable) => 1,
+                true => 2,
+                false => 3,
+            }
+        };
+        // Of equal rank `min_by_key` takes the first, and the runs come newest first.
+        if let Some(run) = runs_of(records, lab.stem, step.name).into_iter().min_by_key(rank) {
+            out.extend(
+                records.iter().filter(|r| r.run == run && r.lab == lab.stem && r.step == step.name).cloned(),
+            );
+        }
+    }
+    out
+}
+
+/// The lines of a lab's block.
+fn section(lab: &Lab, records: &[Record]) -> Vec<String> {
+    let records = cited(lab, records);
+    let mut out = vec![format!("*{}*", lab.question), String::new()];
+    if records.is_empty() {
+        out.push(format!("Not measured yet: `cargo run --release --bin {}`", lab.stem));
+        return out;
+    }
+    let mut below: Vec<String> = lab.steps.iter().filter_map(|step| verdicts(lab, step, &records)).collect();
+    below.push(said(lab, &records));
+    // Steps may have been measured on different days, machines and builds; then all of them are named.
+    let mut measured = format!(
+        "- Measured {} on {}; {}; {}; repeat with {}.",
+        distinct(&records, origin::day),
+        distinct(&records, |r| origin::machine(&r.machine)),
+        distinct(&records, |r| origin::grade(&r.machine, r.kind)),
+        distinct(&records, |r| origin::build(&r.machine)),
+        distinct(&records, |r| r.command.clone()),
+    );
+    let room = MOST_LINES.saturating_sub(out.len() + below.len() + 1);
+    let (tables, left_out) = notes_grid::tables(lab, &records, room);
+    if left_out > 0 {
+        measured.push_str(&format!(" {left_out} more rows are in the records."));
+    }
+    out.extend(tables);
+    out.extend(below);
+    out.push(measured);
+    out
+}
+
+/// What records say of themselves, each text once, in their order.
+fn distinct(records: &[Record], of: impl Fn(&Record) -> String) -> String {
+    let mut texts: Vec<String> = Vec::new();
+    for text in records.iter().map(|r| escape::markdown(&of(r))) {
+        if !texts.contains(&text) {
+            texts.push(text);
+        }
+    }
+    texts.join(" and ")
+}
+
+/// The verdicts of a step's claims, in one line.
+fn verdicts(lab: &Lab, step: &crate::lab::Step, records: &[Record]) -> Option<String> {
+    let parts: Vec<String> = judge(lab, step, records)
+        .into_iter()
+        .map(|f| {
+            let numbers =
+                f.numbers.map(|n| format!(", {}", number::interval(f.value, &n))).unwrap_or_default();
+            let why = match f.verdict {
+                Verdict::NotShown => format!(" ({})", escape::markdown(&f.why)),
+                Verdict::Held | Verdict::Refuted => String::new(),
+            };
+            let claim = escape::markdown(f.claim.trim_end_matches('.'));
+            format!("**{}**: {claim}{numbers}{why}", f.verdict.words())
+        })
+        .collect();
+    (!parts.is_empty()).then(|| format!("- `{}`: {}.", step.name, parts.join("; ")))
+}
+
+/// The best sentence that the cited runs carry, or why there is none.
+fn said(lab: &Lab, records: &[Record]) -> String {
+    let mut refused = None;
+    for say in lab.says {
+        let step = lab.steps.iter().find(|s| s.name == say.step);
+        let run = runs_of(records, lab.stem, say.step).first().copied();
+        match step.zip(run).map(|(step, run)| quote::sentence(step, say, records, run)) {
+            Some(Ok(s)) => {
+                let ids: Vec<String> = s.records.iter().map(|r| escape::markdown(&r.id)).collect();
+                let (text, when) = (s.text.trim_end_matches('.'), quote::clause(say).trim_end_matches('.'));
+                return format!("- Say: {text} (records {}). Not true when {when}.", ids.join(", "));
+            }
+            Some(Err(why)) => refused = refused.or(Some(why)),
+            None => refused = refused.or(Some("not measured yet".into())),
+        }
+    }
+    let why = refused.unwrap_or_else(|| "the lab has no sentence to say".into());
+    format!("- Say: nothing, not quotable here: {}.", escape::markdown(&why))
+}
+
+/// Indexes of the two marker lines of a lab.
+struct Block<'a> {
+    lab: &'a Lab,
+    begin: usize,
+    end: usize,
+}
+
+fn blocks<'a>(text: &str, labs: &[&'a Lab]) -> Result<Vec<Block<'a>>, NotesError> {
+    let error = |index: usize, what: String| NotesError { line: index + 1, what };
+    let mut done: Vec<Block<'_>> = Vec::new();
+    let mut open: Option<(&Lab, usize)> = None;
+    let mut lines = 0;
+    for (i, line) in text.lines().enumerate() {
+        lines = i + 1;
+        // Anything that looks like a marker must be one: a mistyped marker would silently keep old numbers.
+        if !(line.contains("<!--") && line.contains("underhood:")) {
+            continue;
+        }
+        let marker = line.trim().strip_prefix("<!-- underhood:").and_then(|l| l.strip_suffix(" -->"));
+        let Some((verb @ ("begin" | "end"), name)) = marker.and_then(|m| m.split_once(' ')) else {
+            return Err(error(
+                i,
+                "a marker is `<!-- underhood:begin LAB -->` or `<!-- underhood:end LAB -->`".into(),
+            ));
+        };
+        match (verb, open) {
+            ("begin", Some((lab, at))) => {
+                return Err(error(i, format!("`{name}` begins inside `{}` of line {}", lab.stem, at + 1)));
+            }
+            ("begin", None) => {
+                let Some(lab) = labs.iter().find(|l| l.stem == name) else {
+                    return Err(error(i, format!("there is no lab `{}`", escape::line(name))));
+                };
+                if let Some(first) = done.iter().find(|b| b.lab.stem == name) {
+                    return Err(error(
+                        i,
+                        format!("`{name}` has a block in line {} already", first.begin + 1),
+                    ));
+                }
+                open = Some((lab, i));
+            }
+            (_, Some((lab, at))) if lab.stem == name => {
+                done.push(Block { lab, begin: at, end: i });
+                open = None;
+            }
+            (_, Some((lab, at))) => {
+                return Err(error(
+                    i,
+                    format!("`{name}` ends where `{}` of line {} is open", lab.stem, at + 1),
+                ));
+            }
+            (_, None) => return Err(error(i, format!("`{}` ends without a begin", escape::line(name)))),
+        }
+    }
+    if let Some((lab, at)) = open {
+        return Err(error(at, format!("`{}` begins here and never ends", lab.stem)));
+    }
+    if let Some(lab) = labs.iter().find(|l| done.iter().all(|b| b.lab.stem != l.stem)) {
+        let what = format!("no `<!-- underhood:begin {} -->` in any line up to here", lab.stem);
+        return Err(NotesError { line: lines, what });
+    }
+    Ok(done)
+}

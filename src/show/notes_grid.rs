@@ -1,0 +1,123 @@
+//! The tables of a block of NOTES.md, fitted into the lines that are left for them.
+use super::{
+    escape, number,
+    table::{against_baseline, rows},
+};
+use crate::{
+    judge::{Compared, not_quotable},
+    lab::{Lab, Step},
+    record::{AA, Record, aa_band, find, runs_of},
+};
+
+/// A step's table before it is text.
+struct Grid {
+    head: Vec<String>,
+    /// The cells, and whether a claim or a sentence is about this row.
+    rows: Vec<(Vec<String>, bool)>,
+}
+
+impl Grid {
+    /// Head, rule, rows, and the empty line after it.
+    fn lines(&self) -> usize {
+        self.rows.len() + 3
+    }
+}
+
+/// The tables of all steps that have records, in at most `room` lines, and how many rows were left out for that.
+///
+/// Cases are rows, unless there are fewer parameters than cases. If that does not fit, steps without parameters lie down as
+/// well (one row); if that does not fit, the longest tables lose rows, those without a claim or sentence first.
+pub(super) fn tables(lab: &Lab, records: &[Record], room: usize) -> (Vec<String>, usize) {
+    let all = |lie_down: bool| -> Vec<Grid> {
+        lab.steps.iter().filter_map(|step| grid(lab, step, records, lie_down)).collect()
+    };
+    let size = |grids: &[Grid]| grids.iter().map(Grid::lines).sum::<usize>();
+    let mut grids = all(false);
+    if size(&grids) > room {
+        grids = all(true);
+    }
+    let mut left_out = 0;
+    while size(&grids) > room {
+        match grids.iter_mut().filter(|g| g.rows.len() > 1).max_by_key(|g| g.rows.len()) {
+            Some(longest) => {
+                let idle = longest.rows.iter().rposition(|(_, cited)| !cited);
+                longest.rows.remove(idle.unwrap_or(longest.rows.len() - 1));
+                left_out += 1;
+            }
+            // Every table is down to one row: the last steps go.
+            None => left_out += grids.pop().map_or(0, |g| g.rows.len()),
+        }
+    }
+    let mut out = Vec::new();
+    for grid in grids {
+        out.push(format!("| {} |", grid.head.join(" | ")));
+        out.push(format!("|{}", "---|".repeat(grid.head.len())));
+        out.extend(grid.rows.iter().map(|(cells, _)| format!("| {} |", cells.join(" | "))));
+        out.push(String::new());
+    }
+    (out, left_out)
+}
+
+fn grid(lab: &Lab, step: &Step, records: &[Record], lie_down: bool) -> Option<Grid> {
+    let run = runs_of(records, lab.stem, step.name).first().copied()?;
+    let (mut cases, mut params): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+    for r in rows(step, records, run) {
+        if !cases.contains(&r.case.as_str()) {
+            cases.push(&r.case);
+        }
+        if !params.contains(&r.param.as_str()) {
+            params.push(&r.param);
+        }
+    }
+    let by_params = params.len() < cases.len() && (params.len() > 1 || lie_down);
+    let (down, across) = if by_params { (&params, &cases) } else { (&cases, &params) };
+    let name = |text: &str| match text {
+        "" => number::label(step.headline),
+        text => escape::markdown(text),
+    };
+    // A step without parameters has the headline as its only column (or row) name already.
+    let what = if params == [""] { String::new() } else { format!(": {}", name("")) };
+    let mut head = vec![format!("`{}`{what}", step.name)];
+    head.extend(across.iter().map(|text| name(text)));
+    let is_cited = |text: &str| {
+        let picks = step.claims.iter().flat_map(|c| std::iter::once(c.of).chain(c.against)).chain(
+            lab.says
+                .iter()
+                .filter(|s| s.step == step.name)
+                .flat_map(|s| std::iter::once(s.of).chain(s.against)),
+        );
+        picks.into_iter().any(|p| if by_params { p.param == text } else { p.case == text })
+    };
+    let rows = down.iter().map(|d| {
+        let mut cells = vec![name(d)];
+        cells.extend(across.iter().map(|a| {
+            let (case, param) = if by_params { (a, d) } else { (d, a) };
+            cell(step, records, run, case, param)
+        }));
+        (cells, is_cited(d))
+    });
+    Some(Grid { head, rows: rows.collect() })
+}
+
+/// `12.3 [12.1, 12.5] ns, 0.37x [0.36, 0.38] (3f2a90c1d455)`: the number, against the baseline, the record.
+fn cell(step: &Step, records: &[Record], run: &str, case: &str, param: &str) -> String {
+    let Some(r) = find(records, run, case, param) else { return "-".into() };
+    if let Some(why) = not_quotable(r) {
+        return format!("not quotable here: {}", escape::markdown(&why));
+    }
+    let id = escape::markdown(&r.id);
+    if case == AA {
+        let band = aa_band(records, run, param, step.headline).map_or("unknown".into(), number::band);
+        return format!("shows no difference under {band} ({id})");
+    }
+    let Some(headline) = r.interval_of(step.headline) else {
+        return format!("no launch reported `{}` ({id})", step.headline);
+    };
+    let ratio = match against_baseline(step, records, r) {
+        None => String::new(),
+        Some(Compared::Differs { ratio, .. }) => format!(", {}", number::interval("ratio", &ratio)),
+        Some(Compared::NoDifference { .. }) => ", no difference shown".into(),
+        Some(Compared::Cannot(why)) => format!(", no ratio: {}", escape::markdown(&why)),
+    };
+    format!("{}{ratio} ({id})", number::interval(step.headline, &headline))
+}

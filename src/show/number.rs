@@ -1,0 +1,161 @@
+//! Numbers as people read them: the unit comes from the suffix of the value's name, the digits from the interval.
+//!
+//! | suffix | shown as |
+//! |---|---|
+//! | `_ns` | `57 ns`, `1.38 ms` (ns, us, ms, s) |
+//! | `_per_s` | `23.0 M/s` |
+//! | `_bytes` | `256 MiB` |
+//! | `_share` | `41 %` |
+//! | `_ratio` | `1.04x` |
+//! | anything else | `1234`, `23.0 M` |
+//!
+//! ASCII only: `us`, not the Greek letter, since some consoles and fonts have none.
+use crate::stats::Interval;
+
+/// Factor and symbol of a unit, from small to large.
+type Scale = &'static [(f64, &'static str)];
+
+const NS: Scale = &[(1.0, " ns"), (1e3, " us"), (1e6, " ms"), (1e9, " s")];
+const PER_S: Scale = &[(1.0, "/s"), (1e3, " k/s"), (1e6, " M/s"), (1e9, " G/s")];
+const BYTES: Scale = &[(1.0, " B"), (1024.0, " KiB"), (1_048_576.0, " MiB"), (1_073_741_824.0, " GiB")];
+const SHARE: Scale = &[(0.01, " %")];
+const RATIO: Scale = &[(1.0, "x")];
+const PLAIN: Scale = &[(1.0, ""), (1e6, " M"), (1e9, " G")];
+
+const UNITS: [(&str, Scale); 5] =
+    [("ns", NS), ("per_s", PER_S), ("bytes", BYTES), ("share", SHARE), ("ratio", RATIO)];
+
+/// Significant digits where no interval says how many there are.
+const DIGITS: i32 = 3;
+/// No more decimals than this, however narrow the interval.
+const MOST_DECIMALS: i32 = 12;
+
+/// Splits a name into what is measured and its unit: `op_ns` is `op` in ns, and `ns` alone is a unit, too.
+fn split(name: &str) -> (&str, Scale) {
+    for (unit, scale) in UNITS {
+        if let Some(rest) = name.strip_suffix(unit)
+            && (rest.is_empty() || rest.ends_with('_'))
+        {
+            return (rest.trim_end_matches('_'), scale);
+        }
+    }
+    (name, PLAIN)
+}
+
+/// True for the symbol of a unit, alone or before a mark: a line is not broken before it.
+pub(super) fn is_unit(word: &str) -> bool {
+    let word = word.trim_end_matches(['.', ',', ';', ')']);
+    UNITS.iter().flat_map(|(_, scale)| scale.iter()).any(|(_, symbol)| symbol.strip_prefix(' ') == Some(word))
+}
+
+/// A column's heading: the name without its unit, which stands with each number. `wait_p99_ns` is `wait p99`.
+pub fn label(name: &str) -> String {
+    let (what, _) = split(name);
+    let what = if what.is_empty() { name } else { what };
+    super::escape::line(&what.replace('_', " "))
+}
+
+/// A value alone, with three significant digits; digits before the point are never rounded away.
+pub fn value(name: &str, value: f64) -> String {
+    let scale = split(name).1;
+    if !value.is_finite() {
+        return "not a number".into();
+    }
+    let (factor, symbol) = unit(scale, value);
+    format!("{}{symbol}", alone(value / factor))
+}
+
+/// A value with its interval, with as many digits as make the interval visible: `12.3 [12.1, 12.5] ns`.
+///
+/// A single launch has no interval: `12.3 ns (1 launch)`. An interval over more than a factor of ten is given a unit for each
+/// end: `1.20 ms [900 us, 30.0 ms]`.
+pub fn interval(name: &str, i: &Interval) -> String {
+    match parts(name, i) {
+        Parts::One => format!("{} (1 launch)", value(name, i.mid)),
+        Parts::Wide => format!("{} [{}, {}]", value(name, i.mid), value(name, i.lo), value(name, i.hi)),
+        // The sign of a ratio belongs to the number: `1.04x [1.03, 1.05]`.
+        Parts::Alike([mid, lo, hi], "x") => format!("{mid}x [{lo}, {hi}]"),
+        Parts::Alike([mid, lo, hi], symbol) => format!("{mid} [{lo}, {hi}]{symbol}"),
+    }
+}
+
+/// The same as words, for screen readers: `12.3 ns, between 12.1 ns and 12.5 ns`.
+pub fn words(name: &str, i: &Interval) -> String {
+    let (mid, lo, hi) = match parts(name, i) {
+        Parts::One => return format!("{} in a single launch", spoken(&value(name, i.mid))),
+        Parts::Wide => (value(name, i.mid), value(name, i.lo), value(name, i.hi)),
+        Parts::Alike([mid, lo, hi], s) => (format!("{mid}{s}"), format!("{lo}{s}"), format!("{hi}{s}")),
+    };
+    format!("{}, between {} and {}", spoken(&mid), spoken(&lo), spoken(&hi))
+}
+
+/// A band of [`crate::record::aa_band`] as the share it stands for: `3.1 %`.
+pub fn band(band: f64) -> String {
+    let share = band.exp() - 1.0;
+    if share < 0.000_05 {
+        "under 0.01 %".into()
+    } else {
+        format!("{:.*} %", decimals_for(share * 100.0, 2), share * 100.0)
+    }
+}
+
+/// `x` after a number is read as a letter.
+fn spoken(number: &str) -> String {
+    number.strip_suffix('x').map_or_else(|| number.to_string(), |n| format!("{n} times"))
+}
+
+enum Parts {
+    /// One launch.
+    One,
+    /// The ends are too far apart for one unit.
+    Wide,
+    /// Middle, lower and upper end in the unit of the middle.
+    Alike([String; 3], &'static str),
+}
+
+fn parts(name: &str, i: &Interval) -> Parts {
+    let ends = [i.mid, i.lo, i.hi];
+    if i.n < 2 {
+        return Parts::One;
+    }
+    if !ends.iter().all(|v| v.is_finite()) || (i.lo > 0.0 && i.hi / i.lo > 10.0) {
+        return Parts::Wide;
+    }
+    // A middle of 0 has no size of its own; then the ends decide the unit.
+    let size = if i.mid == 0.0 { i.lo.abs().max(i.hi.abs()) } else { i.mid };
+    let (factor, symbol) = unit(split(name).1, size);
+    let half = (i.hi - i.lo) / 2.0 / factor;
+    // Below the precision of the arithmetic there is no width.
+    let texts = if half > 1e-12 * (size / factor).abs() {
+        // The last digit is worth at most half of the half width, so that the two ends never look alike. The small number
+        // keeps a half width of exactly 0.2 from asking for one more digit because of binary fractions.
+        let by_width = (-(half / 2.0).log10() - 1e-6).ceil().clamp(0.0, f64::from(MOST_DECIMALS));
+        let by_size = if i.lo > 0.0 { decimals_for(i.mid / factor, 2) } else { 0 };
+        let decimals = by_size.max(by_width as usize);
+        ends.map(|v| format!("{:.decimals$}", v / factor))
+    } else {
+        ends.map(|v| alone(v / factor))
+    };
+    Parts::Alike(texts, symbol)
+}
+
+/// The largest unit in which the number is not below 1, also after rounding: 999.9 ns is 1.00 us.
+fn unit(scale: Scale, value: f64) -> (f64, &'static str) {
+    let fits = |(factor, _): &&(f64, &str)| value.abs() / factor >= 0.9995;
+    *scale.iter().rev().find(fits).unwrap_or(&scale[0])
+}
+
+/// Three digits, but none after the point if the number is whole.
+fn alone(v: f64) -> String {
+    // With a tolerance: 0.41 / 0.01 is not 41 in binary. Adding 0 turns -0 into 0.
+    let whole = (v - v.round()).abs() <= 1e-9 * v.abs();
+    if whole { format!("{:.0}", v.round() + 0.0) } else { format!("{:.*}", decimals_for(v, DIGITS), v) }
+}
+
+/// Decimals that give a number this many significant digits after rounding: 0.9997 with three is 1.00, not 1.000.
+fn decimals_for(v: f64, digits: i32) -> usize {
+    let precision = usize::try_from(digits - 1).unwrap_or(0);
+    let scientific = format!("{v:.precision$e}");
+    let magnitude: i32 = scientific.split_once('e').and_then(|(_, e)| e.parse().ok()).unwrap_or(0);
+    usize::try_from((digits - 1 - magnitude).clamp(0, MOST_DECIMALS)).unwrap_or(0)
+}

@@ -1,0 +1,192 @@
+//! The sentence that may be quoted, with everything a sceptic asks for; or why there is none.
+use super::{escape, number, origin, wrap};
+use crate::{
+    judge::{Compared, compare, enough_launches, not_quotable},
+    lab::{Lab, Pick, Say, Step},
+    record::{Record, find, runs_of},
+    stats::Interval,
+};
+
+/// What `underhood quote` prints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Quote {
+    /// For people; ends with a line end.
+    pub text: String,
+    /// True if there is a sentence: exit code 0, else 3.
+    pub quotable: bool,
+    /// The ids of the records behind the sentences, for `underhood verify`.
+    pub ids: Vec<String>,
+}
+
+/// A sentence with its numbers filled in.
+pub(super) struct Sentence<'a> {
+    pub(super) text: String,
+    /// The record behind `{value}`, then the one behind `{against}` if that is another.
+    pub(super) records: Vec<&'a Record>,
+}
+
+/// Columns of the text; labels take the first 15.
+const WIDTH: usize = 80;
+const LABEL: usize = 15;
+
+/// The quote of a lab: of the sentences that it may say, best first, the first one that a run carries, by the newest such run;
+/// then the others that are carried.
+///
+/// A sentence is carried by a run if both of its records are quotable, enough launches measured them, contenders did equal
+/// work, and the A/A row is there. Where the ratio does not clear the A/A row, the sentence becomes that no difference was
+/// shown: a result as quotable as any.
+pub fn quote(lab: &Lab, records: &[Record]) -> Quote {
+    let mut carried: Vec<(&Say, Sentence<'_>)> = Vec::new();
+    let mut refused: Option<(&Say, String)> = None;
+    for say in lab.says {
+        match newest(lab, say, records) {
+            Ok(sentence) => carried.push((say, sentence)),
+            Err(why) => refused = refused.or(Some((say, why))),
+        }
+    }
+    let mut page = Page::default();
+    page.put("Question", lab.question);
+    let Some((say, best)) = carried.first() else {
+        let (step, why) =
+            refused.map_or(("", "the lab has no sentence to say".into()), |(say, why)| (say.step, why));
+        page.put("Say", "nothing: not quotable here.");
+        page.put("Why", &escape::line(&why));
+        let newest = runs_of(records, lab.stem, step).first().copied();
+        if let Some(r) = records.iter().find(|r| Some(r.run.as_str()) == newest) {
+            page.put("Grade", &origin::grade(&r.machine, r.kind));
+            page.put("Machine", &origin::machine(&r.machine));
+            page.put("Measured", &escape::line(&r.at));
+        }
+        page.put("Measure", &format!("cargo run --release --bin {}", lab.stem));
+        return Quote { text: page.text, quotable: false, ids: Vec::new() };
+    };
+    let facts = origin_of(say, best);
+    page.put("Say", &best.text);
+    for (label, text) in &facts {
+        page.put(label, text);
+    }
+    // Another sentence may come from another run, machine or build: whatever differs is said again.
+    for (also, sentence) in &carried[1..] {
+        page.put("Also", &sentence.text);
+        for (label, text) in origin_of(also, sentence).iter().filter(|fact| !facts.contains(fact)) {
+            page.put(label, text);
+        }
+    }
+    let mut ids: Vec<String> = Vec::new();
+    for id in carried.iter().flat_map(|(_, s)| s.records.iter()).map(|r| escape::line(&r.id)) {
+        if !ids.contains(&id) {
+            ids.push(id);
+        }
+    }
+    page.list("What these numbers do not allow anybody to say", lab.not_said);
+    page.list("They will ask next", lab.next);
+    Quote { text: page.text, quotable: true, ids }
+}
+
+/// What a sceptic asks about a sentence, by label.
+fn origin_of(say: &Say, sentence: &Sentence<'_>) -> Vec<(&'static str, String)> {
+    let r = sentence.records[0];
+    let ids: Vec<String> = sentence.records.iter().map(|r| escape::line(&r.id)).collect();
+    let launches = r.values(say.of.value).len();
+    vec![
+        ("Not true when", clause(say).to_string()),
+        ("Launches", format!("{launches}; numbers in brackets are 95 % intervals over them")),
+        ("Grade", origin::grade(&r.machine, r.kind)),
+        ("Machine", origin::machine(&r.machine)),
+        ("Measured", escape::line(&r.at)),
+        ("Build", origin::build(&r.machine)),
+        ("Versions", origin::versions(&r.machine)),
+        (if ids.len() == 1 { "Record" } else { "Records" }, ids.join(", ")),
+        ("Repeat", escape::line(&r.command)),
+    ]
+}
+
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn put(&mut self, label: &str, text: &str) {
+        self.text.push_str(&format!("{label:<LABEL$}{}\n", wrap(text, WIDTH, LABEL, LABEL)));
+    }
+    fn list(&mut self, heading: &str, items: &[&str]) {
+        if !items.is_empty() {
+            self.text.push_str(&format!("{heading}\n"));
+        }
+        for item in items {
+            self.text.push_str(&format!("  - {}\n", wrap(item, WIDTH, 4, 4)));
+        }
+    }
+}
+
+/// The condition without the "when" that some conditions start with.
+pub(super) fn clause(say: &Say) -> &'static str {
+    say.not_true_when.strip_prefix("when ").unwrap_or(say.not_true_when)
+}
+
+/// The sentence by the newest run that carries it, or why the newest run does not.
+fn newest<'a>(lab: &Lab, say: &Say, records: &'a [Record]) -> Result<Sentence<'a>, String> {
+    let Some(step) = lab.steps.iter().find(|s| s.name == say.step) else {
+        return Err(format!("the lab has no step {}", say.step));
+    };
+    let mut first_refusal = None;
+    for run in runs_of(records, lab.stem, step.name) {
+        match sentence(step, say, records, run) {
+            Ok(sentence) => return Ok(sentence),
+            Err(why) => first_refusal = first_refusal.or(Some(why)),
+        }
+    }
+    Err(first_refusal.unwrap_or_else(|| "not measured yet".into()))
+}
+
+/// The sentence by one run, or why the run does not carry it.
+pub(super) fn sentence<'a>(
+    step: &Step,
+    say: &Say,
+    records: &'a [Record],
+    run: &str,
+) -> Result<Sentence<'a>, String> {
+    let of = quotable(records, run, &say.of)?;
+    let value = number::interval(say.of.value, &shown(of, say.of.value)?);
+    let mut text = say.text.replace("{threads}", &of.threads.to_string()).replace("{value}", &value);
+    let Some(pick) = say.against else {
+        return Ok(Sentence { text, records: vec![of] });
+    };
+    let against = quotable(records, run, &pick)?;
+    let other = number::interval(pick.value, &shown(against, pick.value)?);
+    text = text.replace("{against}", &other);
+    match compare(step, records, (of, say.of.value), (against, pick.value)) {
+        Compared::Cannot(why) => return Err(why),
+        Compared::Differs { ratio, .. } => {
+            text = text.replace("{ratio}", &number::interval("ratio", &ratio));
+        }
+        Compared::NoDifference { ratio, band } => {
+            text = format!(
+                "Between {}{} and {}{} this machine shows no difference in {}: {value} and {other}, ratio {}; this run \
+                 may claim no difference under {}.",
+                say.of.case,
+                origin::at(say.of.param),
+                pick.case,
+                origin::at(pick.param),
+                number::label(say.of.value),
+                number::interval("ratio", &ratio),
+                number::band(band)
+            );
+        }
+    }
+    let records = if std::ptr::eq(of, against) { vec![of] } else { vec![of, against] };
+    Ok(Sentence { text, records })
+}
+
+fn quotable<'a>(records: &'a [Record], run: &str, pick: &Pick) -> Result<&'a Record, String> {
+    let missing = || format!("the run has no case {}{}", pick.case, origin::at(pick.param));
+    let record = find(records, run, pick.case, pick.param).ok_or_else(missing)?;
+    not_quotable(record).map_or(Ok(record), Err)
+}
+
+/// A value that may be said has an interval.
+fn shown(record: &Record, value: &str) -> Result<Interval, String> {
+    enough_launches(record, value)?;
+    record.interval_of(value).ok_or_else(|| format!("`{value}` of {} gives no interval", record.case))
+}

@@ -1,0 +1,135 @@
+//! The engine's shapes: every contender gets a row or a reason, the twin is there, work is what it says. No time is asserted.
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use underhood::{
+    engine::{
+        crowd::{Crowd, Lane, crossover, crowd},
+        order::Order,
+        solo::{Ops, Solo, solo},
+        witness, work,
+    },
+    machine::allowed_cpus,
+    plan::{Mode, Plan},
+    record::AA,
+    sample::Sample,
+};
+
+fn plan() -> Plan {
+    Plan::new(Mode::Smoke, allowed_cpus())
+}
+
+fn has_value_or_reason(s: &Sample, value: &str) -> bool {
+    s.unmeasured.is_some() != s.values.get(value).is_some_and(|v| v.is_finite() && *v > 0.0)
+}
+
+#[test]
+fn solo_gives_a_row_for_each_contender_and_the_twin() {
+    static DONE: AtomicU64 = AtomicU64::new(0);
+    fn count() -> Ops {
+        Box::new(|n| {
+            DONE.fetch_add(n, Relaxed);
+        })
+    }
+    fn spin() -> Ops {
+        Box::new(|n| (0..n).for_each(|_| work::spin(20)))
+    }
+    let rows = solo(&plan(), "p", &[Solo { case: "spin", make: spin }, Solo { case: "count", make: count }]);
+    let names: Vec<&str> = rows.iter().map(|r| r.case.as_str()).collect();
+    assert_eq!(names, ["spin", AA, "count"]);
+    assert!(rows.iter().all(|r| r.param == "p" && has_value_or_reason(r, "op_ns")), "{rows:?}");
+    assert!(DONE.load(Relaxed) > 0, "the contender ran");
+    assert!(rows.iter().all(|r| r.receipts.kept_count.is_some() && r.receipts.dropped_count.is_some()));
+    assert!(solo(&plan(), "", &[]).is_empty());
+}
+
+fn counting(case: &'static str, total: Arc<AtomicU64>) -> Crowd {
+    let make = move |threads: usize| {
+        (0..threads)
+            .map(|_| {
+                let total = total.clone();
+                Box::new(move |n: u32, hold: u32| {
+                    for _ in 0..n {
+                        work::spin(hold);
+                    }
+                    total.fetch_add(u64::from(n), Relaxed);
+                }) as Lane
+            })
+            .collect()
+    };
+    Crowd { case, make: Box::new(make) }
+}
+
+#[test]
+fn crowd_gives_a_row_for_each_contender_also_with_more_lanes_than_cpus() {
+    for factor in [1, 3] {
+        let plan = Plan { threads: plan().threads * factor, ..plan() };
+        let (a, b) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let rows = crowd(&plan, "p", 100.0, &[counting("a", a.clone()), counting("b", b.clone())]);
+        let names: Vec<&str> = rows.iter().map(|r| r.case.as_str()).collect();
+        assert_eq!(names, ["a", AA, "b"]);
+        assert!(rows.iter().all(|r| has_value_or_reason(r, "ops_per_s")), "{rows:?}");
+        assert!(a.load(Relaxed) > 0 && b.load(Relaxed) > 0, "both contenders ran");
+        for row in rows.iter().filter(|r| r.unmeasured.is_none()) {
+            let share = row.values["min_max_share"];
+            assert!((0.0..=1.0).contains(&share), "{row:?}");
+            assert!(row.receipts.ops_count.is_some_and(|n| n > 0.0), "{row:?}");
+        }
+        // Overlap is a receipt only where each lane can have a CPU.
+        assert!(factor == 1 || rows.iter().all(|r| r.receipts.overlap_share.is_none()));
+    }
+}
+
+#[test]
+fn a_lane_that_never_progresses_gets_no_number() {
+    let stuck = Crowd {
+        case: "stuck",
+        make: Box::new(|threads| {
+            (0..threads)
+                .map(|lane| {
+                    Box::new(move |_: u32, _: u32| {
+                        if lane == 0 {
+                            std::thread::sleep(std::time::Duration::from_millis(60));
+                        }
+                    }) as Lane
+                })
+                .collect()
+        }),
+    };
+    let rows = crowd(&plan(), "", 0.0, &[stuck]);
+    let measured = rows.iter().filter(|r| r.unmeasured.is_none()).count();
+    // A window can fall on the one moment in which the sleeper finishes a batch; four in a row cannot.
+    assert_eq!(measured, 0, "{rows:?}");
+}
+
+#[test]
+fn a_crossover_is_one_of_its_four_answers() {
+    let total = || Arc::new(AtomicU64::new(0));
+    // The same work twice: whichever is called ahead, it must end.
+    let _ = crossover(&plan(), &counting("a", total()), &counting("b", total()), 2_000.0);
+}
+
+#[test]
+fn an_order_is_a_permutation_and_repeats_from_its_seed() {
+    let shuffled = |seed| {
+        let mut items: Vec<usize> = (0..50).collect();
+        Order::new(seed).shuffle(&mut items);
+        items
+    };
+    let mut sorted = shuffled(7);
+    assert_eq!(sorted, shuffled(7));
+    assert_ne!(sorted, shuffled(8));
+    sorted.sort_unstable();
+    assert_eq!(sorted, (0..50).collect::<Vec<_>>());
+}
+
+#[test]
+fn schedstat_is_read_or_unknown() {
+    let parsed = witness::parse_schedstat("1047869 92997 2\n").expect("three numbers");
+    assert_eq!((parsed.ran.as_nanos(), parsed.waited.as_nanos()), (1_047_869, 92_997));
+    for damaged in ["", "12", "a b c", "-1 2 3"] {
+        assert_eq!(witness::parse_schedstat(damaged), None, "{damaged:?}");
+    }
+}

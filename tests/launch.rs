@@ -1,0 +1,119 @@
+//! Children that hang, die, say nothing or are interrupted: each is a result, and none hangs the workbench.
+//!
+//! No libtest here (`harness = false`): a launch starts this very program again.
+#![allow(clippy::print_stdout, reason = "stands in for libtest's closing line")]
+use std::{
+    process::ExitCode,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    thread,
+    time::{Duration, Instant},
+};
+
+use underhood::{
+    engine::launch,
+    lab::{Kind, Lab, Launch, Measure, Predict, Step},
+    machine::allowed_cpus,
+    plan::{Mode, Plan},
+    sample::Sample,
+};
+
+const fn step(name: &'static str, launch: Launch, measure: Measure) -> Step {
+    Step {
+        name,
+        ask: "",
+        predict: Predict::Best { param: "p" },
+        kind: Kind::Count,
+        cases: &["a", "b"],
+        params: &["p", "q"],
+        launch,
+        measure,
+        headline: "x_count",
+        columns: &[],
+        claims: &[],
+        because: "",
+        tour: false,
+    }
+}
+
+static LAB: Lab = Lab {
+    stem: "trial",
+    question: "",
+    steps: &[
+        step("well", Launch::Together, each),
+        step("apart", Launch::Isolated, each),
+        step("panics", Launch::Together, |_, _, _| panic!("on purpose")),
+        step("silent", Launch::Together, |_, _, _| Vec::new()),
+        step("killed", Launch::Together, |_, _, _| std::process::abort()),
+        step("sleeps", Launch::Together, |_, _, _| {
+            thread::sleep(Duration::from_secs(600));
+            Vec::new()
+        }),
+    ],
+    says: &[],
+    not_said: &[],
+    next: &[],
+    sources: &[],
+    benches: |_| Vec::new(),
+};
+
+/// Says which process and launch it ran in.
+fn each(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    let pid = f64::from(std::process::id());
+    let sample =
+        |c: &&str, p: &&str| Sample::new(c, p).with("x_count", pid).with("launch_count", plan.launch as f64);
+    cases.iter().flat_map(|c| params.iter().map(move |p| sample(c, p))).collect()
+}
+
+fn run(name: &str, stop: &AtomicBool) -> Result<Vec<Vec<Sample>>, launch::Interrupted> {
+    let step = LAB.steps.iter().find(|s| s.name == name).expect("the step exists");
+    let plan = Plan { launches: 2, ..Plan::new(Mode::Smoke, allowed_cpus()) };
+    launch::run(&LAB, step, &plan, stop, &mut |_| {})
+}
+
+fn main() -> ExitCode {
+    if let Some(code) = launch::child(&[&LAB]) {
+        return code;
+    }
+    let go = AtomicBool::new(false);
+    let distinct = |launch: &[Sample]| {
+        let mut pids: Vec<u64> = launch.iter().map(|s| s.values["x_count"].to_bits()).collect();
+        pids.sort_unstable();
+        pids.dedup();
+        pids.len()
+    };
+
+    let well = run("well", &go).expect("not interrupted");
+    assert_eq!(well.len(), 2, "a result for each launch");
+    for (i, launch) in well.iter().enumerate() {
+        assert_eq!(launch.len(), 4, "a sample for each case and parameter");
+        assert_eq!(distinct(launch), 1, "together means one process");
+        assert!(
+            launch.iter().all(|s| s.values["launch_count"].to_bits() == (i as f64).to_bits()),
+            "the child knows which launch it is"
+        );
+    }
+    let apart = run("apart", &go).expect("not interrupted");
+    assert!(apart.iter().all(|l| distinct(l) == 4), "isolated means a process for each case and parameter");
+
+    for (name, word) in [("panics", "on purpose"), ("silent", "measured nothing"), ("killed", "signal")] {
+        let launches = run(name, &go).expect("not interrupted");
+        for sample in launches.iter().flatten() {
+            let why = sample.unmeasured.as_deref().unwrap_or_else(|| panic!("{name} must not give a value"));
+            assert!(why.contains(word), "{name}: '{why}' does not say '{word}'");
+        }
+        assert!(launches.iter().all(|l| l.len() == 4), "{name}: every row is accounted for");
+    }
+
+    let stop = AtomicBool::new(false);
+    thread::scope(|s| {
+        s.spawn(|| {
+            thread::sleep(Duration::from_millis(300));
+            stop.store(true, Relaxed);
+        });
+        let t = Instant::now();
+        assert!(run("sleeps", &stop).is_err(), "an interrupt ends the run");
+        assert!(t.elapsed() < Duration::from_secs(60), "and does not wait for the child");
+    });
+    println!("test result: ok. 6 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
+    ExitCode::SUCCESS
+}

@@ -1,0 +1,123 @@
+//! Every hand-written structure under loom, and under loom with each of its memory orderings weakened.
+//!
+//! ```text
+//! cargo test --test model                            all of it
+//! cargo test --test model -- mutants --nocapture     the report: every mutant, its end, executions explored
+//! UNDERHOOD_MODEL_ONLY=lock/mutex cargo test ...     one structure
+//! ```
+//!
+//! This file is a second crate root: it includes the structures' own source files, which then find the modelled
+//! `crate::sync` below instead of the library's. No cfg, no flags: the library never hears of loom.
+#![allow(
+    dead_code,
+    unreachable_pub,
+    reason = "the structures are included as they are, whatever part the scenarios use"
+)]
+#![allow(missing_debug_implementations, reason = "the modelled face has no users to debug")]
+#![allow(clippy::print_stdout, reason = "the report is what this test is for")]
+
+#[path = "model/children.rs"]
+mod children;
+#[path = "model/explore.rs"]
+mod explore;
+#[path = "model/guard.rs"]
+mod guard;
+#[path = "../src/lock/mod.rs"]
+mod lock;
+#[path = "model/mutate.rs"]
+mod mutate;
+#[path = "model/report.rs"]
+mod report;
+#[path = "model/scenarios/mod.rs"]
+mod scenarios;
+#[path = "model/survivors.rs"]
+mod survivors;
+#[path = "model/sync.rs"]
+mod sync;
+#[path = "model/verdict.rs"]
+mod verdict;
+
+use std::env;
+use std::fs;
+use std::path::Path;
+use std::time::Instant;
+use survivors::{Class, SURVIVORS, Survivor};
+use verdict::{Fate, Outcome, complaints};
+
+/// The modelled structures pass, stand a hostile world, and every weakened version of them fails or is excused.
+#[test]
+fn mutants() {
+    let started = Instant::now();
+    let only = env::var("UNDERHOOD_MODEL_ONLY").ok();
+    let chosen: Vec<_> =
+        scenarios::ALL.iter().filter(|s| only.as_ref().is_none_or(|only| only == s.path)).collect();
+    assert!(!chosen.is_empty(), "UNDERHOOD_MODEL_ONLY names no structure");
+    let complaints: Vec<String> = chosen.into_iter().flat_map(report::structure).collect();
+    println!("\nall in {:.1} s", started.elapsed().as_secs_f64());
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+/// Not a test: what the child processes of `mutants` run.
+#[test]
+#[ignore = "the child processes of `mutants` run it"]
+fn child() {
+    explore::child();
+}
+
+/// House rule: a structure has scenarios of the same name, and its mutants are looked for in its own file.
+#[test]
+fn every_structure_has_scenarios() {
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut files = Vec::new();
+    for room in ["lock", "lockfree", "reclaim", "task", "flow"] {
+        let Ok(entries) = fs::read_dir(src.join(room)) else { continue }; // not built yet
+        for entry in entries {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            if let Some(stem) = name.strip_suffix(".rs").filter(|stem| *stem != "mod") {
+                files.push(format!("{room}/{stem}"));
+            }
+        }
+    }
+    for file in &files {
+        assert!(
+            scenarios::ALL.iter().any(|s| s.path == file),
+            "src/{file}.rs has no scenarios: write tests/model/scenarios/{0}.rs and list it in mod.rs there",
+            file.rsplit('/').next().unwrap()
+        );
+    }
+    for s in scenarios::ALL {
+        assert!(files.iter().any(|file| file == s.path), "scenarios without a structure: src/{}.rs", s.path);
+        assert!(!s.scenarios.is_empty(), "{} has no scenarios", s.path);
+    }
+}
+
+/// The verdict itself, on made-up outcomes: each way to go wrong is noticed.
+#[test]
+fn verdicts() {
+    let outcome = |fate| Outcome { code: "x.swap(0, Release)".into(), change: "split".into(), fate };
+    let listed = Survivor {
+        structure: "lock/x",
+        code: "x.swap(",
+        change: "split",
+        class: Class::Equivalent,
+        reason: "only the holder writes here, so a store would do",
+    };
+    let told = |outcomes: &[Outcome], list: &[Survivor]| complaints("lock/x", outcomes, list).join("\n");
+    assert_eq!(told(&[outcome(Fate::Killed)], &[]), "");
+    assert_eq!(told(&[outcome(Fate::Survived)], &[listed]), "");
+    assert!(told(&[outcome(Fate::Survived)], &[]).contains("survived"));
+    assert!(told(&[outcome(Fate::Killed)], &[listed]).contains("strike it out"));
+    assert!(told(&[outcome(Fate::Undecided)], &[listed]).contains("time limit"));
+    assert!(told(&[], &[listed]).contains("0 mutants fit"));
+    assert!(told(&[outcome(Fate::Survived), outcome(Fate::Survived)], &[listed]).contains("2 mutants fit"));
+    assert!(
+        told(&[outcome(Fate::Survived)], &[Survivor { change: "dropped", ..listed }]).contains("survived")
+    );
+    assert!(
+        told(&[outcome(Fate::Survived)], &[Survivor { structure: "lock/y", ..listed }]).contains("survived")
+    );
+    assert!(
+        told(&[outcome(Fate::Survived)], &[Survivor { reason: "because", ..listed }]).contains("no reason")
+    );
+    assert!(SURVIVORS.iter().all(|s| scenarios::ALL.iter().any(|all| all.path == s.structure)));
+}

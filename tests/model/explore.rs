@@ -1,0 +1,135 @@
+//! The child: explores scenarios in a process of its own and says on stdout what it found.
+//!
+//! A process of its own, because a deadlock that loom finds while a modelled thread unwinds aborts, because a mutant of a
+//! pointer structure may crash, and because an exploration may have to be ended from outside.
+//!
+//! Its order comes in the environment, its answer is lines that begin with `@`:
+//! `@site line column role ordering`, `@passed scenario executions`, `@failed scenario executions message`.
+
+use super::mutate::{Change, Role, Site, TABLE, Table, World};
+use super::scenarios::{self, Scenario};
+use std::env;
+use std::panic;
+use std::process;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+/// What a child is to explore.
+#[derive(Clone, Debug)]
+pub struct Order {
+    pub structure: &'static str,
+    /// `None`: one scenario after the other, until one fails.
+    pub scenario: Option<&'static str>,
+    pub world: World,
+    pub mutant: Option<(Site, Change)>,
+}
+
+const STRUCTURE: &str = "UNDERHOOD_MODEL_STRUCTURE";
+const SCENARIO: &str = "UNDERHOOD_MODEL_SCENARIO";
+const WORLD: &str = "UNDERHOOD_MODEL_WORLD";
+const MUTANT: &str = "UNDERHOOD_MODEL_MUTANT";
+
+pub const ROLES: [Role; 10] = [
+    Role::Load,
+    Role::Store,
+    Role::ReadModifyWrite,
+    Role::Success,
+    Role::Failure,
+    Role::Fence,
+    Role::Wait,
+    Role::WakeOne,
+    Role::WakeAll,
+    Role::Unpark,
+];
+pub const ORDERINGS: [Ordering; 5] =
+    [Ordering::Relaxed, Ordering::Acquire, Ordering::Release, Ordering::AcqRel, Ordering::SeqCst];
+
+/// Any value of these small enums, back from its `Debug` text.
+pub fn parse<T: Copy + std::fmt::Debug>(all: &[T], text: &str) -> T {
+    *all.iter().find(|value| format!("{value:?}") == text).unwrap_or_else(|| panic!("no such value: {text}"))
+}
+
+impl Order {
+    /// The order as environment variables.
+    pub fn environment(&self) -> Vec<(&'static str, String)> {
+        let mut vars = vec![(STRUCTURE, self.structure.to_owned())];
+        vars.extend(self.scenario.map(|name| (SCENARIO, name.to_owned())));
+        if self.world != World::default() {
+            vars.push((WORLD, "hostile".to_owned()));
+        }
+        if let Some((Site { line, column, role }, change)) = self.mutant {
+            vars.push((MUTANT, format!("{line} {column} {role:?} {change:?}")));
+        }
+        vars
+    }
+
+    fn from_environment() -> Option<Self> {
+        let structure = env::var(STRUCTURE).ok()?;
+        let structure =
+            scenarios::ALL.iter().find(|s| s.path == structure).expect("a structure with scenarios");
+        let scenario = env::var(SCENARIO).ok().map(|name| {
+            structure.scenarios.iter().find(|s| s.name == name).expect("a scenario of the structure").name
+        });
+        let hostile = env::var(WORLD).is_ok();
+        let mutant = env::var(MUTANT).ok().map(|text| {
+            let mut words = text.splitn(4, ' ');
+            let mut word = || words.next().expect("four words");
+            let (line, column) = (word().parse().expect("a line"), word().parse().expect("a column"));
+            let site = Site { line, column, role: parse(&ROLES, word()) };
+            let changes =
+                ORDERINGS.map(Change::To).into_iter().chain([Change::Split, Change::Drop, Change::One]);
+            (site, parse(&changes.collect::<Vec<_>>(), word()))
+        });
+        let world = World { spurious_wake: hostile, spurious_failure: hostile };
+        Some(Self { structure: structure.path, scenario, world, mutant })
+    }
+}
+
+static EXECUTIONS: AtomicUsize = AtomicUsize::new(0);
+static NOW: Mutex<&str> = Mutex::new("");
+
+/// Does what the environment says; returns only if it says nothing.
+pub fn child() {
+    let Some(order) = Order::from_environment() else { return };
+    panic::set_hook(Box::new(|info| {
+        let message = info.payload_as_str().unwrap_or("a panic without a message");
+        let message: Vec<_> = message.split_whitespace().collect();
+        let now = NOW.lock().map_or("?", |now| *now);
+        println!("@failed {now} {} {}", EXECUTIONS.load(Ordering::Relaxed), message.join(" "));
+        process::exit(0); // before anything unwinds
+    }));
+    let structure = scenarios::ALL.iter().find(|s| s.path == order.structure).expect("checked when parsed");
+    for scenario in structure.scenarios.iter().filter(|s| order.scenario.is_none_or(|name| s.name == name)) {
+        *NOW.lock().expect("one thread") = scenario.name;
+        let table = Table {
+            file: format!("src/{}.rs", structure.path),
+            mutant: order.mutant,
+            world: order.world,
+            ..Table::default()
+        };
+        let table = explore(scenario, table);
+        for (site, written) in table.seen {
+            println!("@site {} {} {:?} {written:?}", site.line, site.column, site.role);
+        }
+        println!("@passed {} {}", scenario.name, EXECUTIONS.load(Ordering::Relaxed));
+    }
+    process::exit(0);
+}
+
+fn explore(scenario: &'static Scenario, table: Table) -> Table {
+    EXECUTIONS.store(0, Ordering::Relaxed);
+    TABLE.set(Table { threads: scenario.threads, ..table });
+    let mut model = loom::model::Builder::new();
+    // Every limit set here, so that no LOOM_* variable of the caller ends a search early and calls it a success.
+    model.preemption_bound = scenario.bound;
+    model.max_branches = 5_000;
+    model.max_permutations = None;
+    model.max_duration = None;
+    model.checkpoint_file = None;
+    model.check(|| {
+        EXECUTIONS.fetch_add(1, Ordering::Relaxed);
+        TABLE.with_borrow_mut(Table::begin_execution);
+        (scenario.run)(1);
+    });
+    TABLE.take()
+}

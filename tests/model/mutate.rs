@@ -1,0 +1,174 @@
+//! The mutation table: which atomic step of the structure under test is to be weakened in this run, and how.
+//!
+//! Every method of the modelled face is `#[track_caller]`, so the place of the call names the step: no macro, no
+//! registration, nothing in the structure's source. loom runs all modelled threads as coroutines of the one thread that
+//! called `check`, so a plain thread-local is seen by the whole model.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::panic::Location;
+use std::sync::atomic::Ordering::{self, AcqRel, Acquire, Relaxed, Release, SeqCst};
+
+/// What a step does. One compare-exchange has two roles, since it has two orderings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Role {
+    Load,
+    Store,
+    ReadModifyWrite,
+    Success,
+    Failure,
+    Fence,
+    Wait,
+    WakeOne,
+    WakeAll,
+    Unpark,
+}
+
+/// A step in the source file of the structure under test.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Site {
+    pub line: u32,
+    pub column: u32,
+    pub role: Role,
+}
+
+/// One weakening of one site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Another ordering; for a fence, `Relaxed` means no fence at all.
+    To(Ordering),
+    /// The read-modify-write becomes a load and a store, between which others may run.
+    Split,
+    /// A wake-up is not sent.
+    Drop,
+    /// A wake-up for all goes to one.
+    One,
+}
+
+/// What the world may do at any time, and a right structure must stand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct World {
+    /// The first futex wait of an execution returns at once, as a futex may.
+    pub spurious_wake: bool,
+    /// The first weak compare-exchange of an execution fails though the value is the expected one.
+    pub spurious_failure: bool,
+}
+
+/// The table for one exploration.
+#[derive(Default)]
+pub struct Table {
+    /// The end of the path of the structure under test, `src/lock/mutex.rs`. Steps in other files are never sites.
+    pub file: String,
+    /// Threads of the scenario, main included: how many shadows each word needs.
+    pub threads: usize,
+    pub mutant: Option<(Site, Change)>,
+    pub world: World,
+    /// Every site that some execution reached, with its ordering as written (`Relaxed` where there is none).
+    pub seen: BTreeMap<Site, Ordering>,
+    /// Per execution: threads spawned so far, and what is left of the world's tricks.
+    pub spawned: usize,
+    pub tricks: World,
+}
+
+thread_local! {
+    pub static TABLE: RefCell<Table> = RefCell::default();
+}
+
+impl Table {
+    /// Call at the start of each execution.
+    pub fn begin_execution(&mut self) {
+        self.spawned = 0;
+        self.tricks = self.world;
+    }
+}
+
+/// Notes the site, and says what the mutant of this run does to it.
+fn visit(at: &'static Location<'static>, role: Role, written: Ordering) -> Option<Change> {
+    TABLE.with_borrow_mut(|t| {
+        if !at.file().ends_with(&t.file) {
+            return None;
+        }
+        let site = Site { line: at.line(), column: at.column(), role };
+        t.seen.entry(site).or_insert(written);
+        t.mutant.and_then(|(mutated, change)| (mutated == site).then_some(change))
+    })
+}
+
+/// The ordering to use, and whether to split the step in two.
+pub fn order(at: &'static Location<'static>, role: Role, written: Ordering) -> (Ordering, bool) {
+    match visit(at, role, written) {
+        Some(Change::To(weaker)) => (weaker, false),
+        Some(Change::Split) => (written, true),
+        _ => (written, false),
+    }
+}
+
+/// What becomes of a wait or a wake-up.
+pub fn signal(at: &'static Location<'static>, role: Role) -> Option<Change> {
+    visit(at, role, Relaxed)
+}
+
+/// Takes one of the world's tricks for this execution, if it is still to be played.
+pub fn trick(which: fn(&mut World) -> &mut bool) -> bool {
+    TABLE.with_borrow_mut(|t| std::mem::take(which(&mut t.tricks)))
+}
+
+/// Every weakening of a site, the mildest first.
+pub fn mutants(site: Site, written: Ordering) -> Vec<Change> {
+    let mut changes: Vec<Change> = weaker(site.role, written).iter().copied().map(Change::To).collect();
+    match site.role {
+        Role::ReadModifyWrite | Role::Success => changes.push(Change::Split),
+        Role::WakeAll => changes.extend([Change::One, Change::Drop]),
+        Role::WakeOne | Role::Unpark => changes.push(Change::Drop),
+        Role::Load | Role::Store | Role::Failure | Role::Fence | Role::Wait => {}
+    }
+    changes
+}
+
+/// Every strictly weaker ordering that the language allows in this role.
+fn weaker(role: Role, written: Ordering) -> &'static [Ordering] {
+    match (role, written) {
+        (_, Acquire | Release) => &[Relaxed],
+        (_, AcqRel) => &[Acquire, Release, Relaxed],
+        (Role::Load | Role::Failure, SeqCst) => &[Acquire, Relaxed],
+        (Role::Store, SeqCst) => &[Release, Relaxed],
+        (_, SeqCst) => &[AcqRel, Acquire, Release, Relaxed],
+        _ => &[],
+    }
+}
+
+/// The load of a split read-modify-write.
+pub fn load_half(o: Ordering) -> Ordering {
+    match o {
+        AcqRel => Acquire,
+        Release => Relaxed,
+        same => same,
+    }
+}
+
+/// The store of a split read-modify-write.
+pub fn store_half(o: Ordering) -> Ordering {
+    match o {
+        AcqRel => Release,
+        Acquire => Relaxed,
+        same => same,
+    }
+}
+
+/// A mutant as text, `88:21 Success Acquire -> Relaxed`: in the report, in the survivor list, and to the child process.
+pub struct Shown(pub Site, pub Ordering, pub Change);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Shown(site, written, change) = self;
+        write!(f, "{:?} ", site.role)?;
+        match change {
+            Change::To(Relaxed) if site.role == Role::Fence => write!(f, "{written:?} -> none"),
+            Change::To(weaker) => write!(f, "{written:?} -> {weaker:?}"),
+            Change::Split => write!(f, "split"),
+            Change::Drop => write!(f, "dropped"),
+            Change::One => write!(f, "wakes one"),
+        }
+    }
+}

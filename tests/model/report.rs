@@ -1,0 +1,156 @@
+//! One structure: its scenarios, then its mutants, printed as they are judged.
+
+use super::children::{Answer, End, run};
+use super::explore::Order;
+use super::mutate::{Change, Shown, Site, World, mutants};
+use super::scenarios::Structure;
+use super::survivors::SURVIVORS;
+use super::verdict::{Fate, Outcome, class, complaints, excuse};
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
+use std::sync::atomic::Ordering;
+
+/// Explores and prints; returns everything that is not as it should be.
+pub fn structure(s: &Structure) -> Vec<String> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(format!("{}.rs", s.path));
+    let source = fs::read_to_string(path).expect("the structure's source");
+    let source: Vec<&str> = source.lines().map(str::trim).collect();
+    println!("\n{}", s.path);
+    match scenarios(s) {
+        Err(failures) => failures,
+        Ok(sites) => {
+            let mut complaints = unreached(s, &source, &sites);
+            complaints.extend(weakened(s, &source, &sites));
+            complaints
+        }
+    }
+}
+
+/// Every scenario, in a friendly and in a hostile world; the sites they reached, or what failed.
+fn scenarios(s: &Structure) -> Result<BTreeMap<Site, Ordering>, Vec<String>> {
+    let hostile = World { spurious_wake: true, spurious_failure: true };
+    let order = |scenario, world| Order { structure: s.path, scenario: Some(scenario), world, mutant: None };
+    let orders: Vec<Order> =
+        s.scenarios.iter().flat_map(|c| [order(c.name, World::default()), order(c.name, hostile)]).collect();
+    let answers = run(&orders);
+    let mut failures = Vec::new();
+    for (order, answer) in orders.iter().zip(&answers) {
+        let world =
+            if order.world == hostile { ", with a spurious wake-up and a spurious CAS failure" } else { "" };
+        let what = format!("{}, scenario {}{world}", s.path, order.scenario.unwrap_or_default());
+        match &answer.end {
+            End::Passed => {}
+            End::Failed { message, .. } => {
+                failures.push(format!("{what}: failed in execution {}: {message}", answer.executions));
+            }
+            End::TimedOut => {
+                failures.push(format!("{what}: over the time limit: make it smaller, or bound it"))
+            }
+        }
+    }
+    for (scenario, pair) in s.scenarios.iter().zip(answers.chunks(2)) {
+        let search = match scenario.bound {
+            None => "complete".to_owned(),
+            Some(bound) => format!("explored up to {bound} preemptions"),
+        };
+        let (friendly, hostile) = (pair[0].executions, pair[1].executions);
+        println!(
+            "  {:20} {friendly:>7} + {hostile:>6} executions, {search}: {}",
+            scenario.name, scenario.oracle
+        );
+    }
+    if !failures.is_empty() {
+        return Err(failures);
+    }
+    Ok(answers.into_iter().flat_map(|a| a.sites).collect())
+}
+
+/// An atomic step that no scenario reaches has no mutants: it must not count as proven.
+fn unreached(s: &Structure, source: &[&str], sites: &BTreeMap<Site, Ordering>) -> Vec<String> {
+    const STEPS: [&str; 11] = [
+        ".load(",
+        ".store(",
+        ".swap(",
+        ".compare_exchange(",
+        ".compare_exchange_weak(",
+        ".fetch_",
+        "fence(",
+        "futex::wait(",
+        "futex::wake_one(",
+        "futex::wake_all(",
+        ".unpark(",
+    ];
+    let mut complaints = Vec::new();
+    for (code, line) in source.iter().zip(1..) {
+        let is_step = !code.starts_with("//") && STEPS.iter().any(|step| code.contains(step));
+        if is_step && !sites.keys().any(|site| site.line == line) {
+            complaints.push(format!("src/{}.rs:{line}: `{code}` is reached by no scenario", s.path));
+        }
+    }
+    complaints
+}
+
+/// Every mutant of every site, each against all scenarios until one kills it.
+fn weakened(s: &Structure, source: &[&str], sites: &BTreeMap<Site, Ordering>) -> Vec<String> {
+    let all: Vec<(Site, Ordering, Change)> = sites
+        .iter()
+        .flat_map(|(site, written)| {
+            mutants(*site, *written).into_iter().map(|change| (*site, *written, change))
+        })
+        .collect();
+    let orders: Vec<Order> = all
+        .iter()
+        .map(|(site, _, change)| Order {
+            structure: s.path,
+            scenario: None,
+            world: World::default(),
+            mutant: Some((*site, *change)),
+        })
+        .collect();
+    let mut outcomes = Vec::new();
+    for ((site, written, change), answer) in all.iter().zip(run(&orders)) {
+        let outcome = Outcome {
+            code: source.get(site.line as usize - 1).copied().unwrap_or_default().to_owned(),
+            change: Shown(*site, *written, *change).to_string(),
+            fate: match answer.end {
+                End::Passed => Fate::Survived,
+                End::Failed { .. } => Fate::Killed,
+                End::TimedOut => Fate::Undecided,
+            },
+        };
+        println!("  {}", line(s, *site, &outcome, &answer));
+        outcomes.push(outcome);
+    }
+    let count = |fate| outcomes.iter().filter(|o| o.fate == fate).count();
+    println!(
+        "  {}: {} sites, {} mutants, {} killed, {} survived, {} undecided",
+        s.path,
+        sites.len(),
+        outcomes.len(),
+        count(Fate::Killed),
+        count(Fate::Survived),
+        count(Fate::Undecided)
+    );
+    complaints(s.path, &outcomes, SURVIVORS)
+}
+
+fn line(s: &Structure, site: Site, outcome: &Outcome, answer: &Answer) -> String {
+    let how = match &answer.end {
+        End::Failed { scenario, message } => {
+            format!("{scenario}: {}", message.chars().take(60).collect::<String>())
+        }
+        End::TimedOut => String::new(),
+        End::Passed => match excuse(s.path, outcome, SURVIVORS) {
+            Some(excuse) => format!("{}: {}", class(excuse.class), excuse.reason),
+            None => "no reason listed".to_owned(),
+        },
+    };
+    let fate = match outcome.fate {
+        Fate::Killed => "killed",
+        Fate::Survived => "SURVIVED",
+        Fate::Undecided => "UNDECIDED",
+    };
+    let place = format!("{}.rs:{}", s.path, site.line);
+    format!("{fate:9} {place:18} {:36} {:>7} executions  {how}", outcome.change, answer.executions)
+}

@@ -1,0 +1,379 @@
+//! The renderers on hand-made records: digits, tables, quotes, and strings that mean harm. The notes are in `notes.rs`.
+mod common;
+
+use common::*;
+use underhood::{
+    judge::judge,
+    lab::Step,
+    record::{AA, Record},
+    sample::Sample,
+    show::{Look, escape, notes, number, quote::quote, table},
+    stats::Interval,
+};
+
+const PLAIN: Look = Look { width: 80, color: false, plain: true };
+
+fn interval(mid: f64, lo: f64, hi: f64) -> Interval {
+    Interval { mid, lo, hi, n: 5 }
+}
+
+/// No control character but the line's end, and nothing wider than asked.
+fn assert_tame(text: &str, width: usize) {
+    for line in text.lines() {
+        assert!(!line.chars().any(char::is_control), "{line:?}");
+        assert!(line.chars().count() <= width, "{} columns: {line}", line.chars().count());
+    }
+}
+
+fn put(sample: &mut Sample, name: &str, value: f64) {
+    sample.values.insert(name.into(), value);
+}
+
+fn not_quotable(r: &Record, why: &str) -> Record {
+    changed(r, |r| {
+        r.quotable = false;
+        r.doubts = vec![why.into()];
+    })
+}
+
+#[test]
+fn values_have_units_and_three_digits() {
+    let cases = [
+        ("op_ns", 57.0, "57 ns"),
+        ("op_ns", 57.04, "57.0 ns"),
+        ("op_ns", 0.314, "0.314 ns"),
+        ("op_ns", 1_380_000.0, "1.38 ms"),
+        ("op_ns", 999.4, "999 ns"),
+        ("op_ns", 999.7, "1.00 us"),
+        ("op_ns", 12_345_678_901.0, "12.3 s"),
+        ("op_ns", 7_200e9, "7200 s"),
+        ("op_ns", 0.0, "0 ns"),
+        ("op_ns", -1_500.0, "-1.50 us"),
+        ("ops_per_s", 22_960_000.0, "23.0 M/s"),
+        ("ops_per_s", 950.0, "950/s"),
+        ("rss_bytes", 268_435_456.0, "256 MiB"),
+        ("rss_bytes", 100.0, "100 B"),
+        ("fair_share", 0.41, "41 %"),
+        ("fair_share", 0.413, "41.3 %"),
+        ("fair_share", 1.0, "100 %"),
+        ("speed_ratio", 1.04, "1.04x"),
+        ("ratio", 0.000_02, "0.0000200x"),
+        ("faults_count", 1_234.0, "1234"),
+        ("faults_count", 65_536.0, "65536"),
+        ("faults_count", 23_456_789.0, "23.5 M"),
+        ("whatever", 2.5, "2.50"),
+        ("op_ns", f64::NAN, "not a number"),
+    ];
+    for (name, value, text) in cases {
+        assert_eq!(number::value(name, value), text, "{name} {value}");
+    }
+}
+
+#[test]
+fn digits_make_the_interval_visible() {
+    let cases = [
+        ("op_ns", interval(12.3, 12.1, 12.5), "12.3 [12.1, 12.5] ns"),
+        ("op_ns", interval(57.0, 54.6, 59.5), "57 [55, 60] ns"),
+        ("op_ns", interval(16.780_1, 16.779_3, 16.780_9), "16.7801 [16.7793, 16.7809] ns"),
+        ("op_ns", interval(1_200_000.0, 900_000.0, 1_600_000.0), "1.2 [0.9, 1.6] ms"),
+        ("ratio", interval(1.04, 1.032, 1.048), "1.040x [1.032, 1.048]"),
+        ("fair_share", interval(0.41, 0.39, 0.43), "41 [39, 43] %"),
+        ("op_ns", interval(1_200_000.0, 90_000.0, 30_000_000.0), "1.20 ms [90 us, 30 ms]"),
+        ("op_ns", interval(1.0, -5.0, 7.0), "1 [-5, 7] ns"),
+        ("op_ns", interval(0.0, -2_000.0, 2_000.0), "0 [-2, 2] us"),
+        ("faults_count", interval(512.0, 512.0, 512.0), "512 [512, 512]"),
+    ];
+    for (name, i, text) in cases {
+        assert_eq!(number::interval(name, &i), text);
+    }
+    let one = Interval { n: 1, ..interval(57.0, 57.0, 57.0) };
+    assert_eq!(number::interval("op_ns", &one), "57 ns (1 launch)", "no brackets without an interval");
+    assert_eq!(
+        number::words("ratio", &interval(1.04, 1.032, 1.048)),
+        "1.040 times, between 1.032 times and 1.048 times"
+    );
+    assert_eq!(number::words("op_ns", &one), "57 ns in a single launch");
+}
+
+#[test]
+fn the_ends_of_an_interval_never_look_alike() {
+    for exponent in -4..12 {
+        for width in [1e-6, 1e-4, 3e-3, 0.02, 0.11, 0.7] {
+            let mid = 1.234_567 * 10f64.powi(exponent);
+            let i = interval(mid, mid * (1.0 - width / 2.0), mid * (1.0 + width / 2.0));
+            let text = number::interval("op_ns", &i);
+            let (lo, hi) = text.split_once('[').unwrap().1.split_once(", ").unwrap();
+            assert_ne!(lo, hi.split(']').next().unwrap(), "{text}");
+        }
+    }
+}
+
+#[test]
+fn labels_lose_their_unit() {
+    assert_eq!(number::label("wait_p99_ns"), "wait p99");
+    assert_eq!(number::label("ops_per_s"), "ops");
+    assert_eq!(number::label("ns"), "ns");
+    assert_eq!(number::label("turns"), "turns", "ends in ns, but not in _ns");
+    assert_eq!(number::band(0.0305), "3.1 %");
+    assert_eq!(number::band(0.0), "under 0.01 %");
+}
+
+#[test]
+fn a_table_shows_rows_ratios_and_the_smallest_difference() {
+    let text = table::table(&LAB, &READS, &reads("run-01"), Look::default());
+    assert_tame(&text, 80);
+    let row = |start: &str| {
+        text.lines().find(|l| l.starts_with(start)).unwrap_or_else(|| panic!("{start}\n{text}"))
+    };
+    assert!(
+        row("400 ns rwlock").contains("5.20 [5.15, 5.25] M/s") && row("400 ns rwlock").contains("3.15x [")
+    );
+    assert!(row("0 ns   rwlock").contains("no difference shown"), "{text}");
+    assert!(row("0 ns   mutex").contains("baseline"));
+    assert!(row("0 ns   A/A").contains("1.000x [0.980, 1.020]"));
+    assert!(
+        row("0 ns   mutex").contains("18.4 us") && row("0 ns   mutex").contains("93 %"),
+        "further columns"
+    );
+    assert!(text.contains("the smallest difference that this run may claim is 2.0 % at 0 ns, 2.0 % at"));
+    let order: Vec<usize> = ["0 ns   mutex", "0 ns   rwlock", "0 ns   A/A", "400 ns mutex"]
+        .iter()
+        .map(|r| text.find(r).unwrap())
+        .collect();
+    assert!(order.is_sorted(), "{text}");
+    assert!(!text.contains('!'), "everything is quotable");
+}
+
+#[test]
+fn a_table_marks_what_may_not_be_quoted_and_what_is_odd() {
+    let mut rows = reads("run-01");
+    rows[1] = not_quotable(&rows[1], "the lanes ran on one CPU");
+    rows[0] = not_quotable(&rows[0], "the lanes ran on one CPU");
+    rows[4] = changed(&rows[4], |r| put(&mut r.launches[2], HEADLINE, 9.9e6));
+    rows[3] =
+        changed(&rows[3], |r| r.launches[0] = Sample::unmeasured("mutex", "400 ns", "killed after 10 s"));
+    let text = table::table(&LAB, &READS, &rows, Look::default());
+    assert_tame(&text, 80);
+    let line = |start: &str| text.lines().find(|l| l.starts_with(start)).unwrap();
+    assert!(line("0 ns   mutex").ends_with("! 1") && line("0 ns   rwlock").ends_with("! 1"), "{text}");
+    assert_eq!(text.matches("the lanes ran on one CPU").count(), 1, "one doubt, one line");
+    assert!(text.contains("! not quotable, for the reasons with these numbers:"));
+    assert!(text.contains("launch 3 of 5 is odd and was kept: 9.90 M/s"), "{text}");
+    assert!(text.contains("1 of 5 launches could not be measured: killed after 10 s"), "{text}");
+    let spoken = table::table(&LAB, &READS, &rows, PLAIN);
+    assert!(spoken.contains("mutex at 0 ns: ops 10.60 M/s, between 10.50 M/s and 10.70 M/s."), "{spoken}");
+    assert!(spoken.contains("Not quotable: the lanes ran on one CPU."), "{spoken}");
+    assert!(spoken.contains("Launch 3 of 5 is odd and was kept"), "{spoken}");
+    assert!(!spoken.contains("---") && !spoken.contains('!'), "{spoken}");
+}
+
+#[test]
+fn a_table_says_what_was_not_measured() {
+    assert_eq!(table::table(&LAB, &READS, &[], Look::default()), "demo_lock / reads: not measured yet\n");
+    let mut rows = reads("run-01");
+    rows[1] = changed(&rows[1], |r| {
+        r.launches.iter_mut().for_each(|s| *s = Sample::unmeasured("rwlock", "0 ns", "needs two cores"));
+        r.quotable = false;
+    });
+    for look in [Look::default(), PLAIN] {
+        let text = table::table(&LAB, &READS, &rows, look);
+        assert!(text.contains("unmeasured") && text.contains("needs two cores"), "{text}");
+    }
+    // One launch: numbers, but neither intervals nor ratios.
+    let single: Vec<Record> =
+        reads("run-01").iter().map(|r| changed(r, |r| r.launches.truncate(1))).collect();
+    let text = table::table(&LAB, &READS, &single, Look::default());
+    assert!(text.contains("1 launch, so there are no intervals") && !text.contains('['), "{text}");
+    assert!(!text.contains("0x"), "no ratio from one launch: {text}");
+}
+
+#[test]
+fn tables_and_judge_agree_on_differences() {
+    let mut rows = reads("run-01");
+    rows.retain(|r| r.case != AA);
+    let text = table::table(&LAB, &READS, &rows, Look::default());
+    assert!(text.contains("no A/A row") && !text.contains("3.15x"), "without an A/A row no ratio: {text}");
+}
+
+#[test]
+fn escape_codes_come_only_when_asked_for() {
+    let rows = reads("run-01");
+    let findings = judge(&LAB, &READS, &rows);
+    for look in [Look::default(), PLAIN, Look { width: 40, ..Look::default() }] {
+        assert!(!table::table(&LAB, &READS, &rows, look).contains('\u{1b}'));
+        assert!(!table::findings(&findings, look).contains('\u{1b}'));
+    }
+    let color = Look { color: true, ..Look::default() };
+    assert!(table::table(&LAB, &READS, &rows, color).contains("\u{1b}["));
+    assert!(table::findings(&findings, color).contains("\u{1b}["));
+    assert!(table::findings(&findings, Look::default()).starts_with("held            At 400 ns"));
+    assert!(table::findings(&findings, PLAIN).starts_with("held: At 400 ns"));
+}
+
+/// A run in which every string that a stranger may have written means harm.
+fn hostile(step: &Step, rows: Vec<Record>) -> Vec<Record> {
+    let evil = "\u{1b}[2J\u{1b}]0;owned\u{7}|\n<script>alert(1)</script>\r\u{202e}\u{9b}31m`rm`[x](y)<!-- underhood:end demo_lock -->";
+    let harm = |r: Record| {
+        changed(&r, |r| {
+            r.doubts = vec![evil.into(), "a".repeat(5_000)];
+            r.quotable = false;
+            r.at = format!("2026-11-01T{evil}");
+            r.command = evil.into();
+            r.machine.facts.values_mut().for_each(|v| v.push_str(evil));
+            r.machine.grades.values_mut().for_each(|g| g.reason.push_str(evil));
+        })
+    };
+    let mut rows: Vec<Record> = rows.into_iter().map(harm).collect();
+    let extra = changed(&record(step, "run-01", evil, evil, &around(3.0)), |r| r.at = rows[0].at.clone());
+    rows.push(extra);
+    rows
+}
+
+#[test]
+fn hostile_strings_break_neither_terminal_nor_table_nor_page() {
+    let rows = hostile(&READS, reads("run-01"));
+    let text = table::table(&LAB, &READS, &rows, Look::default());
+    assert_tame(&text, 400); // a word of 300 characters may be longer than the terminal
+    for look in [PLAIN, Look { width: 30, ..Look::default() }] {
+        assert_tame(&table::table(&LAB, &READS, &rows, look), 100_000);
+    }
+    assert_tame(&table::findings(&judge(&LAB, &READS, &rows), Look::default()), 400);
+    assert_tame(&quote(&LAB, &rows).text, 400);
+    // Half hostile: quotable rows whose machine and command mean harm.
+    let half: Vec<Record> = rows.iter().map(|r| changed(r, |r| r.quotable = true)).collect();
+    assert!(quote(&LAB, &half).quotable);
+    assert_tame(&quote(&LAB, &half).text, 400);
+    let page = "<!-- underhood:begin demo_lock -->\n<!-- underhood:end demo_lock -->\n";
+    for rows in [rows, half] {
+        let text = notes::render(page, &[&LAB], &rows).unwrap();
+        assert_tame(&text, 100_000);
+        assert!(
+            !text.contains("<script")
+                && !text.replace("\\]", "").contains("](y)")
+                && text.matches("<!--").count() == 2,
+            "{text}"
+        );
+        let head = text.lines().find(|l| l.starts_with("| `reads`")).unwrap();
+        let columns = |l: &str| l.replace("\\|", "").matches('|').count();
+        for row in text.lines().filter(|l| l.starts_with('|')) {
+            assert_eq!(columns(row), columns(head), "{row}");
+        }
+        assert_eq!(notes::check(&text, &[&LAB], &rows).unwrap(), []);
+    }
+}
+
+#[test]
+fn escapes_keep_what_is_harmless() {
+    assert_eq!(escape::line("parking_lot 0.13 (Zürich, 東京)"), "parking_lot 0.13 (Zürich, 東京)");
+    assert_eq!(escape::line("a\tb\u{1b}\u{200b}"), "a\\tb\\u{1b}\\u{200b}");
+    assert_eq!(escape::line(&"x".repeat(400)).len(), 303);
+    assert_eq!(escape::markdown("a|b <i> `c` *d* & \\"), "a\\|b &lt;i&gt; \\`c\\` \\*d\\* &amp; \\\\");
+}
+
+#[test]
+fn a_quote_has_everything_a_sceptic_asks_for() {
+    let q = quote(&LAB, &reads("run-01"));
+    assert!(q.quotable);
+    assert_tame(&q.text, 80);
+    let flat = q.text.split_whitespace().collect::<Vec<_>>().join(" ");
+    for part in [
+        "When is a reader-writer lock superior to a mutex?",
+        "With 2 threads that only read and hold for 400 ns, the rwlock does 3.15x [",
+        "5.20 [5.15, 5.25] M/s against 1.650 [1.634, 1.666] M/s.",
+        "Not true when somebody writes",
+        "5; numbers in brackets are 95 % intervals",
+        "fit for contended throughput: 2 spinners did 1.98 times the work of one",
+        "Example CPU 3000, 2 of 2 CPUs, 8 GiB, guest of KVM, kernel 6.1.0",
+        "2026-11-01T10:00:00Z",
+        "revision 0123456789ab, rustc 1.95.0, release, opt-level 3",
+        "parking_lot 0.13.0, tokio 1.54.0",
+        "cargo run --release --bin demo_lock",
+        "Reader-writer locks are faster.",
+        "What if one in a hundred writes?",
+    ] {
+        assert!(flat.contains(part), "{part:?} is not in\n{}", q.text);
+    }
+    let rows = reads("run-01");
+    assert_eq!(q.ids, [rows[4].id.clone(), rows[3].id.clone()]);
+    assert!(q.ids.iter().all(|id| q.text.contains(id)));
+}
+
+#[test]
+fn a_quote_takes_the_newest_quotable_run() {
+    let mut records = reads("run-01");
+    records.extend(reads("run-05"));
+    let newest = quote(&LAB, &records);
+    assert!(newest.text.contains("2026-11-05"));
+    // The newest run may not be quoted: the older one is.
+    for r in records.iter_mut().filter(|r| r.run == "run-05") {
+        *r = not_quotable(r, "somebody was compiling");
+    }
+    let older = quote(&LAB, &records);
+    assert!(older.quotable && older.text.contains("2026-11-01"), "{}", older.text);
+    // None may: why the newest may not.
+    for r in records.iter_mut().filter(|r| r.run == "run-01") {
+        *r = not_quotable(r, "a debug build");
+    }
+    let none = quote(&LAB, &records);
+    assert!(!none.quotable && none.ids.is_empty());
+    assert!(
+        none.text.contains("somebody was compiling") && !none.text.contains("debug build"),
+        "{}",
+        none.text
+    );
+    assert!(none.text.contains("cargo run --release --bin demo_lock"));
+    assert!(!none.text.contains("5.20"), "no number where none may be quoted");
+    let never = quote(&LAB, &[]);
+    assert!(!never.quotable && never.text.contains("not measured yet"));
+}
+
+#[test]
+fn a_quote_falls_back_to_the_next_sentence_and_names_differences() {
+    let only_second = quote(&LAB, &touch("run-02"));
+    assert!(
+        only_second.quotable && only_second.text.contains("The first touch pauses for 440 [436, 444] us.")
+    );
+    let mut both = reads("run-01");
+    both.extend(touch("run-02"));
+    let q = quote(&LAB, &both);
+    assert!(q.text.contains("Also           The first touch"), "{}", q.text);
+    assert!(
+        q.text.contains("2026-11-01") && q.text.contains("2026-11-02"),
+        "each sentence has its date: {}",
+        q.text
+    );
+    assert_eq!(q.ids.len(), 3);
+}
+
+#[test]
+fn a_quote_says_no_difference_instead_of_a_ratio_within_the_band() {
+    let mut rows = reads("run-01");
+    rows[4] = record(&READS, "run-01", "rwlock", "400 ns", &[1.651e6, 1.668e6, 1.634e6, 1.66e6, 1.643e6]);
+    let q = quote(&LAB, &rows);
+    let flat = q.text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(q.quotable);
+    assert!(
+        flat.contains("Between rwlock at 400 ns and mutex at 400 ns this machine shows no difference in ops"),
+        "{flat}"
+    );
+    assert!(flat.contains("may claim no difference under 2.0 %"), "{flat}");
+    assert!(!flat.contains("that only read and hold"), "the sentence about a difference is not said: {flat}");
+}
+
+#[test]
+fn a_quote_is_refused_where_a_comparison_is() {
+    let mut rows = reads("run-01");
+    rows.retain(|r| r.case != AA);
+    assert!(quote(&LAB, &rows).text.contains("no A/A row"));
+    let single: Vec<Record> =
+        reads("run-01").iter().map(|r| changed(r, |r| r.launches.truncate(1))).collect();
+    let q = quote(&LAB, &single);
+    assert!(!q.quotable && q.text.contains("one launch"), "{}", q.text);
+    let mut uneven = reads("run-01");
+    for (at, work) in [(3, 1.0), (4, 2.0)] {
+        uneven[at] = changed(&uneven[at], |r| {
+            r.launches.iter_mut().for_each(|s| put(s, "work_per_op_count", work));
+        });
+    }
+    assert!(!quote(&LAB, &uneven).quotable);
+}

@@ -1,0 +1,190 @@
+//! Intervals, ratios, odd launches: known values, edges, and the coverage of the interval.
+use underhood::stats::*;
+
+fn near(a: f64, b: f64, within: f64) -> bool {
+    (a - b).abs() <= within
+}
+
+/// Integral of Student's density from 0 to `q`, by Simpson's rule; independent of the table in the crate.
+fn student_half(q: f64, df: f64) -> f64 {
+    // Gamma((df + 1) / 2) / Gamma(df / 2) by the recurrence from df = 1 and df = 2.
+    let mut k = if df as u64 % 2 == 1 { 1.0 } else { 2.0 };
+    let mut gammas =
+        if k < 1.5 { 1.0 / std::f64::consts::PI.sqrt() } else { std::f64::consts::PI.sqrt() / 2.0 };
+    while k < df {
+        gammas *= (k + 1.0) / k;
+        k += 2.0;
+    }
+    let c = gammas / (df * std::f64::consts::PI).sqrt();
+    let density = |t: f64| c * (1.0 + t * t / df).powf(-(df + 1.0) / 2.0);
+    let n = 20_000;
+    let h = q / f64::from(n);
+    let inner: f64 = (1..n).map(|i| density(h * f64::from(i)) * if i % 2 == 1 { 4.0 } else { 2.0 }).sum();
+    (density(0.0) + inner + density(q)) * h / 3.0
+}
+
+#[test]
+fn the_quantiles_leave_five_percent_outside() {
+    for df in 1..=60 {
+        let inside = 2.0 * student_half(t_95(df), df as f64);
+        assert!(near(inside, 0.95, 1.5e-4), "df {df}: {inside}");
+    }
+    assert!(near(t_95(1_000_000), 1.959_964, 1e-4));
+}
+
+#[test]
+fn the_interval_of_the_sleep_data_is_the_one_in_the_textbooks() {
+    // Student 1908, table of Cushny and Peebles: ten patients, hours of sleep gained by one drug over the other.
+    // Mean 1.58, 95 % interval 0.70 to 2.46. Holds a zero, so it is computed without logarithms.
+    let gained = [1.2, 2.4, 1.3, 1.3, 0.0, 1.0, 1.8, 0.8, 4.6, 1.4];
+    let i = over_launches(&gained).unwrap();
+    assert!(near(i.mid, 1.58, 1e-9) && near(i.lo, 0.700_1, 1e-3) && near(i.hi, 2.459_9, 1e-3), "{i:?}");
+    assert_eq!(i.n, 10);
+}
+
+#[test]
+fn positive_values_are_averaged_on_logarithms() {
+    // Decimal logarithms 0, 1, 2: mean 1, deviation 1, half width 4.303 / sqrt(3).
+    let i = over_launches(&[1.0, 10.0, 100.0]).unwrap();
+    let half = 4.303 / 3f64.sqrt();
+    assert!(near(i.mid, 10.0, 1e-9), "{i:?}");
+    assert!(near(i.hi.log10(), 1.0 + half, 1e-9) && near(i.lo.log10(), 1.0 - half, 1e-9), "{i:?}");
+    assert!(i.lo > 0.0);
+    // So that a ratio and its inverse agree.
+    let inverse = over_launches(&[1.0, 0.1, 0.01]).unwrap();
+    assert!(near(inverse.lo * i.hi, 1.0, 1e-9) && near(inverse.hi * i.lo, 1.0, 1e-9));
+}
+
+#[test]
+fn one_launch_has_no_width_and_bad_values_have_no_interval() {
+    assert_eq!(over_launches(&[7.5]), Some(Interval { mid: 7.5, lo: 7.5, hi: 7.5, n: 1 }));
+    assert_eq!(over_launches(&[]), None);
+    assert_eq!(over_launches(&[1.0, f64::NAN]), None);
+    assert_eq!(over_launches(&[1.0, f64::INFINITY]), None);
+    assert_eq!(over_launches(&[1e-300, 1e300]), None, "an end beyond all numbers");
+    let same = over_launches(&[3.0, 3.0, 3.0]).unwrap();
+    assert!(near(same.lo, 3.0, 1e-12) && near(same.hi, 3.0, 1e-12));
+}
+
+#[test]
+fn pairing_takes_out_what_a_launch_shares() {
+    // The launches differ by a factor of three, the contenders by 4 % in each of them.
+    let b = [10.0, 20.0, 30.0, 15.0, 12.0];
+    let a = b.map(|v| v * 1.04);
+    let ratio = paired(&a, &b).unwrap();
+    assert!(
+        near(ratio.mid, 1.04, 1e-9) && near(ratio.lo, 1.04, 1e-9) && near(ratio.hi, 1.04, 1e-9),
+        "{ratio:?}"
+    );
+    assert!(over_launches(&a).unwrap().lo < over_launches(&b).unwrap().hi, "unpaired they overlap");
+    assert_eq!(paired(&[1.0, 2.0], &[1.0, 0.0]), None, "no launch is left out because of its value");
+    assert_eq!(paired(&[1.0], &[f64::NAN]), None);
+    assert_eq!(paired(&[], &[]), None);
+    assert!(paired(&[0.0, 0.1], &[1.0, 1.0]).is_some(), "a numerator may be zero");
+}
+
+#[test]
+#[should_panic(expected = "pairs need two of each")]
+fn unequal_lengths_are_no_pairs() {
+    let _ = paired(&[1.0], &[1.0, 2.0]);
+}
+
+#[test]
+fn the_median_of_log_ratios_ignores_an_interrupted_block() {
+    let a = [10.4, 10.4, 104_000.0, 10.4, 10.4];
+    let b = [10.0; 5];
+    assert!(near(median_log_ratio(&a, &b).unwrap(), 1.04, 1e-9));
+    assert_eq!(median_log_ratio(&[0.0, 1.0], &[1.0, 1.0]), None);
+    assert_eq!(median_log_ratio(&[], &[]), None);
+}
+
+#[test]
+fn medians_and_deviations() {
+    assert_eq!(median(&[3.0, 1.0, 2.0]), Some(2.0));
+    assert_eq!(median(&[4.0, 1.0, 2.0, 3.0]), Some(2.5));
+    assert_eq!(median(&[]), None);
+    assert_eq!(median(&[1.0, f64::NAN]), None);
+    assert_eq!(mad(&[1.0, 1.0, 2.0, 2.0, 4.0, 6.0, 9.0]), Some(1.0));
+}
+
+#[test]
+fn an_odd_launch_is_far_off_and_visibly_so() {
+    // The launch of the reference trials: 20.1 ns among 16.8 ns.
+    assert_eq!(odd(&[16.80, 16.81, 20.12, 16.79, 16.80]), [2]);
+    assert_eq!(odd(&[16.8, 17.0, 17.9, 16.2, 16.5]), [0; 0], "ordinary scatter");
+    assert_eq!(odd(&[1.0, 1.0, 1.0, 1.0, 1.005]), [0; 0], "far in deviations (0), but invisible");
+    assert_eq!(odd(&[1.0, 1.0, 1.0, 1.0, 1.02]), [4], "a deviation of 0 leaves the share to decide");
+    assert_eq!(odd(&[0.0, 0.0, 0.0, 0.0, 3.0]), [4], "a median of 0 as well");
+    assert_eq!(odd(&[0.0, 0.0, 0.0]), [0; 0]);
+    assert_eq!(odd(&[1.0, 100.0]), [0; 0], "of two, nobody knows which");
+    assert_eq!(odd(&[]), [0; 0]);
+}
+
+#[test]
+fn a_percentile_needs_ten_samples_beyond_it() {
+    let cases = [
+        (0, None),
+        (19, None),
+        (20, Some(50.0)),
+        (99, Some(50.0)),
+        (100, Some(90.0)),
+        (999, Some(95.0)),
+        (1_000, Some(99.0)),
+        (9_999, Some(99.0)),
+        (10_000, Some(99.9)),
+        (1_000_000, Some(99.999)),
+        (u64::MAX, Some(99.999)),
+    ];
+    for (count, highest) in cases {
+        assert_eq!(highest_percentile(count), highest, "{count} samples");
+    }
+}
+
+#[test]
+fn fairness_runs_from_one_share_to_equal_shares() {
+    assert_eq!(jain(&[5.0, 5.0, 5.0, 5.0]), Some(1.0));
+    assert_eq!(jain(&[5.0, 0.0, 0.0, 0.0]), Some(0.25));
+    assert_eq!(jain(&[0.0, 0.0]), None);
+    assert_eq!(jain(&[]), None);
+}
+
+/// Deterministic normal numbers: splitmix64 and the Box-Muller transform.
+struct Normal(u64);
+
+impl Normal {
+    fn uniform(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1u64 << 53) as f64
+    }
+    fn next(&mut self) -> f64 {
+        let (u, v) = (1.0 - self.uniform(), self.uniform());
+        (-2.0 * u.ln()).sqrt() * (2.0 * std::f64::consts::PI * v).cos()
+    }
+}
+
+/// How often, of 4000 sets of launches, the interval holds the truth.
+fn coverage(launches: usize, truth: f64, mut one: impl FnMut(&mut Normal) -> f64) -> f64 {
+    let mut normal = Normal(7);
+    let sets = 4_000;
+    let held = (0..sets).filter(|_| {
+        let values: Vec<f64> = (0..launches).map(|_| one(&mut normal)).collect();
+        let i = over_launches(&values).unwrap();
+        i.lo <= truth && truth <= i.hi
+    });
+    held.count() as f64 / f64::from(sets)
+}
+
+#[test]
+fn nineteen_of_twenty_intervals_hold_the_truth() {
+    // Binomial deviation of 4000 trials: 0.34 %. Four of them either way.
+    for launches in [3, 5, 10] {
+        // Far below 0, so that no set is all positive by chance: see the limit of `over_launches`.
+        let linear = coverage(launches, -100.0, |n| n.next() - 100.0);
+        let ratio = coverage(launches, 1.0, |n| (0.06 * n.next()).exp());
+        assert!(near(linear, 0.95, 0.014), "{launches} launches, linear: {linear}");
+        assert!(near(ratio, 0.95, 0.014), "{launches} launches, ratios: {ratio}");
+    }
+}
