@@ -8,13 +8,13 @@
 use std::time::{Duration, Instant};
 
 use underhood::{
-    engine::{
+    lab::{Bench, Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
+    memory::{
         bystander::{Antagonist, watch_all},
         cycle::{Cycles, Extent, boundary, cycle, doubts, faults_anew, settled_ns},
         mem,
         victim::Victim,
     },
-    lab::{Bench, Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
     plan::Plan,
     record::AA,
     rivals::alloc::{ALIGN, ALLOCATORS, Allocator},
@@ -186,7 +186,7 @@ const BYSTANDER: Step = Step {
               last page is there; munmap frees its pages under the read lock too. A fault takes only the lock of \
               its own mapping (since Linux 6.4; before, mmap_lock for reading, which other readers do not hinder), \
               so a thread that touches page by page leaves gaps, and a thread that only faults hardly notices. \
-              Arithmetic takes no lock at all. Open src/engine/bystander.rs: Victim, Antagonist, Watched::slot.",
+              Arithmetic takes no lock at all. Open src/memory/bystander.rs: Victim, Antagonist, Watched::slot.",
     tour: false,
 };
 

@@ -4,16 +4,17 @@
 //! ## Map of the house
 //! | room | what is there |
 //! |---|---|
-//! | [`lab`] | what a lab is: question, steps, cases, claims. Plain data |
-//! | [`plan`], [`sample`] | what goes into a measurement, and what one launch gives back |
-//! | [`engine`] | the ways to measure: race, watch; and the launches (child processes) |
-//! | [`machine`] | what this machine is, and what it is fit to show |
-//! | [`stats`], [`judge`], [`doubts`] | intervals, ratios; claims against records; why a number may not be quoted |
-//! | [`record`] | the one serialised type and its store |
+//! | [`cli`] | flags, the tour, the stepping terminal; only this room prints |
 //! | [`show`] | pure renderers: table, quote, notes |
-//! | [`cli`] | flags, the tour, the stepping terminal |
-//! | [`sync`] | the std face of atomics and cells; `tests/model/sync.rs` is the loom face |
+//! | [`judge`], [`doubts`] | claims against records; why a number may not be quoted |
+//! | [`engine`] | the ways to measure: race, watch; and the launches (child processes) |
+//! | [`memory`] | blocks of memory: who pays for one, and who else waits |
+//! | [`record`] | the one serialised type and its store |
+//! | [`machine`] | what this machine is, and what it is fit to show |
+//! | [`rivals`] | the contenders under our traits, and the checks an adapter must pass |
 //! | [`lock`] | hand-written locks, one structure a file |
+//! | [`sync`] | the std face of atomics and cells; `tests/model/sync.rs` is the loom face |
+//! | [`lab`], [`plan`], [`sample`], [`stats`] | what a lab is; what goes into a measurement, and what one launch gives back; intervals |
 //!
 //! ## The path of a number
 //! flags → [`plan::Plan`] → engine → [`sample::Sample`] (a launch) → [`record::Record`] (a run) → [`judge`] → [`show`].
@@ -25,6 +26,7 @@ pub mod judge;
 pub mod lab;
 pub mod lock;
 pub mod machine;
+pub mod memory;
 pub mod plan;
 pub mod record;
 pub mod rivals;

@@ -10,15 +10,14 @@ use std::{
 };
 
 use underhood::{
-    engine::{
+    lab::{Pick, Predict, Step},
+    memory::{
         bystander::{Antagonist, Watched, watch_all},
         cycle::{Cycles, Extent, Parts, boundary, checked_cycle},
-        delay::parse_schedstat,
         latency::{histogram, quantile},
         mem::{self, Mapping, Room},
         victim::Victim,
     },
-    lab::{Pick, Predict, Step},
     plan::{Mode, Plan},
     record::AA,
     rivals::alloc::{ALIGN, ALLOCATORS, Allocator, Block, BlockError, tunes},
@@ -233,11 +232,6 @@ fn recorded_texts_of_the_kernel_are_read() {
     assert_eq!(mem::field_kib(rollup, "Rss:"), Some(1788 * 1024));
     assert_eq!(mem::field_kib(rollup, "Swap:"), None);
     assert_eq!(mem::field_kib("Rss: many kB", "Rss:"), None);
-    assert_eq!(parse_schedstat("58213491 1203344 211\n"), Some(1_203_344));
-    assert_eq!(parse_schedstat("0 0 1\n"), Some(0), "a young thread");
-    assert_eq!(parse_schedstat("0 0 0\n"), None, "the kernel does not count");
-    assert_eq!(parse_schedstat("12 7"), None);
-    assert_eq!(parse_schedstat(""), None);
 }
 
 #[test]

@@ -9,9 +9,9 @@ use underhood::{
         crowd::{Crowd, Lane, crossover, crowd},
         order::Order,
         solo::{Ops, Solo, solo},
-        witness, work,
+        work,
     },
-    machine::allowed_cpus,
+    machine::{allowed_cpus, sched::SchedTimes},
     plan::{Mode, Plan},
     record::AA,
     sample::Sample,
@@ -127,9 +127,10 @@ fn an_order_is_a_permutation_and_repeats_from_its_seed() {
 
 #[test]
 fn schedstat_is_read_or_unknown() {
-    let parsed = witness::parse_schedstat("1047869 92997 2\n").expect("three numbers");
-    assert_eq!((parsed.ran.as_nanos(), parsed.waited.as_nanos()), (1_047_869, 92_997));
-    for damaged in ["", "12", "a b c", "-1 2 3"] {
-        assert_eq!(witness::parse_schedstat(damaged), None, "{damaged:?}");
+    let parsed = SchedTimes::parse("1047869 92997 2\n").expect("three numbers");
+    assert_eq!((parsed.on_cpu_ns, parsed.runq_ns), (1_047_869, 92_997));
+    assert_eq!(SchedTimes::parse("0 0 0\n"), None, "no slices: the kernel does not count");
+    for damaged in ["", "12", "12 7", "a b c", "-1 2 3"] {
+        assert_eq!(SchedTimes::parse(damaged), None, "{damaged:?}");
     }
 }

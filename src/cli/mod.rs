@@ -11,6 +11,7 @@
 mod args;
 mod calibrate;
 mod out;
+mod ready;
 mod run;
 mod tell;
 mod tour;

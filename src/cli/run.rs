@@ -1,13 +1,11 @@
 //! Runs a lab: for every step predict, launch, seal, store, judge, show, explain.
-use std::{
-    collections::BTreeMap,
-    time::{Duration, SystemTime},
-};
+use std::{collections::BTreeMap, time::SystemTime};
 
 use super::{
     Outcome, STOP,
     args::{Common, Run},
     out::{End, Out},
+    ready,
 };
 use crate::{
     doubts,
@@ -21,31 +19,12 @@ use crate::{
     show,
 };
 
-/// The store that was asked for, or the usual one.
-pub(super) fn store(common: &Common) -> Result<Store, End> {
-    let dir = common.store.clone().or_else(Store::default_dir);
-    dir.map(Store::open)
-        .ok_or_else(|| End::Failed("no folder for records is known here; name one with --store DIR".into()))
-}
-
-/// Reads the machine and examines what it is fit for; a smoke run skips the examination.
-pub(super) fn machine(plan: &Plan, out: &mut Out) -> Machine {
-    let mut machine = Machine::read();
-    if !plan.is_smoke() {
-        machine.examine(Duration::from_secs(3), &mut |what| {
-            out.progress(&format!("examining the machine: {what}"))
-        });
-        out.progress_end();
-    }
-    machine
-}
-
 /// Runs a lab (or the steps asked for) and says how well it went.
 pub(super) fn lab(lab: &'static Lab, run: &Run, common: &Common, out: &mut Out) -> Result<Outcome, End> {
     let steps = chosen(lab, run)?;
     let plan = run.plan();
-    let store = store(common)?;
-    let machine = machine(&plan, out);
+    let store = ready::store(common)?;
+    let machine = ready::machine(&plan, out);
     out.heading(format!("{}: {}", lab.stem, lab.question))?;
     let mut worst = Outcome::Quotable;
     for (i, step) in steps.iter().enumerate() {

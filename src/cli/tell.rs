@@ -5,7 +5,7 @@ use super::{
     Outcome,
     args::Common,
     out::{End, Out},
-    run,
+    ready,
 };
 use crate::{
     judge,
@@ -29,7 +29,7 @@ pub(super) fn check(_common: &Common, out: &mut Out) -> Result<Outcome, End> {
 
 /// `underhood list`.
 pub(super) fn list(labs: &[&'static Lab], common: &Common, out: &mut Out) -> Result<Outcome, End> {
-    let store = run::store(common)?;
+    let store = ready::store(common)?;
     for lab in labs {
         let loaded = store.load(lab.stem)?;
         let state = match loaded.records.last() {
@@ -55,7 +55,7 @@ fn skipped(loaded: &Loaded, out: &mut Out) {
 
 /// `underhood show`.
 pub(super) fn show(lab: &'static Lab, common: &Common, out: &mut Out) -> Result<Outcome, End> {
-    let loaded = run::store(common)?.load(lab.stem)?;
+    let loaded = ready::store(common)?.load(lab.stem)?;
     skipped(&loaded, out);
     if loaded.records.is_empty() {
         return Err(End::Failed(format!(
@@ -80,7 +80,7 @@ pub(super) fn show(lab: &'static Lab, common: &Common, out: &mut Out) -> Result<
 
 /// `underhood quote`.
 pub(super) fn quote(lab: &'static Lab, common: &Common, out: &mut Out) -> Result<Outcome, End> {
-    let loaded = run::store(common)?.load(lab.stem)?;
+    let loaded = ready::store(common)?.load(lab.stem)?;
     skipped(&loaded, out);
     let quote = show::quote::quote(lab, &loaded.records);
     out.heading(format!("{}: what you may say", lab.stem))?;
@@ -119,7 +119,7 @@ pub(super) fn notes(
         }
         return Ok(if wrong.is_empty() { Outcome::Quotable } else { Outcome::Failed });
     }
-    let store = run::store(common)?;
+    let store = ready::store(common)?;
     for lab in labs {
         // What was cited so far competes with what the store has: the newest complete quotable run of each step wins.
         let mut known = cited.load(lab.stem)?.records;

@@ -3,7 +3,7 @@ use super::{
     Outcome,
     args::{Common, Run},
     out::{End, Out},
-    run, tell,
+    ready, run, tell,
 };
 use crate::{lab::Lab, show};
 
@@ -13,9 +13,9 @@ pub(super) fn tour(labs: &[&'static Lab], common: &Common, out: &mut Out) -> Res
     let flags = Run { quick: true, step: out.can_ask(), ..Run::default() };
     let plan = flags.plan();
     out.heading("underhood: predict, measure on your own machine, quote the number")?;
-    let machine = run::machine(&plan, out);
+    let machine = ready::machine(&plan, out);
     out.text(&show::check::grades(&machine))?;
-    let store = run::store(common)?;
+    let store = ready::store(common)?;
     let mut worst = Outcome::Quotable;
     for &lab in labs.iter().filter(|l| l.steps.iter().any(|s| s.tour)) {
         out.heading(lab.question)?;

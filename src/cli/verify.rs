@@ -5,7 +5,7 @@ use super::{
     Outcome,
     args::{Common, Single},
     out::{End, Out},
-    run,
+    ready, run,
 };
 use crate::{lab::Lab, machine::Machine, record::Record, show::number};
 
@@ -15,7 +15,7 @@ pub(super) fn verify(
     common: &Common,
     out: &mut Out,
 ) -> Result<Outcome, End> {
-    let store = run::store(common)?;
+    let store = ready::store(common)?;
     let old = store.find(id)?;
     let [old] = old.as_slice() else {
         let what = if old.is_empty() { "no record" } else { "more than one record" };
@@ -35,7 +35,7 @@ pub(super) fn verify(
         })?
         .run;
     let plan = flags.plan();
-    let machine = run::machine(&plan, out);
+    let machine = ready::machine(&plan, out);
     let records = run::measure(lab, step, &flags, &plan, &machine, out)?;
     store.append(&records)?;
     let Some(new) = records.iter().find(|r| r.case == old.case && r.param == old.param) else {

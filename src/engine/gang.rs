@@ -139,18 +139,18 @@ impl Gang {
         let (end, to) = (Instant::now(), self.counts());
         let after: Vec<_> = self.ids.iter().map(|&id| witness::run_queue(id)).collect();
         let wall = end - start;
-        let share = |d: Duration| d.as_secs_f64() / wall.as_secs_f64();
+        let share = |ns: u64| ns as f64 / 1e9 / wall.as_secs_f64();
         let gone = |lane: usize| Some((before[lane]?, after[lane]?));
         let waited = (0..self.ids.len())
             .filter_map(gone)
-            .map(|(b, a)| share(a.waited.saturating_sub(b.waited)))
+            .map(|(b, a)| share(a.runq_ns.saturating_sub(b.runq_ns)))
             .fold(0.0, f64::max);
         let done: Vec<u64> = from.iter().zip(&to).map(|(a, b)| b - a).collect();
         let idle: Vec<usize> = (0..done.len()).filter(|&lane| done[lane] == 0).collect();
         // A lane that got nothing done was starved by the lock if it slept or spun; else it may just not have had a CPU, since a
         // run-queue delay is booked only when the thread runs again.
         let starved = idle.iter().any(|&lane| {
-            let ran = gone(lane).map_or(0.0, |(b, a)| share(a.ran.saturating_sub(b.ran)));
+            let ran = gone(lane).map_or(0.0, |(b, a)| share(a.on_cpu_ns.saturating_sub(b.on_cpu_ns)));
             ran > 0.5 || witness::sleeps(self.ids[lane]) == Some(true)
         });
         Window { wall, waited, starved, owned: idle.is_empty() && (!self.owned || waited <= WAITED), done }

@@ -8,7 +8,6 @@
 //! A lateness means nothing without the same victim on the same machine with nobody to disturb it: [`interleave`] runs the
 //! undisturbed case among the others, so that a noisy second hits all of them alike.
 mod runtime;
-mod sched;
 mod spin;
 mod tasks;
 
@@ -19,9 +18,9 @@ use hdrhistogram::Histogram;
 use crate::{engine::order::Order, plan::Plan, record::AA, sample::Sample};
 
 pub use self::runtime::{RuntimeSeen, RuntimeWatch, occupies_worker, watch_runtime};
-pub use self::sched::{SchedStat, SchedTimes, ThreadTimes, split};
 pub use self::spin::{SpinProbe, SpinReport};
 pub use self::tasks::{OutsideSender, outside_wakes, timer_probe, wake_probe};
+pub use crate::machine::sched::{SchedStat, SchedTimes, ThreadTimes, split};
 
 /// Longest lateness that is told apart, one hour: whatever is longer is recorded as this.
 const LONGEST_NS: u64 = 3_600_000_000_000;

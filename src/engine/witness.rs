@@ -3,6 +3,8 @@
 //! Linux only; elsewhere every answer is `None`, and whoever needs one says so in the record.
 use std::time::Duration;
 
+use crate::machine::sched::SchedTimes;
+
 /// Names a thread of this process for [`run_queue`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ThreadId(
@@ -35,33 +37,17 @@ pub fn cpu_time() -> Option<Duration> {
     None
 }
 
-/// Time on a CPU and time spent waiting for one, since the thread began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct RunQueue {
-    /// On a CPU. The kernel updates it at ticks and switches, so it can lag by a few milliseconds.
-    pub ran: Duration,
-    /// Ready to run, but without a CPU. Booked when the thread next runs: a thread that never ran looks clean.
-    pub waited: Duration,
-}
-
-/// The first two fields of `/proc/self/task/TID/schedstat`.
-pub fn run_queue(thread: ThreadId) -> Option<RunQueue> {
+/// What the scheduler says of a thread now: `/proc/self/task/TID/schedstat`.
+pub fn run_queue(thread: ThreadId) -> Option<SchedTimes> {
     #[cfg(target_os = "linux")]
     {
-        parse_schedstat(&std::fs::read_to_string(format!("/proc/self/task/{}/schedstat", thread.0)).ok()?)
+        SchedTimes::parse(&std::fs::read_to_string(format!("/proc/self/task/{}/schedstat", thread.0)).ok()?)
     }
     #[cfg(not(target_os = "linux"))]
     {
         let _ = thread;
         None
     }
-}
-
-/// Parses a schedstat line: ns on CPU, ns waiting, number of slices.
-pub fn parse_schedstat(line: &str) -> Option<RunQueue> {
-    let mut ns = line.split_ascii_whitespace().map(str::parse::<u64>);
-    let (ran, waited) = (ns.next()?.ok()?, ns.next()?.ok()?);
-    Some(RunQueue { ran: Duration::from_nanos(ran), waited: Duration::from_nanos(waited) })
 }
 
 /// Whether a thread sleeps at this moment (neither on a CPU nor waiting for one).

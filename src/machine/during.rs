@@ -109,13 +109,6 @@ pub fn shares(before: &Reading, after: &Reading, tick_ns: f64) -> BTreeMap<Strin
     shares
 }
 
-/// How long the calling thread has been ready to run and had no CPU, in ns, since it started: the second number of
-/// schedstat (kernel: Documentation/scheduler/sched-stats). `None` elsewhere than on Linux, or if the kernel does not count it.
-/// A delay is booked when the thread next runs; a thread that never got to run shows none.
-pub fn run_queue_delay_ns() -> Option<u64> {
-    fs::read_to_string("/proc/thread-self/schedstat").ok()?.split_whitespace().nth(1)?.parse().ok()
-}
-
 #[cfg(unix)]
 fn tick_ns() -> f64 {
     // SAFETY: sysconf takes a number and returns one.

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::machine::{pin_current_thread, probe::median};
+use crate::{machine::pin_current_thread, stats::median};
 
 /// Round trips in a batch of the hand-off; about 25 us where nothing is in the way.
 const TRIPS: u32 = 200;
@@ -75,7 +75,7 @@ pub fn handoff_ns(a: usize, b: usize, budget: Duration) -> Option<f64> {
         ball.store(STOP, Release);
         // In the first batch the partner had still to start.
         let batches: Vec<f64> = batches.into_iter().skip(1).collect();
-        if batches.len() < MIN_BATCHES { None } else { median(batches) }
+        if batches.len() < MIN_BATCHES { None } else { median(&batches) }
     };
     thread::scope(|scope| {
         let partner = thread::Builder::new().spawn_scoped(scope, partner).ok()?;

@@ -9,6 +9,7 @@
 //! | [`probe`] | what is measured, in which order; the clock, and whether CPUs really run at once |
 //! | [`late`] | how late an idle thread is |
 //! | [`handoff`] | what it costs to hand a cache line to another core |
+//! | [`sched`] | what the scheduler says of a thread: run-queue delay |
 //! | [`during`] | who else used the CPUs while something ran |
 //! | [`grade`] | numbers in, grades out: the thresholds and their reasons |
 //!
@@ -23,6 +24,7 @@ pub mod handoff;
 pub mod late;
 pub mod pin;
 pub mod probe;
+pub mod sched;
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 

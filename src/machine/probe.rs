@@ -9,11 +9,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::machine::{
-    during::{Watchful, run_queue_delay_ns},
-    handoff::handoff_ns,
-    late::hiccups,
-    pin_current_thread,
+use crate::{
+    machine::{
+        during::Watchful, handoff::handoff_ns, late::hiccups, pin_current_thread, sched::runq_of_this_thread,
+    },
+    stats::median,
 };
 
 /// More spinners than this tell no more: a hypervisor or a neighbour that takes CPUs away shows in 128 as well.
@@ -95,11 +95,6 @@ fn pairs(cpus: &[usize]) -> Vec<(usize, usize)> {
     others.into_iter().map(|i| (cpus[0], cpus[i])).collect()
 }
 
-pub(super) fn median(mut values: Vec<f64>) -> Option<f64> {
-    values.sort_by(f64::total_cmp);
-    values.get(values.len() / 2).copied()
-}
-
 struct Clock {
     cost_ns: f64,
     resolution_ns: Option<f64>,
@@ -116,7 +111,7 @@ fn clock() -> Clock {
         }
         start.elapsed().as_nanos() as f64 / f64::from(LOOKS)
     };
-    let cost_ns = median((0..16).map(batch).collect()).unwrap_or(0.0);
+    let cost_ns = median(&(0..16).map(batch).collect::<Vec<_>>()).unwrap_or(0.0);
     let looks: Vec<Instant> = (0..4000).map(|_| Instant::now()).collect();
     let steps = looks.windows(2).map(|w| (w[1] - w[0]).as_nanos() as f64).filter(|&ns| ns > 0.0);
     Clock { cost_ns, resolution_ns: steps.reduce(f64::min) }
@@ -146,14 +141,15 @@ fn lane(cpu: usize, start: Instant, end: Instant) -> Lane {
     while Instant::now() < start {
         std::hint::spin_loop();
     }
-    let before = run_queue_delay_ns();
+    let runq_ns = runq_of_this_thread();
+    let before = runq_ns();
     let (mut x, mut iters) = (cpu as u64 | 1, 0);
     while Instant::now() < end {
         x = spin(x, CHUNK);
         iters += CHUNK;
     }
     black_box(x);
-    let runq_ns = run_queue_delay_ns().zip(before).map(|(after, before)| after.saturating_sub(before));
+    let runq_ns = runq_ns().zip(before).map(|(after, before)| after.saturating_sub(before));
     Lane { cpu, pinned, iters, runq_ns }
 }
 
@@ -204,7 +200,8 @@ fn parallel(cpus: &[usize], budget: Duration) -> Parallel {
             waits.entry(lane.cpu).or_default().push(lane.runq_ns);
         }
     }
-    let best = alone.into_values().filter_map(median).reduce(f64::max).filter(|&work| work > 0.0);
+    let best =
+        alone.into_values().filter_map(|work| median(&work)).reduce(f64::max).filter(|&work| work > 0.0);
     // The share of a CPU's windows that its spinner spent in the run queue; the worst CPU's, since a gang is as good as
     // its worst lane. Unknown if it is unknown for any of them.
     let share = |waits: &Vec<Option<u64>>| {
@@ -214,7 +211,7 @@ fn parallel(cpus: &[usize], budget: Duration) -> Parallel {
     Parallel {
         lanes_count: most,
         pinned_share: f64::from(pinned as u32) / f64::from(lanes.max(1) as u32),
-        parallel_ratio: best.filter(|_| most > 1).and_then(|best| Some(median(together)? / best)),
+        parallel_ratio: best.filter(|_| most > 1).and_then(|best| Some(median(&together)? / best)),
         spin_ns_per_iter: best.map(|work| length.as_nanos() as f64 / work),
         runq_share: waits
             .values()

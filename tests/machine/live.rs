@@ -5,11 +5,11 @@ use underhood::{
     lab::Kind,
     machine::{
         Level, Machine, allowed_cpus,
-        during::run_queue_delay_ns,
         handoff::handoff_ns,
         late::{Lateness, supports},
         pin_current_thread,
         probe::{fitness, spread},
+        sched::runq_of_this_thread,
     },
 };
 
@@ -96,7 +96,8 @@ fn a_thread_can_be_pinned_only_where_there_is_a_cpu() {
         let pinned = pin_current_thread(last);
         assert_eq!(pinned, cfg!(target_os = "linux"));
         assert!(!pinned || allowed_cpus() == [last]);
-        if let (Some(a), Some(b)) = (run_queue_delay_ns(), run_queue_delay_ns()) {
+        let runq_ns = runq_of_this_thread();
+        if let (Some(a), Some(b)) = (runq_ns(), runq_ns()) {
             assert!(b >= a);
         }
     });

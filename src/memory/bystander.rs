@@ -23,8 +23,8 @@ use std::{
 use hdrhistogram::Histogram;
 
 use crate::{
-    engine::{
-        delay::{RunDelay, pin},
+    machine::{pin_current_thread, sched::runq_of_this_thread},
+    memory::{
         latency::{difference, histogram, ns, quantile, with_known},
         mem::{self, Mapping},
         victim::{Operation, Victim, spin},
@@ -142,7 +142,7 @@ impl Watched {
                 // Also set when this thread panics or fails: the victim must never wait for an antagonist that is
                 // gone.
                 let _end = SetOnDrop(&done);
-                let pinned = pin(cpus[1]);
+                let pinned = pin_current_thread(cpus[1]);
                 // E1
                 while !go.load(Acquire) {
                     if done.load(Acquire) {
@@ -150,17 +150,17 @@ impl Watched {
                     }
                     hint::spin_loop();
                 }
-                let (delay, begin) = (RunDelay::of_this_thread(), Instant::now());
-                let (first, mut cycles) = (delay.read_ns(), 0);
+                let (runq_ns, begin) = (runq_of_this_thread(), Instant::now());
+                let (first, mut cycles) = (runq_ns(), 0);
                 while cycles == 0 || begin.elapsed() < time {
                     against.cycle(bytes)?;
                     cycles += 1;
                 }
-                Ok::<_, io::Error>((cycles, pinned, difference(first, delay.read_ns())))
+                Ok::<_, io::Error>((cycles, pinned, difference(first, runq_ns())))
             });
             let watcher = s.spawn(|| {
                 let _end = SetOnDrop(&done);
-                let pinned = pin(cpus[0]);
+                let pinned = pin_current_thread(cpus[0]);
                 self.watch(victim, &go, &done).map(|()| pinned)
             });
             (join(watcher), join(other))
@@ -219,13 +219,13 @@ impl Watched {
 
     fn watch(&mut self, victim: Victim, go: &AtomicBool, done: &AtomicBool) -> io::Result<()> {
         let mut operation = Operation::new(victim)?;
-        let delay = RunDelay::of_this_thread();
+        let runq_ns = runq_of_this_thread();
         for _ in 0..16 {
             operation.run()?; // code, stack and page tables are there before the clock runs
         }
         operation.prepare()?;
         let begin = Instant::now();
-        let first = delay.read_ns();
+        let first = runq_ns();
         let (mut seen, mut n) = (first, 0_u64);
         // E1 go: Release -> the antagonist's Acquire: its first cycle begins after the warm-up is over.
         go.store(true, Release);
@@ -238,7 +238,7 @@ impl Watched {
             let slow = raw >= SPLIT_FROM_NS;
             let mut waited = 0;
             if slow || n.is_multiple_of(REFRESH_EVERY) {
-                let now = delay.read_ns();
+                let now = runq_ns();
                 if let (true, Some(seen), Some(now)) = (slow, seen, now) {
                     waited = now.saturating_sub(seen);
                 }
@@ -248,7 +248,7 @@ impl Watched {
             operation.prepare()?;
         }
         self.wall_ns += ns(begin.elapsed());
-        let spent = difference(first, delay.read_ns());
+        let spent = difference(first, runq_ns());
         self.runq_ns = self.runq_ns.zip(spent).map(|(a, b)| a + b);
         Ok(())
     }

@@ -11,8 +11,8 @@ use std::{
 use hdrhistogram::Histogram;
 
 use crate::{
-    engine::{
-        delay::RunDelay,
+    machine::sched::runq_of_this_thread,
+    memory::{
         latency::{difference, histogram, ns, quantile, with_known},
         mem,
     },
@@ -126,7 +126,7 @@ impl Cycles {
     pub fn measure(allocator: &'static Allocator, bytes: usize, extent: Extent) -> Result<Self, BlockError> {
         let mut warm: [Histogram<u64>; 4] = std::array::from_fn(|_| histogram());
         warm.iter_mut().for_each(Histogram::reset);
-        let delay = RunDelay::of_this_thread();
+        let runq_ns = runq_of_this_thread();
         let base = mem::resident_bytes();
         let above_base = || base.zip(mem::resident_bytes()).map(|(base, now)| now.saturating_sub(base));
         allocator.check(mem::page_bytes(), ALIGN)?;
@@ -137,7 +137,7 @@ impl Cycles {
         cycle(allocator, bytes)?;
 
         let (mut sums, mut count) = (Parts::default(), 0);
-        let (waited, before, begin) = (delay.read_ns(), mem::minor_faults(), Instant::now());
+        let (waited, before, begin) = (runq_ns(), mem::minor_faults(), Instant::now());
         while count < extent.least || (count < extent.most && begin.elapsed() < extent.time) {
             let parts = cycle(allocator, bytes)?;
             let Parts { call, touch, free } = parts;
@@ -149,7 +149,7 @@ impl Cycles {
         }
         let wall = begin.elapsed();
         let warm_faults = difference(before, mem::minor_faults());
-        let waited = difference(waited, delay.read_ns());
+        let waited = difference(waited, runq_ns());
         let resident = above_base();
         sleep(extent.idle);
         Ok(Self {

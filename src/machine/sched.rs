@@ -21,11 +21,12 @@ pub struct SchedTimes {
 }
 
 impl SchedTimes {
-    /// Reads the text of a schedstat file; `None` if it is not one.
-    fn parse(text: &str) -> Option<Self> {
-        let mut fields = text.split_ascii_whitespace().map(str::parse);
-        let (on_cpu_ns, runq_ns) = (fields.next()?.ok()?, fields.next()?.ok()?);
-        Some(Self { on_cpu_ns, runq_ns })
+    /// Reads the text of a schedstat file: ns on a CPU, ns of run-queue delay, number of time slices. `None` if it is not one, and
+    /// without slices, which means that the kernel does not count: a thread that is looked at has had at least one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut fields = text.split_ascii_whitespace().map(str::parse::<u64>);
+        let (on_cpu_ns, runq_ns, slices) = (fields.next()?.ok()?, fields.next()?.ok()?, fields.next()?.ok()?);
+        (slices > 0).then_some(Self { on_cpu_ns, runq_ns })
     }
 }
 
@@ -50,6 +51,12 @@ impl SchedStat {
         let n = file.read(&mut text).ok()?;
         SchedTimes::parse(std::str::from_utf8(&text[..n]).ok()?)
     }
+}
+
+/// A reader of the calling thread's run-queue delay so far, in ns; it answers `None` where the kernel does not tell.
+pub fn runq_of_this_thread() -> impl Fn() -> Option<u64> {
+    let stat = SchedStat::of_this_thread();
+    move || stat.as_ref().and_then(SchedStat::read).map(|times| times.runq_ns)
 }
 
 /// Splits a gap in which a thread did not run into the run-queue delay and the rest (`rest_*`: sleep, page faults, interrupts,

@@ -1,0 +1,27 @@
+//! What most commands need before they begin: the store and the machine.
+use std::time::Duration;
+
+use super::{
+    args::Common,
+    out::{End, Out},
+};
+use crate::{machine::Machine, plan::Plan, record::Store};
+
+/// The store that was asked for, or the usual one.
+pub(super) fn store(common: &Common) -> Result<Store, End> {
+    let dir = common.store.clone().or_else(Store::default_dir);
+    dir.map(Store::open)
+        .ok_or_else(|| End::Failed("no folder for records is known here; name one with --store DIR".into()))
+}
+
+/// Reads the machine and examines what it is fit for; a smoke run skips the examination.
+pub(super) fn machine(plan: &Plan, out: &mut Out) -> Machine {
+    let mut machine = Machine::read();
+    if !plan.is_smoke() {
+        machine.examine(Duration::from_secs(3), &mut |what| {
+            out.progress(&format!("examining the machine: {what}"))
+        });
+        out.progress_end();
+    }
+    machine
+}

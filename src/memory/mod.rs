@@ -1,0 +1,14 @@
+//! Blocks of memory: who pays for one (call, first touch, free), and who else waits meanwhile.
+//!
+//! | file | what is there |
+//! |---|---|
+//! | [`cycle`] | one round of allocate, touch, free, timed apart; many of them; the size from which pages fault anew |
+//! | [`bystander`] | a victim on one CPU, an antagonist on another, and a control between them |
+//! | [`victim`] | what a victim does |
+//! | [`mem`] | page faults, resident memory, room that is left, mappings |
+//! | [`latency`] | histograms of durations |
+pub mod bystander;
+pub mod cycle;
+pub mod latency;
+pub mod mem;
+pub mod victim;
