@@ -32,6 +32,8 @@ pub struct Plan {
     pub launch: usize,
     /// Measured time for each case and parameter within one launch.
     pub slice: Duration,
+    /// How much longer than it needs a child may take before it counts as hung.
+    pub patience: Duration,
     /// Seed of every random order and key.
     pub seed: u64,
     /// Measure although the machine is unfit; the result is never quotable.
@@ -58,6 +60,7 @@ impl Plan {
             launches,
             launch: 0,
             slice: Duration::from_millis(slice_ms),
+            patience: Duration::from_secs(30),
             seed: 1,
             anyway: false,
         }

@@ -62,6 +62,22 @@ fn commands_that_only_tell_need_no_measurement() {
 }
 
 #[test]
+fn a_record_can_be_verified_by_its_id() {
+    let store = tempfile::tempdir().unwrap();
+    let (_, out, _) = run(underhood(store.path()).args(SMOKE).arg("--json"));
+    let row = out
+        .lines()
+        .map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap())
+        .find(|v| v["case"] == "std_rwlock");
+    let id = row.expect("a record of std_rwlock")["id"].as_str().unwrap().to_string();
+    let (code, out, err) = run(underhood(store.path()).args(["verify", &id[..8]]));
+    // A smoke run says nothing: whether the two agree is chance, but neither is quotable.
+    assert!(code == Some(3) || (code == Some(1) && out.contains("differs")), "{out}{err}");
+    assert!(out.contains("lock_rwlock / alone / std_rwlock read"), "{out}");
+    assert!(out.contains("not quotable"), "{out}");
+}
+
+#[test]
 fn a_damaged_store_is_read_as_far_as_it_goes() {
     let store = tempfile::tempdir().unwrap();
     assert_eq!(run(underhood(store.path()).args(SMOKE)).0, Some(3));

@@ -66,7 +66,8 @@ fn each(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 
 fn run(name: &str, stop: &AtomicBool) -> Result<Vec<Vec<Sample>>, launch::Interrupted> {
     let step = LAB.steps.iter().find(|s| s.name == name).expect("the step exists");
-    let plan = Plan { launches: 2, ..Plan::new(Mode::Smoke, allowed_cpus()) };
+    let plan =
+        Plan { launches: 2, patience: Duration::from_secs(1), ..Plan::new(Mode::Smoke, allowed_cpus()) };
     launch::run(&LAB, step, &plan, stop, &mut |_| {})
 }
 
@@ -104,6 +105,11 @@ fn main() -> ExitCode {
         assert!(launches.iter().all(|l| l.len() == 4), "{name}: every row is accounted for");
     }
 
+    let hung = run("sleeps", &go).expect("not interrupted");
+    for sample in hung.iter().flatten() {
+        assert!(sample.unmeasured.as_deref().is_some_and(|why| why.starts_with("hung")), "{sample:?}");
+    }
+
     let stop = AtomicBool::new(false);
     thread::scope(|s| {
         s.spawn(|| {
@@ -114,6 +120,6 @@ fn main() -> ExitCode {
         assert!(run("sleeps", &stop).is_err(), "an interrupt ends the run");
         assert!(t.elapsed() < Duration::from_secs(60), "and does not wait for the child");
     });
-    println!("test result: ok. 6 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
+    println!("test result: ok. 7 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
     ExitCode::SUCCESS
 }

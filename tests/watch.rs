@@ -344,13 +344,21 @@ fn the_lab_gives_a_sample_for_every_case_and_parameter() {
             assert_eq!(sample.receipts.ops_count, Some(if outside { 8.0 } else { 4.0 }));
             assert_eq!(sample.values.contains_key("wake_max_ns"), outside, "{} {}", step.name, sample.case);
             let nobody = ["control", AA].contains(&sample.case.as_str());
-            assert!(!nobody || !sample.values.contains_key("units_per_s"), "nobody blocks in {}", sample.case);
+            assert!(
+                !nobody || !sample.values.contains_key("units_per_s"),
+                "nobody blocks in {}",
+                sample.case
+            );
             if let Some(unit_ns) = sample.values.get("unit_mean_ns") {
                 assert!(*unit_ns >= 5e6, "{} {}: a unit blocks for at least 5 ms", sample.case, sample.param);
             }
         }
         // On a busy machine a row's few ms may end before its first unit does; all of them cannot.
-        assert!(samples.iter().any(|s| s.values.contains_key("units_per_s")), "{}: somebody blocked", step.name);
+        assert!(
+            samples.iter().any(|s| s.values.contains_key("units_per_s")),
+            "{}: somebody blocked",
+            step.name
+        );
     }
 }
 

@@ -191,7 +191,7 @@ fn one(
 /// Far beyond what a sound child needs, on a loaded machine too.
 fn deadline(plan: &Plan, cells: usize) -> Duration {
     let cells = u32::try_from(cells.max(1)).unwrap_or(u32::MAX);
-    Duration::from_secs(30) + (plan.slice * 12 + Duration::from_millis(200)) * cells
+    plan.patience + (plan.slice * 12 + Duration::from_millis(200)) * cells
 }
 
 fn cause_of_death(
