@@ -16,8 +16,10 @@ pub struct Sample {
     /// How far the values can be trusted.
     pub receipts: Receipts,
     /// If set, there are no values, and this is why.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unmeasured: Option<String>,
     /// If set, the values must not be quoted, and this is why.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub doubts: Vec<String>,
 }
 
@@ -25,16 +27,22 @@ pub struct Sample {
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Receipts {
     /// Blocks or windows that counted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kept_count: Option<f64>,
     /// Blocks or windows that did not, judged by CPU time and run-queue delay, never by their result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dropped_count: Option<f64>,
     /// Share of the windows in which every lane progressed and none waited for a CPU.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overlap_share: Option<f64>,
     /// Time that lanes waited for a CPU, as share of the wall time.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runq_share: Option<f64>,
     /// Context switches per second and lane.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switches_per_s: Option<f64>,
     /// Operations that were done, to show that contenders did equal work.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ops_count: Option<f64>,
 }
 
