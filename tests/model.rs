@@ -4,6 +4,7 @@
 //! cargo test --test model                            all of it
 //! cargo test --test model -- mutants --nocapture     the report: every mutant, its end, executions explored
 //! UNDERHOOD_MODEL_ONLY=lock/mutex cargo test ...     one structure
+//! UNDERHOOD_MODEL_BOUND=3 cargo test ...             more preemptions than the scenarios ask for: minutes
 //! ```
 //!
 //! This file is a second crate root: it includes the structures' own source files, which then find the modelled
@@ -13,6 +14,7 @@
     unreachable_pub,
     reason = "the structures are included as they are, whatever part the scenarios use"
 )]
+#![allow(unused_imports, reason = "a face has all its names, whatever part the structures use")]
 #![allow(missing_debug_implementations, reason = "the modelled face has no users to debug")]
 #![allow(clippy::print_stdout, reason = "the report is what this test is for")]
 

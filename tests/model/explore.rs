@@ -28,6 +28,8 @@ const STRUCTURE: &str = "UNDERHOOD_MODEL_STRUCTURE";
 const SCENARIO: &str = "UNDERHOOD_MODEL_SCENARIO";
 const WORLD: &str = "UNDERHOOD_MODEL_WORLD";
 const MUTANT: &str = "UNDERHOOD_MODEL_MUTANT";
+/// Unlike the others, this one is the user's.
+pub const BOUND: &str = "UNDERHOOD_MODEL_BOUND";
 
 pub const ROLES: [Role; 10] = [
     Role::Load,
@@ -85,6 +87,12 @@ impl Order {
     }
 }
 
+/// How many preemptions are explored in a scenario that has a bound; `UNDERHOOD_MODEL_BOUND` sets another one than its own.
+pub fn bound(scenario: &Scenario) -> Option<usize> {
+    let wanted = env::var(BOUND).ok().map(|text| text.parse().expect("UNDERHOOD_MODEL_BOUND is a number"));
+    scenario.bound.map(|bound| wanted.unwrap_or(bound))
+}
+
 static EXECUTIONS: AtomicUsize = AtomicUsize::new(0);
 static NOW: Mutex<&str> = Mutex::new("");
 
@@ -121,7 +129,7 @@ fn explore(scenario: &'static Scenario, table: Table) -> Table {
     TABLE.set(Table { threads: scenario.threads, ..table });
     let mut model = loom::model::Builder::new();
     // Every limit set here, so that no LOOM_* variable of the caller ends a search early and calls it a success.
-    model.preemption_bound = scenario.bound;
+    model.preemption_bound = bound(scenario);
     model.max_branches = 5_000;
     model.max_permutations = None;
     model.max_duration = None;

@@ -62,6 +62,9 @@ pub struct Table {
     pub file: String,
     /// Threads of the scenario, main included: how many shadows each word needs.
     pub threads: usize,
+    /// Shadows are inspected before the access, as steps at which threads may switch: many more executions, no more
+    /// outcomes. For one guard test.
+    pub switch_at_shadows: bool,
     pub mutant: Option<(Site, Change)>,
     pub world: World,
     /// Every site that some execution reached, with its ordering as written (`Relaxed` where there is none).
@@ -156,7 +159,7 @@ pub fn store_half(o: Ordering) -> Ordering {
     }
 }
 
-/// A mutant as text, `88:21 Success Acquire -> Relaxed`: in the report, in the survivor list, and to the child process.
+/// What a mutant changes, `Success Acquire -> Relaxed`, as the report prints it and the survivor list names it.
 pub struct Shown(pub Site, pub Ordering, pub Change);
 
 impl fmt::Display for Shown {

@@ -1,7 +1,7 @@
 //! One structure: its scenarios, then its mutants, printed as they are judged.
 
 use super::children::{Answer, End, run};
-use super::explore::Order;
+use super::explore::{Order, bound};
 use super::mutate::{Change, Shown, Site, World, mutants};
 use super::scenarios::Structure;
 use super::survivors::SURVIVORS;
@@ -50,7 +50,7 @@ fn scenarios(s: &Structure) -> Result<BTreeMap<Site, Ordering>, Vec<String>> {
         }
     }
     for (scenario, pair) in s.scenarios.iter().zip(answers.chunks(2)) {
-        let search = match scenario.bound {
+        let search = match bound(scenario) {
             None => "complete".to_owned(),
             Some(bound) => format!("explored up to {bound} preemptions"),
         };

@@ -6,12 +6,13 @@
 //! To add a structure: `src/<room>/<name>.rs`, a file of the same name here, and its two lines below.
 //!
 //! Rules for a scenario. The value is in the structure's own cell, so that loom sees every unordered access to it. Every
-//! thread is joined, and nothing that the join orders is taken as proof of the structure's ordering. At most three threads,
+//! thread is joined (by [`join`]), and nothing that the join orders is taken as proof of the structure's ordering. At most three threads,
 //! and main is one of them. A wanted panic is made by [`throw`] and caught by [`caught`], which lets no other panic pass for it.
 
 mod mutex;
 mod rwlock;
 
+use crate::sync::thread::JoinHandle;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Every structure that has scenarios.
@@ -38,6 +39,11 @@ pub struct Scenario {
     pub bound: Option<usize>,
     /// The program; its argument says how often each thread repeats its part: once in the model, often on real threads.
     pub run: fn(turns: usize),
+}
+
+/// Waits for a thread; its panic becomes ours, message and all.
+fn join<T>(other: JoinHandle<T>) -> T {
+    other.join().unwrap_or_else(|panic| resume_unwind(panic))
 }
 
 struct Thrown;

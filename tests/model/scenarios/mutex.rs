@@ -1,6 +1,6 @@
 //! What a mutex must do in every execution.
 
-use super::{Scenario, caught, throw};
+use super::{Scenario, caught, join, throw};
 use crate::lock::mutex::Mutex;
 use crate::sync::thread;
 use std::sync::Arc;
@@ -60,7 +60,7 @@ fn count(threads: usize, turns: usize) {
         })
         .collect();
     add(&total, turns);
-    others.into_iter().for_each(|other| other.join().unwrap());
+    others.into_iter().for_each(join);
     assert_eq!(*total.lock(), threads * turns, "an addition is lost");
 }
 
@@ -78,7 +78,7 @@ fn try_lock(turns: usize) {
             added += 1;
         }
     }
-    other.join().unwrap();
+    join(other);
     let inside = total.try_lock().expect("the mutex is free");
     assert_eq!(*inside, turns + added, "an addition is lost");
 }
@@ -97,7 +97,7 @@ fn panic(turns: usize) {
         thread::spawn(move || add(&total, turns))
     };
     add(&total, turns);
-    other.join().unwrap();
+    join(other);
     assert_eq!(*total.lock(), 2 * turns + 1, "an addition is lost");
 }
 
@@ -108,7 +108,7 @@ fn exclusive(turns: usize) {
         thread::spawn(move || add(&total, turns))
     };
     add(&total, turns);
-    other.join().unwrap();
+    join(other);
     let mut total = Arc::into_inner(total).expect("the other thread is gone");
     *total.get_mut() += 1;
     assert_eq!(total.into_inner(), 2 * turns + 1);

@@ -1,8 +1,8 @@
 //! What a reader-writer lock must do in every execution.
 
-use super::{Scenario, caught, throw};
+use super::{Scenario, caught, join, throw};
 use crate::lock::rwlock::RwLock;
-use crate::sync::{hint, thread};
+use crate::sync::thread;
 use std::sync::Arc;
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -118,7 +118,7 @@ fn writers(turns: usize) {
     let halves = Arc::new(RwLock::new((0, 0)));
     let others = [together(&halves, move |h| write(h, turns)), together(&halves, move |h| write(h, turns))];
     write(&halves, turns);
-    others.into_iter().for_each(|other| other.join().unwrap());
+    others.into_iter().for_each(join);
     assert_eq!(*halves.read(), (3 * turns, 3 * turns), "a write is lost");
 }
 
@@ -126,7 +126,7 @@ fn reader_and_writer(turns: usize) {
     let halves = Arc::new(RwLock::new((0, 0)));
     let other = together(&halves, move |h| write(h, turns));
     read(&halves, turns);
-    other.join().unwrap();
+    join(other);
     assert_eq!(*halves.read(), (turns, turns), "a write is lost");
 }
 
@@ -134,14 +134,14 @@ fn readers_and_writer(turns: usize) {
     let halves = Arc::new(RwLock::new((0, 0)));
     let others = [together(&halves, move |h| read(h, turns)), together(&halves, move |h| read(h, turns))];
     write(&halves, turns);
-    others.into_iter().for_each(|other| other.join().unwrap());
+    others.into_iter().for_each(join);
 }
 
 fn overlap(turns: usize) {
     for _ in 0..turns {
         let halves = Arc::new(RwLock::new((0, 0)));
         let inside = halves.read();
-        together(&halves, |h| read(h, 1)).join().unwrap(); // would never return if readers excluded each other
+        join(together(&halves, |h| read(h, 1))); // would never return if readers excluded each other
         drop(inside);
     }
 }
@@ -153,7 +153,7 @@ fn to_readers(turns: usize) {
         let others = [together(&halves, |h| read(h, 1)), together(&halves, |h| read(h, 1))];
         *inside = (1, 1);
         drop(inside);
-        others.into_iter().for_each(|other| other.join().unwrap());
+        others.into_iter().for_each(join);
     }
 }
 
@@ -164,7 +164,7 @@ fn to_both(turns: usize) {
         let others = [together(&halves, |h| read(h, 1)), together(&halves, |h| write(h, 1))];
         *inside = (1, 1);
         drop(inside);
-        others.into_iter().for_each(|other| other.join().unwrap());
+        others.into_iter().for_each(join);
         assert_eq!(*halves.read(), (2, 2), "a write is lost");
     }
 }
@@ -175,11 +175,11 @@ fn barred(turns: usize) {
         let inside = halves.read();
         let writer = together(&halves, |h| write(h, 1));
         while halves.try_read().is_some() {
-            hint::spin_loop(); // for ever, if a waiting writer did not bar new readers
+            thread::yield_now(); // for ever, if a waiting writer did not bar new readers
         }
         assert_eq!(*inside, (0, 0), "the writer is waiting, not writing");
         drop(inside);
-        writer.join().unwrap();
+        join(writer);
         assert_eq!(*halves.try_read().expect("nobody waits any more"), (1, 1));
     }
 }
@@ -197,7 +197,7 @@ fn try_write(turns: usize) {
             written += 1;
         }
     }
-    other.join().unwrap();
+    join(other);
     let inside = halves.try_write().expect("the lock is free");
     assert_eq!(*inside, (turns + written, turns + written), "a write is lost");
 }
@@ -212,7 +212,7 @@ fn try_read(turns: usize) {
             newest = look(&inside, newest);
         }
     }
-    other.join().unwrap();
+    join(other);
     assert_eq!(*halves.try_read().expect("the lock is free"), (turns, turns), "a write is lost");
 }
 
@@ -231,7 +231,7 @@ fn panic(turns: usize) {
     });
     let other = together(&halves, move |h| write(h, turns));
     write(&halves, turns);
-    other.join().unwrap();
+    join(other);
     assert_eq!(*halves.read(), (2 * turns + 1, 2 * turns + 1), "a write is lost");
 }
 
@@ -239,7 +239,7 @@ fn exclusive(turns: usize) {
     let halves = Arc::new(RwLock::new((0, 0)));
     let other = together(&halves, move |h| write(h, turns));
     write(&halves, turns);
-    other.join().unwrap();
+    join(other);
     let mut halves = Arc::into_inner(halves).expect("the other thread is gone");
     halves.get_mut().0 += 1;
     assert_eq!(halves.into_inner(), (2 * turns + 1, 2 * turns));

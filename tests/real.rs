@@ -1,0 +1,28 @@
+//! Every scenario on real threads, on the library itself: the code that the labs measure.
+//!
+//! `UNDERHOOD_REAL_ROUNDS` sets how often (default 5).
+#![allow(dead_code, unreachable_pub, reason = "shared with the other machines")]
+
+#[path = "model/scenarios/mod.rs"]
+mod scenarios;
+#[path = "model/stress.rs"]
+mod stress;
+
+// What the scenarios call `crate::lock` and `crate::sync`.
+use underhood::{lock, sync};
+
+#[test]
+fn every_scenario() {
+    stress::every_scenario(stress::number("UNDERHOOD_REAL_ROUNDS", 5), 200, 0, |_| {});
+}
+
+/// The faces are free: a lock is its word and its value, a tracked pointer is a pointer.
+#[test]
+fn sizes() {
+    use std::mem::size_of;
+    assert_eq!(size_of::<lock::mutex::Mutex<u32>>(), 8);
+    assert_eq!(size_of::<lock::rwlock::RwLock<u32>>(), 12);
+    assert_eq!(size_of::<sync::cell::UnsafeCell<u32>>(), 4);
+    assert_eq!(size_of::<sync::cell::MutPtr<u32>>(), size_of::<usize>());
+    assert_eq!(size_of::<lock::mutex::MutexGuard<'_, u32>>(), 2 * size_of::<usize>());
+}

@@ -1,0 +1,108 @@
+//! Who may cross to another thread, checked by the compiler: the largest family of soundness bugs in concurrent crates is an
+//! `unsafe impl Send` or `Sync` without the right bound (62 of 74 advisories that a search of rustsec.org for races finds).
+//!
+//! A wall is a constant, so a wrong bound does not compile. The last test sees to it that every public type has its walls.
+
+use std::cell::Cell;
+use std::fs;
+use std::path::Path;
+use std::rc::Rc;
+use underhood::lock::mutex::{Mutex, MutexGuard};
+use underhood::lock::rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// Whether a type implements a trait, as a constant, without a compile error if it does not.
+///
+/// The inherent constant exists only where the bound holds, and then hides the trait's constant of the same name; elsewhere
+/// the trait's is all there is. (The technique of the `impls` crate.)
+macro_rules! is {
+    ($type:ty: $bound:path) => {{
+        struct Probe<T: ?Sized>(std::marker::PhantomData<T>);
+        #[allow(dead_code, reason = "unused where the bound holds")]
+        trait Otherwise {
+            const YES: bool = false;
+        }
+        impl<T: ?Sized> Otherwise for Probe<T> {}
+        #[allow(dead_code, reason = "unused where the bound does not hold")]
+        impl<T: ?Sized + $bound> Probe<T> {
+            const YES: bool = true;
+        }
+        <Probe<$type>>::YES
+    }};
+}
+
+/// May be sent, not shared.
+type SendOnly = Cell<u32>;
+/// May be shared, not sent.
+type SyncOnly = std::sync::MutexGuard<'static, u32>;
+/// Neither.
+type Neither = Rc<u32>;
+
+// The probe itself, on types whose answer is known.
+const _: () = {
+    assert!(is!(u32: Send) && is!(u32: Sync));
+    assert!(is!(SendOnly: Send) && !is!(SendOnly: Sync));
+    assert!(!is!(SyncOnly: Send) && is!(SyncOnly: Sync));
+    assert!(!is!(Neither: Send) && !is!(Neither: Sync));
+};
+
+// A mutex lends its value to one thread at a time: what may be sent may be shared in it.
+const _: () = {
+    assert!(is!(Mutex<u32>: Send) && is!(Mutex<u32>: Sync));
+    assert!(is!(Mutex<SendOnly>: Send) && is!(Mutex<SendOnly>: Sync));
+    assert!(!is!(Mutex<SyncOnly>: Send) && !is!(Mutex<SyncOnly>: Sync));
+    assert!(!is!(Mutex<Neither>: Send) && !is!(Mutex<Neither>: Sync));
+    assert!(!is!(MutexGuard<'static, u32>: Send) && is!(MutexGuard<'static, u32>: Sync));
+    assert!(!is!(MutexGuard<'static, SendOnly>: Send) && !is!(MutexGuard<'static, SendOnly>: Sync));
+    assert!(!is!(MutexGuard<'static, SyncOnly>: Send) && is!(MutexGuard<'static, SyncOnly>: Sync));
+};
+
+// A reader-writer lock also lends it to several at a time: it takes both to be shared.
+const _: () = {
+    assert!(is!(RwLock<u32>: Send) && is!(RwLock<u32>: Sync));
+    assert!(is!(RwLock<SendOnly>: Send) && !is!(RwLock<SendOnly>: Sync));
+    assert!(!is!(RwLock<SyncOnly>: Send) && !is!(RwLock<SyncOnly>: Sync));
+    assert!(!is!(RwLock<Neither>: Send) && !is!(RwLock<Neither>: Sync));
+    assert!(!is!(RwLockReadGuard<'static, u32>: Send) && is!(RwLockReadGuard<'static, u32>: Sync));
+    assert!(!is!(RwLockReadGuard<'static, SendOnly>: Send) && !is!(RwLockReadGuard<'static, SendOnly>: Sync));
+    assert!(!is!(RwLockWriteGuard<'static, u32>: Send) && is!(RwLockWriteGuard<'static, u32>: Sync));
+    assert!(
+        !is!(RwLockWriteGuard<'static, SendOnly>: Send) && !is!(RwLockWriteGuard<'static, SendOnly>: Sync)
+    );
+};
+
+/// Every public type of the structures has a wall on each trait in this file, for it or against it.
+#[test]
+fn every_public_type_has_its_walls() {
+    let here = include_str!("walls.rs");
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let mut checked = 0;
+    for room in ["lock", "lockfree", "reclaim", "task", "flow"] {
+        let Ok(files) = fs::read_dir(src.join(room)) else { continue }; // not built yet
+        for file in files {
+            let file = file.unwrap().path();
+            for line in fs::read_to_string(&file).unwrap().lines() {
+                let Some(rest) =
+                    ["pub struct ", "pub enum "].iter().find_map(|start| line.strip_prefix(start))
+                else {
+                    continue;
+                };
+                let name = rest.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+                for bound in [": Send)", ": Sync)"] {
+                    let wall = |line: &&str| {
+                        line.split("is!(").skip(1).any(|wall| {
+                            wall.strip_prefix(name).is_some_and(|after| after.starts_with(['<', ':']))
+                                && wall.contains(bound)
+                        })
+                    };
+                    assert!(
+                        here.lines().any(|line| wall(&line)),
+                        "{}: `{name}{bound}` has no wall",
+                        file.display()
+                    );
+                }
+                checked += 1;
+            }
+        }
+    }
+    assert!(checked >= 5, "only {checked} public types found: the search is broken");
+}
