@@ -195,7 +195,7 @@ const CLIFF: Step = Step {
     ask: "You allocate, touch and free blocks of one size again and again with glibc. From which size in bytes on \
           does every round fault its pages in anew?",
     predict: Predict::Number { case: "glibc", param: "" },
-    kind: Kind::Count,
+    kind: Kind::Single,
     cases: &["glibc", "mimalloc"],
     params: &[""],
     launch: Launch::Isolated,

@@ -13,8 +13,10 @@ use crate::{
 const LAUNCHES: usize = 3;
 /// Others took this share of the CPUs while we measured.
 const BUSY: f64 = 0.05;
-/// Fewer windows than this share counted: what is left may be a selection.
-const OVERLAP: f64 = 0.5;
+/// The hypervisor took this share: it looks like our own running time, so no filter by CPU time can drop it.
+const STEAL: f64 = 0.05;
+/// Fewer windows or blocks than this share counted: what is left may be a selection.
+const KEPT: f64 = 0.5;
 
 /// Doubts about a whole run of a step.
 pub fn of_run(step: &Step, plan: &Plan, machine: &Machine) -> Vec<String> {
@@ -27,6 +29,13 @@ pub fn of_run(step: &Step, plan: &Plan, machine: &Machine) -> Vec<String> {
     }
     if plan.launches < LAUNCHES && step.kind != Kind::Count {
         doubts.push(format!("{} launches; an interval needs {LAUNCHES}", plan.launches));
+    }
+    if step.kind == Kind::Contended && plan.threads > plan.cpus.len() {
+        doubts.push(format!(
+            "{} threads share {} CPUs: nothing witnesses how",
+            plan.threads,
+            plan.cpus.len()
+        ));
     }
     match machine.grades.get(&step.kind) {
         Some(grade) if grade.level == Level::Unfit => doubts.push(format!("machine unfit: {}", grade.reason)),
@@ -47,9 +56,13 @@ pub fn of_case(
     let mut doubts: Vec<String> = launches.iter().flat_map(|s| s.doubts.iter().cloned()).collect();
     // Paired blocks on one thread are judged one by one, and those that were disturbed are dropped; nothing else can tell.
     let filtered = step.kind == Kind::Single && launches.iter().all(|s| s.receipts.dropped_count.is_some());
-    let minds = step.kind != Kind::Count && !filtered;
-    if let Some(busy) = during.get("others_busy_share").filter(|b| minds && **b > BUSY) {
+    let share =
+        |name: &str, most: f64| during.get(name).copied().filter(|s| *s > most && step.kind != Kind::Count);
+    if let Some(busy) = share("others_busy_share", BUSY).filter(|_| !filtered) {
         doubts.push(format!("other programs used {:.0} % of the CPUs during the run", busy * 100.0));
+    }
+    if let Some(steal) = share("steal_share", STEAL) {
+        doubts.push(format!("the hypervisor took {:.0} % of the CPUs during the run", steal * 100.0));
     }
     let failed: Vec<&Sample> = launches.iter().filter(|s| s.unmeasured.is_some()).collect();
     if let Some(first) = failed.first().and_then(|s| s.unmeasured.as_ref()) {
@@ -58,14 +71,13 @@ pub fn of_case(
     if launches.len() < planned {
         doubts.push(format!("{} of {planned} launches are missing", planned - launches.len()));
     }
-    let overlap: Vec<f64> = launches.iter().filter_map(|s| s.receipts.overlap_share).collect();
-    if let Some(least) =
-        overlap.iter().copied().reduce(f64::min).filter(|o| *o < OVERLAP && step.kind == Kind::Contended)
-    {
-        doubts.push(format!(
-            "in one launch only {:.0} % of the windows had all lanes on a CPU at once",
-            least * 100.0
-        ));
+    let kept = |s: &Sample| {
+        let (kept, dropped) = s.receipts.kept_count.zip(s.receipts.dropped_count)?;
+        (kept + dropped > 0.0).then(|| kept / (kept + dropped))
+    };
+    let least = launches.iter().filter_map(kept).reduce(f64::min);
+    if let Some(least) = least.filter(|k| *k < KEPT && matches!(step.kind, Kind::Contended | Kind::Single)) {
+        doubts.push(format!("in one launch only {:.0} % of the blocks or windows counted", least * 100.0));
     }
     if case != AA
         && step.kind != Kind::Count

@@ -292,6 +292,9 @@ fn too_few_cores(record: &Record, needed: usize) -> Option<String> {
     let allowed = record.machine.facts.get("cpus_allowed");
     match allowed.and_then(|text| text.split_whitespace().next()?.parse::<usize>().ok()) {
         _ if needed <= 1 => None,
+        Some(cores) if cores >= needed && record.kind == Kind::Contended && record.threads < needed => {
+            Some(format!("needs {needed} threads, and {} ran", record.threads))
+        }
         Some(cores) if cores >= needed => None,
         Some(cores) => Some(format!("needs {needed} cores, and {cores} were allowed")),
         None => Some(format!(

@@ -104,11 +104,36 @@ fn a_lane_that_never_progresses_gets_no_number() {
     assert_eq!(measured, 0, "{rows:?}");
 }
 
+/// Holds so many times as long, and this much longer.
+fn slower(case: &'static str, times: u32, more: u32) -> Crowd {
+    let lane =
+        move |n: u32, hold: u32| (0..n).for_each(|_| work::spin(std::hint::black_box(hold * times + more)));
+    Crowd { case, make: Box::new(move |threads| (0..threads).map(|_| Box::new(lane) as Lane).collect()) }
+}
+
 #[test]
-fn a_crossover_is_one_of_its_four_answers() {
-    let total = || Arc::new(AtomicU64::new(0));
-    // The same work twice: whichever is called ahead, it must end.
-    let _ = crossover(&plan(), &counting("a", total()), &counting("b", total()), 2_000.0);
+fn a_crossover_is_found_where_it_is() {
+    // a takes 2 holds, b takes 1 hold and 400 iterations: b is ahead from 400 iterations on.
+    let plan = Plan { slice: std::time::Duration::from_millis(60), ..Plan::new(Mode::Quick, allowed_cpus()) };
+    let find = |a: Crowd, b: Crowd| crossover(&plan, "case", "", &a, &b, 20_000.0);
+    let found = find(slower("a", 2, 0), slower("b", 1, 400));
+    if let Some(ns) = found.values.get("crossover_ns") {
+        let at = work::iterations(*ns, work::ns_per_iteration());
+        assert!((100..1600).contains(&at), "about 400 iterations, not {at}");
+        assert!(found.receipts.kept_count.is_some_and(|n| n > 0.0), "{found:?}");
+    } else {
+        assert!(
+            found.unmeasured.as_deref().is_some_and(|w| w.contains("at once")),
+            "only a busy machine excuses: {found:?}"
+        );
+    }
+    for (a, b, word) in [
+        (slower("a", 2, 0), slower("b", 1, 0), "at no hold"),
+        (slower("a", 1, 0), slower("b", 2, 0), "behind"),
+    ] {
+        let why = find(a, b).unmeasured.expect("there is no crossover");
+        assert!(why.contains(word) || why.contains("told apart") || why.contains("at once"), "{why}");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::{
 
 use underhood::{
     lock,
-    rivals::lock::{Guarded, check},
+    rivals::lock::{Guarded, check, check_work},
 };
 
 #[test]
@@ -109,4 +109,34 @@ impl Guarded for OpenToWriters {
 fn writers_that_meet_are_caught() {
     let why = check::<OpenToWriters>().expect_err("writers meet");
     assert!(why.contains("two writers met"), "{why}");
+}
+
+/// Every other write does nothing.
+#[derive(Default)]
+struct LazyWriter(Mutex<(u64, bool)>);
+impl Guarded for LazyWriter {
+    const CASE: &'static str = "lazy_writer";
+    const SHARED: bool = false;
+    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
+        inside(&self.0.lock().unwrap().0)
+    }
+    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
+        let mut held = self.0.lock().unwrap();
+        held.1 = !held.1;
+        let (mut copy, real) = (held.0, held.1);
+        let r = inside(&mut copy);
+        if real {
+            held.0 = copy;
+        }
+        r
+    }
+}
+
+#[test]
+fn unequal_work_is_caught() {
+    for percent in [0, 50, 99, 100] {
+        assert_eq!(check_work::<Mutex<u64>>(percent), Ok(()), "{percent}");
+    }
+    let why = check_work::<LazyWriter>(50).expect_err("half of its writes do nothing");
+    assert!(why.contains("writes arrived"), "{why}");
 }

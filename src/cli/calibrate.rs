@@ -1,4 +1,6 @@
 //! `underhood check --calibrate`: measures the measuring, with kernels whose answer is known.
+use std::hint::black_box;
+
 use super::{
     Outcome, STOP,
     args::Run,
@@ -14,6 +16,7 @@ use crate::{
     lab::{Kind, Lab, Launch, Predict, Step},
     plan::Plan,
     record::AA,
+    rivals::lock,
     sample::Sample,
     stats,
 };
@@ -29,7 +32,9 @@ pub(super) static LAB: Lab = Lab {
     question: "Does the measuring measure?",
     steps: &[
         trial("one_thread", Kind::Single, &["spin_1000", "spin_1040"], one_thread),
-        trial("two_threads", Kind::Contended, &["mutex"], two_threads),
+        trial("two_threads", Kind::Contended, &["spin_1000", "spin_1040"], two_threads),
+        trial("one_mutex", Kind::Contended, &["mutex"], one_mutex),
+        trial("harness", Kind::Single, &["bare", "empty"], harness),
     ],
     says: &[],
     not_said: &[],
@@ -65,14 +70,14 @@ const fn trial(
 fn one_thread(plan: &Plan, _: &[&str], params: &[&str]) -> Vec<Sample> {
     fn spin<const N: u32>() -> Ops {
         let mut x = 1;
-        Box::new(move |n| (0..n).for_each(|_| x = work::chain(x, std::hint::black_box(N))))
+        Box::new(move |n| (0..n).for_each(|_| x = work::chain(x, black_box(N))))
     }
     let arms =
         [Solo { case: "spin_1000", make: spin::<1000> }, Solo { case: "spin_1040", make: spin::<1040> }];
     params.iter().flat_map(|p| solo(plan, p, &arms)).collect()
 }
 
-fn two_threads(plan: &Plan, _: &[&str], params: &[&str]) -> Vec<Sample> {
+fn one_mutex(plan: &Plan, _: &[&str], params: &[&str]) -> Vec<Sample> {
     let make = |threads| {
         let lock = std::sync::Arc::new(crowd::Apart(std::sync::Mutex::new(0u64)));
         (0..threads)
@@ -88,56 +93,137 @@ fn two_threads(plan: &Plan, _: &[&str], params: &[&str]) -> Vec<Sample> {
     params.iter().flat_map(|p| crowd::crowd(plan, p, 0.0, &arms)).collect()
 }
 
+/// The same two kernels on two lanes that share nothing: the same difference, measured by the other engine.
+fn two_threads(plan: &Plan, _: &[&str], params: &[&str]) -> Vec<Sample> {
+    let make = |iterations: u32| {
+        move |threads: usize| -> Vec<Lane> {
+            let lane = move |_| {
+                let mut x = 1;
+                Box::new(move |n: u32, _: u32| (0..n).for_each(|_| x = work::chain(x, black_box(iterations))))
+                    as Lane
+            };
+            (0..threads).map(lane).collect()
+        }
+    };
+    let arm = |case, iterations| Crowd { case, make: Box::new(make(iterations)) };
+    let arms = [arm("spin_1000", 1000), arm("spin_1040", 1040)];
+    params.iter().flat_map(|p| crowd::crowd(plan, p, 0.0, &arms)).collect()
+}
+
+/// A bare loop beside the labs' `empty` case: what the trait, the closure and the adapter cost.
+fn harness(plan: &Plan, _: &[&str], params: &[&str]) -> Vec<Sample> {
+    fn bare() -> Ops {
+        let value = Box::new(crowd::Apart(0u64));
+        Box::new(move |n| {
+            for _ in 0..n {
+                black_box(*black_box(&value.0));
+            }
+        })
+    }
+    let arms =
+        [Solo { case: "bare", make: bare }, Solo { case: "empty", ..lock::solo::<lock::Empty>(false) }];
+    params.iter().flat_map(|p| solo(plan, p, &arms)).collect()
+}
+
+/// What twenty trials of a step gave.
+#[derive(Default, serde::Serialize)]
+struct Tally {
+    step: &'static str,
+    trials: usize,
+    /// Trials whose lanes ran at once often enough to say anything.
+    counted: usize,
+    /// A/A intervals that cover 1.
+    cover: usize,
+    /// Trials in which the second case came out slower, with its whole interval.
+    signs: usize,
+    /// Cost of the second case over the first, and of each in ns: medians of the trials.
+    ratio: Option<f64>,
+    cost_ns: [Option<f64>; 2],
+}
+
 /// Runs the trials and prints the counts.
 pub(super) fn calibrate(out: &mut Out) -> Result<Outcome, End> {
     let plan = Run { slice: Some(std::time::Duration::from_millis(60)), ..Run::default() }.plan();
     let mut worst = Outcome::Quotable;
     for step in LAB.steps {
-        let value = if step.kind == Kind::Contended { "ops_per_s" } else { "op_ns" };
-        let (mut cover, mut counted, mut signs, mut ratios) = (0, 0, 0, Vec::new());
-        for trial in 0..TRIALS {
-            out.progress(&format!("calibrating {}: trial {} of {TRIALS}", step.name, trial + 1));
-            let plan = Plan { seed: plan.seed + trial as u64, ..plan.clone() };
-            let launches = launch::run(&LAB, step, &plan, &STOP, &mut |_| {})
-                .map_err(|launch::Interrupted| End::Interrupted)?;
-            let of = |case: &str| -> Vec<Option<f64>> {
-                launches
-                    .iter()
-                    .map(|l| l.iter().find(|s| s.case == case)?.values.get(value).copied())
-                    .collect()
-            };
-            let ratio = |a: &str, b: &str| {
-                let pairs: Vec<f64> =
-                    of(a).into_iter().zip(of(b)).filter_map(|(a, b)| Some(a? / b?)).collect();
-                stats::over_launches(&pairs).filter(|i| i.n >= 2)
-            };
-            if let Some(aa) = ratio(AA, step.cases[0]) {
-                counted += 1;
-                cover += usize::from(aa.lo <= 1.0 && 1.0 <= aa.hi);
-            }
-            if let Some(known) = step.cases.get(1).and_then(|c| ratio(c, step.cases[0])) {
-                signs += usize::from(known.lo > 1.0);
-                ratios.push(known.mid);
-            }
-        }
-        out.progress_end();
-        out.say(format!("{}: {cover} of {counted} A/A intervals over {} launches cover 1 ({TRIALS} trials; at least {COVER} should)", step.name, plan.launches))?;
-        if let Some(mid) = stats::median(&ratios) {
-            out.say(format!("{}: a known difference of 4 % was found with the right sign in {signs} of {TRIALS} trials; median ratio {mid:.4}", step.name))?;
-            if signs < COVER || (mid - KNOWN).abs() > 0.005 {
-                worst = worst.max(Outcome::Failed);
-            }
-        }
-        if counted < TRIALS {
-            out.say(format!(
-                "{}: in {} trials the lanes did not run at once; nothing is claimed of those",
-                step.name,
-                TRIALS - counted
-            ))?;
-            worst = worst.max(Outcome::Unfit);
-        } else if cover < COVER {
-            worst = worst.max(Outcome::Failed);
-        }
+        let tally = trials(step, &plan, out)?;
+        out.json(&tally)?;
+        worst = worst.max(tell(&tally, plan.launches, out)?);
     }
     Ok(worst)
+}
+
+fn tell(tally: &Tally, launches: usize, out: &mut Out) -> Result<Outcome, End> {
+    let Tally { step, trials, counted, cover, signs, ratio, cost_ns } = *tally;
+    let mut failed = counted == trials && cover < COVER;
+    out.prose(
+        &format!("{step}: "),
+        &format!("{cover} of {counted} A/A intervals over {launches} launches cover 1 ({trials} trials; at least {COVER} should)"),
+    )?;
+    match (step, ratio, cost_ns) {
+        ("harness", _, [Some(bare), Some(empty)]) => {
+            failed |= (empty - bare).abs() > 1.0;
+            let says = format!(
+                "the empty case costs {empty:.2} ns, a bare loop {bare:.2} ns; they should differ by less than 1 ns"
+            );
+            out.prose("  ", &says)?;
+        }
+        (_, Some(ratio), _) => {
+            failed |= (counted == trials && signs < COVER) || (ratio - KNOWN).abs() > 0.005;
+            let says = format!(
+                "a known difference of 4 % has the right sign in {signs} of {counted} trials; median ratio {ratio:.4}"
+            );
+            out.prose("  ", &says)?;
+        }
+        _ => {}
+    }
+    if counted < trials {
+        out.prose(
+            "  ",
+            &format!(
+                "in {} trials the lanes did not run at once; nothing is claimed of those",
+                trials - counted
+            ),
+        )?;
+    }
+    Ok(match (failed, counted < trials) {
+        (true, _) => Outcome::Failed,
+        (_, true) => Outcome::Unfit,
+        _ => Outcome::Quotable,
+    })
+}
+
+fn trials(step: &'static Step, plan: &Plan, out: &mut Out) -> Result<Tally, End> {
+    // What an operation costs on one lane, whichever engine measured it.
+    let value = if step.kind == Kind::Contended { "lane_op_ns" } else { "op_ns" };
+    let mut tally = Tally { step: step.name, trials: TRIALS, ..Tally::default() };
+    let (mut ratios, mut costs) = (Vec::new(), [Vec::new(), Vec::new()]);
+    for trial in 0..TRIALS {
+        out.progress(&format!("calibrating {}: trial {} of {TRIALS}", step.name, trial + 1));
+        let plan = Plan { seed: plan.seed + trial as u64, ..plan.clone() };
+        let launches = launch::run(&LAB, step, &plan, &STOP, &mut |_| {})
+            .map_err(|launch::Interrupted(_)| End::Interrupted)?;
+        let of = |case: &str| -> Vec<Option<f64>> {
+            launches.iter().map(|l| l.iter().find(|s| s.case == case)?.values.get(value).copied()).collect()
+        };
+        let ratio = |a: &str, b: &str| {
+            let pairs: Vec<f64> = of(a).into_iter().zip(of(b)).filter_map(|(a, b)| Some(a? / b?)).collect();
+            stats::over_launches(&pairs).filter(|i| i.n >= 2)
+        };
+        if let Some(aa) = ratio(AA, step.cases[0]) {
+            tally.counted += 1;
+            tally.cover += usize::from(aa.lo <= 1.0 && 1.0 <= aa.hi);
+        }
+        if let Some(known) = step.cases.get(1).and_then(|c| ratio(c, step.cases[0])) {
+            tally.signs += usize::from(known.lo > 1.0);
+            ratios.push(known.mid);
+        }
+        for (case, costs) in step.cases.iter().zip(&mut costs) {
+            costs.extend(of(case).into_iter().flatten());
+        }
+    }
+    out.progress_end();
+    tally.ratio = stats::median(&ratios);
+    tally.cost_ns = costs.map(|c| stats::median(&c));
+    Ok(tally)
 }

@@ -32,6 +32,8 @@ use crate::{engine::launch, lab::Lab};
 
 /// Set by Ctrl-C; whoever measures looks at it between children, and ends them.
 static STOP: AtomicBool = AtomicBool::new(false);
+/// Set while somebody is asked something: then there is nothing to end and nothing to keep.
+static ASKING: AtomicBool = AtomicBool::new(false);
 
 /// How well a command ended; the worst of several decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -106,8 +108,8 @@ fn dispatch(top: &Top, labs: &[&'static Lab], out: &mut Out) -> Result<Outcome, 
 /// From here on Ctrl-C ends children, keeps records and exits with 130.
 fn interruptible() -> Result<(), End> {
     ctrlc::set_handler(|| {
-        // The second time means it.
-        if STOP.swap(true, Relaxed) {
+        // The second time means it; and a prompt would wait for Enter.
+        if STOP.swap(true, Relaxed) || ASKING.load(Relaxed) {
             std::process::exit(130);
         }
     })

@@ -144,9 +144,11 @@ impl Out {
         write!(self.out, "{question} ")?;
         self.out.flush()?;
         let mut line = String::new();
+        super::ASKING.store(true, std::sync::atomic::Ordering::Relaxed);
         let n = io::stdin()
             .read_line(&mut line)
             .map_err(|e| End::Failed(format!("cannot read your answer: {e}")))?;
+        super::ASKING.store(false, std::sync::atomic::Ordering::Relaxed);
         if super::STOP.load(std::sync::atomic::Ordering::Relaxed) {
             return Err(End::Interrupted);
         }

@@ -1,7 +1,8 @@
 //! What most commands need before they begin: the store and the machine.
-use std::time::Duration;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 use super::{
+    STOP,
     args::Common,
     out::{End, Out},
 };
@@ -15,13 +16,18 @@ pub(super) fn store(common: &Common) -> Result<Store, End> {
 }
 
 /// Reads the machine and examines what it is fit for; a smoke run skips the examination.
-pub(super) fn machine(plan: &Plan, out: &mut Out) -> Machine {
+pub(super) fn machine(plan: &Plan, out: &mut Out) -> Result<Machine, End> {
     let mut machine = Machine::read();
     if !plan.is_smoke() {
-        machine.examine(Duration::from_secs(3), &mut |what| {
-            out.progress(&format!("examining the machine: {what}"))
-        });
-        out.progress_end();
+        examine(&mut machine, out)?;
     }
+    Ok(machine)
+}
+
+/// Examines the machine, for about three seconds.
+pub(super) fn examine(machine: &mut Machine, out: &mut Out) -> Result<(), End> {
     machine
+        .examine(Duration::from_secs(3), &mut |what| out.progress(&format!("examining the machine: {what}")));
+    out.progress_end();
+    if STOP.load(Relaxed) { Err(End::Interrupted) } else { Ok(()) }
 }

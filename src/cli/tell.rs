@@ -1,11 +1,11 @@
 //! Commands that tell what is known: check, list, show, quote, notes.
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
 use super::{
     Outcome,
     args::Common,
     out::{End, Out},
-    ready,
+    ready, run,
 };
 use crate::{
     judge,
@@ -18,9 +18,7 @@ use crate::{
 /// `underhood check`.
 pub(super) fn check(_common: &Common, out: &mut Out) -> Result<Outcome, End> {
     let mut machine = Machine::read();
-    machine
-        .examine(Duration::from_secs(3), &mut |what| out.progress(&format!("examining the machine: {what}")));
-    out.progress_end();
+    ready::examine(&mut machine, out)?;
     out.text(&show::check::report(&machine))?;
     out.json(&machine)?;
     let unfit = machine.grades.iter().any(|(k, g)| *k != Kind::Count && g.level == Level::Unfit);
@@ -70,10 +68,12 @@ pub(super) fn show(lab: &'static Lab, common: &Common, out: &mut Out) -> Result<
             loaded.records.iter().filter(|r| r.run == run && r.step == step.name).cloned().collect();
         out.heading(format!("{} / {} ({})", lab.stem, step.name, records[0].at))?;
         out.text(&show::table::table(lab, step, &records, out.look))?;
-        out.text(&show::table::findings(&judge::judge(lab, step, &records), out.look))?;
+        let findings = judge::judge(lab, step, &records);
+        out.text(&show::table::findings(&findings, out.look))?;
         for record in &records {
             out.json(record)?;
         }
+        run::json_findings(lab, step, &findings, out)?;
     }
     Ok(Outcome::Quotable)
 }
@@ -117,6 +117,7 @@ pub(super) fn notes(
         if wrong.is_empty() {
             out.say(format!("{}: every measured number agrees with its record", file.display()))?;
         }
+        out.json(&serde_json::json!({ "file": file, "mismatches": wrong }))?;
         return Ok(if wrong.is_empty() { Outcome::Quotable } else { Outcome::Failed });
     }
     let store = ready::store(common)?;
@@ -135,5 +136,6 @@ pub(super) fn notes(
     let new = show::notes::render(&text, labs, &all).map_err(|e| at(&e))?;
     fs::write(file, new).map_err(|e| End::Failed(format!("cannot write {}: {e}", file.display())))?;
     out.say(format!("{}: {} records cited, kept in {}", file.display(), all.len(), records.display()))?;
+    out.json(&serde_json::json!({ "file": file, "records": all.len() }))?;
     Ok(Outcome::Quotable)
 }

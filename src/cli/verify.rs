@@ -5,7 +5,8 @@ use super::{
     Outcome,
     args::{Common, Single},
     out::{End, Out},
-    ready, run,
+    ready,
+    run::Workplace,
 };
 use crate::{lab::Lab, machine::Machine, record::Record, show::number};
 
@@ -35,9 +36,18 @@ pub(super) fn verify(
         })?
         .run;
     let plan = flags.plan();
-    let machine = ready::machine(&plan, out);
-    let records = run::measure(lab, step, &flags, &plan, &machine, out)?;
+    let machine = ready::machine(&plan, out)?;
+    let place = Workplace { run: &flags, plan: &plan, machine: &machine, store: &store };
+    if let Some(why) = place.refusal(step) {
+        out.prose("refused: ", &format!("this machine cannot show it now: {why}"))?;
+        out.json(&serde_json::json!({ "old": old.id, "refused": why }))?;
+        return Ok(Outcome::Unfit);
+    }
+    let (records, whole) = place.measure(lab, step, out)?;
     store.append(&records)?;
+    if !whole {
+        return Err(End::Interrupted);
+    }
     let Some(new) = records.iter().find(|r| r.case == old.case && r.param == old.param) else {
         return Err(End::Failed(format!("the new run has no row {} {}", old.case, old.param)));
     };
@@ -53,15 +63,26 @@ pub(super) fn verify(
     out.json(&serde_json::json!({ "old": old.id, "new": new.id, "agrees": agrees, "text": sentence }))?;
     Ok(match (agrees, new.quotable) {
         (Some(true), true) => Outcome::Quotable,
-        (Some(true), false) | (None, _) => Outcome::NotQuotable,
-        (Some(false), _) => Outcome::Failed,
+        (Some(false), true) => Outcome::Failed,
+        _ => Outcome::NotQuotable,
     })
 }
 
-/// Two intervals agree if they overlap. `None` if there is no interval to hold against.
+/// A new interval over more than this factor would agree with almost anything.
+const WIDE: f64 = 2.0;
+
+/// Two intervals agree if they overlap. `None` if there is no interval to hold against, or a useless one.
 fn compare(old: &Record, new: &Record) -> (Option<bool>, String) {
     let name = old.headline.as_str();
     match (old.interval_of(name), new.interval_of(name)) {
+        (Some(a), Some(b)) if b.lo <= 0.0 || b.hi / b.lo > WIDE => (
+            None,
+            format!(
+                "too wide to tell: it was {}, now it is {}.",
+                number::interval(name, &a),
+                number::interval(name, &b)
+            ),
+        ),
         (Some(a), Some(b)) => {
             let agrees = a.lo <= b.hi && b.lo <= a.hi;
             let verdict = if agrees { "agrees" } else { "differs" };

@@ -13,7 +13,6 @@ use crate::{
     engine::{
         gang::{Gang, Window, idle_lanes},
         order::Order,
-        witness,
     },
     plan::Plan,
     record::AA,
@@ -41,27 +40,58 @@ impl std::fmt::Debug for Crowd {
 }
 
 /// All windows of one contender against the baseline.
-#[derive(Default, Debug)]
+#[derive(Debug)]
 struct Meet {
     log_ratios: Vec<f64>,
     base_per_s: Vec<f64>,
     fair: Vec<f64>,
     base_fair: Vec<f64>,
-    waited: Vec<f64>,
+    /// Absent where the system does not tell who waited for a CPU.
+    waited: Option<Vec<f64>>,
     ops: u64,
     base_ops: u64,
     tried: usize,
     starved: usize,
+    base_starved: usize,
 }
 
 impl Meet {
+    fn new() -> Self {
+        Self {
+            log_ratios: Vec::new(),
+            base_per_s: Vec::new(),
+            fair: Vec::new(),
+            base_fair: Vec::new(),
+            waited: Some(Vec::new()),
+            ops: 0,
+            base_ops: 0,
+            tried: 0,
+            starved: 0,
+            base_starved: 0,
+        }
+    }
+
+    /// The median log ratio, and about how far chance alone moves it (half of a 95 % interval, from the median absolute deviation).
+    fn log_ratio(&self) -> Option<(f64, f64)> {
+        let mid = stats::median(&self.log_ratios)?;
+        let spread = 1.4826 * stats::mad(&self.log_ratios)? / (self.log_ratios.len() as f64).sqrt();
+        Some((mid, 2.0 * spread))
+    }
+
     /// Four windows: kept only if all four were owned.
     fn quad(&mut self, gang: &Gang, base: usize, case: usize, base_first: bool) {
         let order = if base_first { [base, case, case, base] } else { [case, base, base, case] };
         let windows = order.map(|i| (i, gang.window(i)));
         self.tried += 1;
-        self.starved += usize::from(windows.iter().any(|(_, w)| w.starved));
-        self.waited.extend(windows.iter().map(|(_, w)| w.waited));
+        let starved = |which: usize| usize::from(windows.iter().any(|(i, w)| *i == which && w.starved));
+        self.starved += starved(case);
+        self.base_starved += starved(base);
+        for (_, window) in &windows {
+            self.waited = self.waited.take().zip(window.waited).map(|(mut all, w)| {
+                all.push(w);
+                all
+            });
+        }
         if windows.iter().any(|(_, w)| !w.owned) {
             return;
         }
@@ -99,10 +129,9 @@ pub fn crowd(plan: &Plan, param: &str, hold_ns: f64, arms: &[Crowd]) -> Vec<Samp
     gang.hold(hold_ns);
     let achieved = gang.achieved(arms.len() + 1);
     let names: Vec<&str> = std::iter::once(AA).chain(arms[1..].iter().map(|a| a.case)).collect();
-    let mut meets: Vec<Meet> = names.iter().map(|_| Meet::default()).collect();
+    let mut meets: Vec<Meet> = names.iter().map(|_| Meet::new()).collect();
     let mut order = Order::new(plan.seed ^ (plan.launch as u64) << 32);
-    let switches = |g: &Gang| g.ids.iter().filter_map(|&id| witness::switches(id)).sum::<u64>();
-    let (started, switched) = (Instant::now(), switches(&gang));
+    let started = Instant::now();
     let budget = plan.slice * u32::try_from(names.len()).unwrap_or(u32::MAX);
     let mut turn: Vec<usize> = (0..names.len()).collect();
     while started.elapsed() < budget {
@@ -111,8 +140,6 @@ pub fn crowd(plan: &Plan, param: &str, hold_ns: f64, arms: &[Crowd]) -> Vec<Samp
             meets[i].quad(&gang, 0, i + 1, order.below(2) == 0);
         }
     }
-    let switches_per_s =
-        (switches(&gang) - switched) as f64 / started.elapsed().as_secs_f64() / threads as f64;
     let all: Vec<f64> = meets.iter().flat_map(|m| m.base_per_s.iter().copied()).collect();
     let base_per_s = stats::median(&all);
 
@@ -126,7 +153,10 @@ pub fn crowd(plan: &Plan, param: &str, hold_ns: f64, arms: &[Crowd]) -> Vec<Samp
                     .with("ops_per_s", base * ratio)
                     .with("lane_op_ns", threads as f64 * 1e9 / (base * ratio))
                     .with("min_max_share", stats::median(fair).unwrap_or_default())
-                    .with("starved_share", meet.starved as f64 / meet.tried as f64)
+                    .with(
+                        "starved_share",
+                        if is_base { meet.base_starved } else { meet.starved } as f64 / meet.tried as f64,
+                    )
             }
             _ => Sample::unmeasured(
                 case,
@@ -137,15 +167,8 @@ pub fn crowd(plan: &Plan, param: &str, hold_ns: f64, arms: &[Crowd]) -> Vec<Samp
         if let Some(ns) = achieved.filter(|_| s.unmeasured.is_none()) {
             s = s.with("hold_ns", ns);
         }
-        s.receipts.kept_count = Some(kept as f64);
-        s.receipts.dropped_count = Some((meet.tried - kept) as f64);
-        s.receipts.overlap_share = gang.owned.then_some(kept as f64 / meet.tried.max(1) as f64);
-        s.receipts.runq_share = stats::median(&meet.waited);
-        s.receipts.switches_per_s = Some(switches_per_s);
+        receipts(&mut s, &gang, &[meet]);
         s.receipts.ops_count = Some(if is_base { meet.base_ops } else { meet.ops } as f64);
-        if threads <= plan.cpus.len() && !gang.owned {
-            s.doubts.push("the lanes could not be pinned".into());
-        }
         s
     };
     let mut samples = vec![sample(base.case, &meets[0], true)];
@@ -153,22 +176,32 @@ pub fn crowd(plan: &Plan, param: &str, hold_ns: f64, arms: &[Crowd]) -> Vec<Samp
     samples
 }
 
-/// The hold time above which `b` does more than `a`, within one launch.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Crossover {
-    /// About here, as hold time achieved.
-    At(f64),
-    /// `b` was ahead already at the shortest hold.
-    BAlways,
-    /// `b` was not ahead even at the longest.
-    BNever,
-    /// Too few windows counted.
-    Unknown,
+/// What shows that lanes ran at once, summed over some meetings.
+fn receipts(s: &mut Sample, gang: &Gang, meets: &[&Meet]) {
+    let tried: usize = meets.iter().map(|m| m.tried).sum();
+    let kept: usize = meets.iter().map(|m| m.log_ratios.len()).sum();
+    let waited: Option<Vec<f64>> =
+        meets.iter().map(|m| m.waited.clone()).collect::<Option<Vec<_>>>().map(|w| w.concat());
+    s.receipts.kept_count = Some(kept as f64);
+    s.receipts.dropped_count = Some((tried - kept) as f64);
+    s.receipts.overlap_share =
+        waited.as_ref().filter(|_| gang.owned).map(|_| kept as f64 / tried.max(1) as f64);
+    s.receipts.runq_share = waited.as_ref().and_then(|w| stats::median(w));
+    if gang.shared() {
+        return; // more lanes than CPUs on purpose: there is nothing to witness
+    }
+    if !gang.owned {
+        s.doubts.push("the lanes could not be pinned".into());
+    } else if waited.is_none() {
+        s.doubts.push("this system does not tell whether the lanes ran at once".into());
+    }
 }
 
-/// Bisects the hold time, from none to `longest_ns`, at which `b` overtakes `a`; between the last two holds the log
-/// ratio is taken for linear in the log of the hold. The hold is the one achieved, not the one asked for.
-pub fn crossover(plan: &Plan, a: &Crowd, b: &Crowd, longest_ns: f64) -> Crossover {
+/// Finds the hold time above which `b` does more than `a`: one launch. Value: `crossover_ns`, as hold time achieved, not asked for.
+///
+/// Bisects from no hold to `longest_ns`; between the last two holds the log ratio is taken for linear in the log of the hold. Where
+/// there is no crossover, or at one end the two cannot be told apart, the sample has no value and says which.
+pub fn crossover(plan: &Plan, case: &str, param: &str, a: &Crowd, b: &Crowd, longest_ns: f64) -> Sample {
     /// Below one iteration of the hold loop there is nothing to bisect.
     const SHORTEST_NS: f64 = 1.0;
     let threads = plan.threads;
@@ -176,38 +209,56 @@ pub fn crossover(plan: &Plan, a: &Crowd, b: &Crowd, longest_ns: f64) -> Crossove
     let mut order = Order::new(plan.seed ^ (plan.launch as u64) << 32);
     let steps = if plan.is_smoke() { 1 } else { 7 };
     let each = plan.slice.mul_f64(3.0 / f64::from(steps + 2));
-    // The log ratio b / a at this hold, and the hold achieved.
-    let mut at = |hold_ns: f64| -> Option<(f64, f64)> {
+    let mut meets = Vec::new();
+    // The log ratio b / a at this hold, how far chance moves it, and the hold achieved.
+    let mut at = |hold_ns: f64| -> Option<(f64, f64, f64)> {
         gang.hold(hold_ns);
-        let mut meet = Meet::default();
+        let mut meet = Meet::new();
         let t = Instant::now();
-        while t.elapsed() < each || meet.log_ratios.len() < 3 {
+        while (t.elapsed() < each || meet.log_ratios.len() < ENOUGH) && t.elapsed() < each * 6 {
             meet.quad(&gang, 0, 1, order.below(2) == 0);
-            if t.elapsed() > each * 4 {
-                break;
+        }
+        let enough = meet.log_ratios.len() >= ENOUGH || (plan.is_smoke() && !meet.log_ratios.is_empty());
+        let ratio = meet.log_ratio().filter(|_| enough);
+        meets.push(meet);
+        let (mid, chance) = ratio?;
+        Some((mid, chance, gang.achieved(2)?))
+    };
+    let mut find = || -> Result<f64, String> {
+        let lost = || "the lanes did not run at once".to_string();
+        let (lo, hi) = (at(0.0).ok_or_else(lost)?, at(longest_ns).ok_or_else(lost)?);
+        if lo.0 > lo.1 {
+            return Err(format!("no crossover: {} is ahead of {} already at no hold", b.case, a.case));
+        }
+        if hi.0 < -hi.1 {
+            return Err(format!("no crossover: {} is behind {} still at {:.0} ns", b.case, a.case, hi.2));
+        }
+        if lo.0 > -lo.1 || hi.0 < hi.1 {
+            return Err(format!(
+                "no crossover shown: at one end {} and {} cannot be told apart",
+                b.case, a.case
+            ));
+        }
+        let (mut lo, mut hi) = ((lo.0, lo.2), (hi.0, hi.2));
+        let (mut lo_ns, mut hi_ns) = (SHORTEST_NS, longest_ns);
+        for _ in 0..steps {
+            let mid_ns = (lo_ns * hi_ns).sqrt();
+            let mid = at(mid_ns).ok_or_else(lost)?;
+            if mid.0 > 0.0 {
+                (hi, hi_ns) = ((mid.0, mid.2), mid_ns);
+            } else {
+                (lo, lo_ns) = ((mid.0, mid.2), mid_ns);
             }
         }
-        Some((stats::median(&meet.log_ratios)?, gang.achieved(2)?))
+        let share = lo.0 / (lo.0 - hi.0);
+        Ok((lo.1.ln() + share * (hi.1.ln() - lo.1.ln())).exp())
     };
-    let (Some(mut lo), Some(mut hi)) = (at(0.0), at(longest_ns)) else { return Crossover::Unknown };
-    if lo.0 > 0.0 {
-        return Crossover::BAlways;
-    }
-    if hi.0 <= 0.0 {
-        return Crossover::BNever;
-    }
-    let (mut lo_ns, mut hi_ns) = (SHORTEST_NS, longest_ns);
-    for _ in 0..steps {
-        let mid_ns = (lo_ns * hi_ns).sqrt();
-        let Some(mid) = at(mid_ns) else { return Crossover::Unknown };
-        if mid.0 > 0.0 {
-            (hi, hi_ns) = (mid, mid_ns);
-        } else {
-            (lo, lo_ns) = (mid, mid_ns);
-        }
-    }
-    let share = lo.0 / (lo.0 - hi.0);
-    Crossover::At((lo.1.ln() + share * (hi.1.ln() - lo.1.ln())).exp())
+    let mut sample = match find() {
+        Ok(ns) => Sample::new(case, param).with("crossover_ns", ns),
+        Err(why) => Sample::unmeasured(case, param, why),
+    };
+    receipts(&mut sample, &gang, &meets.iter().collect::<Vec<_>>());
+    sample
 }
 
 /// The same contender for criterion: windows until that many operations are done, scaled to the count asked for.

@@ -63,6 +63,7 @@ pub(super) struct Gang {
     pub(super) owned: bool,
     window: Duration,
     ns_per_iteration: f64,
+    cpus: usize,
 }
 
 impl Gang {
@@ -109,6 +110,7 @@ impl Gang {
                 (_, true) => WINDOW,
                 (_, false) => SHARED_WINDOW,
             },
+            cpus: plan.cpus.len(),
             ns_per_iteration: stats::median(&hello.iter().map(|h| h.3).collect::<Vec<_>>()).unwrap_or(1.0),
             ids: hello.into_iter().map(|h| h.1).collect(),
         }
@@ -124,8 +126,10 @@ impl Gang {
 
     /// The hold achieved by these lanes at the hold now set: their time per operation on the instance that only holds.
     pub(super) fn achieved(&self, idle: usize) -> Option<f64> {
+        // With more lanes than CPUs only so many hold at a time.
+        let at_once = self.ids.len().min(self.cpus) as f64;
         let windows = (0..4).map(|_| self.window(idle)).filter(|w| w.owned);
-        stats::median(&windows.map(|w| self.ids.len() as f64 * 1e9 / w.per_s()).collect::<Vec<_>>())
+        stats::median(&windows.map(|w| at_once * 1e9 / w.per_s()).collect::<Vec<_>>())
     }
 
     /// Lets all lanes work on one instance for a window and says what they did.
@@ -133,27 +137,40 @@ impl Gang {
         self.board.phase.store(instance + 1, Relaxed);
         thread::sleep(SETTLE.min(self.window));
         // The slow look comes first and last, so that it lies outside the window.
-        let before: Vec<_> = self.ids.iter().map(|&id| witness::run_queue(id)).collect();
+        let look = || -> Vec<_> {
+            self.ids.iter().map(|&id| (witness::run_queue(id), witness::sleeps(id))).collect()
+        };
+        let before = look();
         let (start, from) = (Instant::now(), self.counts());
         thread::sleep(self.window);
         let (end, to) = (Instant::now(), self.counts());
-        let after: Vec<_> = self.ids.iter().map(|&id| witness::run_queue(id)).collect();
+        let after = look();
         let wall = end - start;
-        let share = |ns: u64| ns as f64 / 1e9 / wall.as_secs_f64();
-        let gone = |lane: usize| Some((before[lane]?, after[lane]?));
-        let waited = (0..self.ids.len())
-            .filter_map(gone)
-            .map(|(b, a)| share(a.runq_ns.saturating_sub(b.runq_ns)))
-            .fold(0.0, f64::max);
+        let delays: Option<Vec<f64>> = before
+            .iter()
+            .zip(&after)
+            .map(|(b, a)| Some(a.0?.runq_ns.saturating_sub(b.0?.runq_ns) as f64 / 1e9 / wall.as_secs_f64()))
+            .collect();
+        let waited = delays.map(|d| d.into_iter().fold(0.0, f64::max));
         let done: Vec<u64> = from.iter().zip(&to).map(|(a, b)| b - a).collect();
+        // A lane that got nothing done and slept at both ends was starved by the lock: a result, and the window counts. If it did not
+        // sleep it may just not have had a CPU, since a run-queue delay is booked only when the thread runs again.
+        let slept = |lane: usize| before[lane].1 == Some(true) && after[lane].1 == Some(true);
         let idle: Vec<usize> = (0..done.len()).filter(|&lane| done[lane] == 0).collect();
-        // A lane that got nothing done was starved by the lock if it slept or spun; else it may just not have had a CPU, since a
-        // run-queue delay is booked only when the thread runs again.
-        let starved = idle.iter().any(|&lane| {
-            let ran = gone(lane).map_or(0.0, |(b, a)| share(a.on_cpu_ns.saturating_sub(b.on_cpu_ns)));
-            ran > 0.5 || witness::sleeps(self.ids[lane]) == Some(true)
-        });
-        Window { wall, waited, starved, owned: idle.is_empty() && (!self.owned || waited <= WAITED), done }
+        let starved = !idle.is_empty() && idle.len() < done.len() && idle.iter().all(|&lane| slept(lane));
+        let progressed = idle.is_empty() || starved;
+        Window {
+            wall,
+            waited,
+            starved,
+            owned: progressed && (!self.owned || waited.is_none_or(|w| w <= WAITED)),
+            done,
+        }
+    }
+
+    /// More lanes than CPUs, on purpose.
+    pub(super) fn shared(&self) -> bool {
+        self.ids.len() > self.cpus
     }
 
     /// Lets the lanes rest: they look for work every 50 us.
@@ -202,11 +219,11 @@ fn run_lane(board: &Board, lane: usize, mut instances: Vec<Lane>) {
 #[derive(Debug)]
 pub(super) struct Window {
     pub(super) wall: Duration,
-    /// The longest that a lane waited for a CPU, as share of the window.
-    pub(super) waited: f64,
+    /// The longest that a lane waited for a CPU, as share of the window; `None` where the system does not tell.
+    pub(super) waited: Option<f64>,
     /// A lane could have had a CPU and got nothing done.
     pub(super) starved: bool,
-    /// Every lane progressed and none waited for a CPU.
+    /// Every lane progressed (or slept in the lock all along) and none waited for a CPU.
     pub(super) owned: bool,
     /// Operations of each lane.
     pub(super) done: Vec<u64>,

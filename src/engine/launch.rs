@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     engine::order::Order,
-    lab::{Lab, Launch, Step},
+    lab::{Kind, Lab, Launch, Step},
     plan::Plan,
+    record::AA,
     sample::Sample,
 };
 
@@ -33,15 +34,27 @@ struct Errand {
     step: String,
     cases: Vec<String>,
     params: Vec<String>,
+    /// The baseline once more, in a process of its own: its samples are the `A/A` row.
+    twin: bool,
     plan: Plan,
 }
 
 /// If this process is a child, does its errand and returns the exit code; every binary asks this first.
 pub fn child(labs: &[&'static Lab]) -> Option<ExitCode> {
-    let errand: Errand = serde_json::from_str(&env::var(ERRAND).ok()?).ok()?;
-    let lab = labs.iter().find(|l| l.stem == errand.lab)?;
-    let step = lab.steps.iter().find(|s| s.name == errand.step)?;
+    let text = env::var(ERRAND).ok()?;
     die_with_parent();
+    let errand: Option<Errand> = serde_json::from_str(&text).ok();
+    let found = errand.and_then(|errand| {
+        let lab = labs.iter().find(|l| l.stem == errand.lab)?;
+        Some((lab.steps.iter().find(|s| s.name == errand.step)?, errand))
+    });
+    let Some((step, errand)) = found else {
+        let _ = writeln!(
+            io::stderr(),
+            "this program does not know the errand it was started for; was it rebuilt meanwhile?"
+        );
+        return Some(ExitCode::FAILURE);
+    };
     // From the lab's own constants, so that a lab sees the very names it declared.
     let own = |names: &'static [&'static str], asked: &[String]| -> Vec<&'static str> {
         names.iter().copied().filter(|n| asked.iter().any(|a| a == n)).collect()
@@ -49,7 +62,17 @@ pub fn child(labs: &[&'static Lab]) -> Option<ExitCode> {
     let samples =
         (step.measure)(&errand.plan, &own(step.cases, &errand.cases), &own(step.params, &errand.params));
     let mut out = io::stdout().lock();
-    for sample in samples {
+    for mut sample in samples {
+        // Not a number has no place in JSON, and is no measurement.
+        sample.values.retain(|name, v| {
+            if !v.is_finite() {
+                sample.doubts.push(format!("`{name}` was not a finite number"));
+            }
+            v.is_finite()
+        });
+        if errand.twin {
+            sample.case = AA.into();
+        }
         let line = serde_json::to_string(&sample).expect("a sample is plain data");
         if writeln!(out, "{line}").is_err() {
             return Some(ExitCode::FAILURE);
@@ -79,9 +102,12 @@ pub struct Progress {
     pub elapsed: Duration,
 }
 
-/// Ended early because the user asked for it; what was measured so far.
+/// Ended early because the user asked for it: the launches that were complete by then.
 #[derive(Debug)]
-pub struct Interrupted;
+pub struct Interrupted(pub Vec<Vec<Sample>>);
+
+/// The child was ended because the user asked for it.
+struct Stopped;
 
 /// Runs a step in its launches. The result has a sample for each case and parameter (and `A/A` where the step is paired) from every
 /// launch, in order of launches; what failed is a sample with `unmeasured`.
@@ -95,10 +121,20 @@ pub fn run(
     stop: &AtomicBool,
     progress: &mut dyn FnMut(Progress),
 ) -> Result<Vec<Vec<Sample>>, Interrupted> {
-    let errands: Vec<(Vec<&str>, Vec<&str>)> = match step.launch {
-        Launch::Together => vec![(step.cases.to_vec(), step.params.to_vec())],
+    let errands: Vec<Part> = match step.launch {
+        Launch::Together => {
+            vec![Part { cases: step.cases.to_vec(), params: step.params.to_vec(), twin: false }]
+        }
         Launch::Isolated => {
-            step.params.iter().flat_map(|&p| step.cases.iter().map(move |&c| (vec![c], vec![p]))).collect()
+            let part = |case, param, twin| Part { cases: vec![case], params: vec![param], twin };
+            let cells = step.params.iter().flat_map(|&p| step.cases.iter().map(move |&c| part(c, p, false)));
+            // A count needs no twin: it has no noise of position.
+            let twins = step
+                .params
+                .iter()
+                .filter(|_| step.kind != Kind::Count)
+                .map(|&p| part(step.cases[0], p, true));
+            cells.chain(twins).collect()
         }
     };
     let started = Instant::now();
@@ -113,8 +149,10 @@ pub fn run(
         let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); errands.len()];
         for i in turn {
             progress(Progress { done, of, elapsed: started.elapsed() });
-            let (cases, params) = &errands[i];
-            samples[i] = one(lab, step, cases, params, &plan, stop)?;
+            match one(lab, step, &errands[i], &plan, stop) {
+                Ok(got) => samples[i] = got,
+                Err(Stopped) => return Err(Interrupted(launches)),
+            }
             done += 1;
         }
         launches.push(samples.into_iter().flatten().collect());
@@ -123,23 +161,26 @@ pub fn run(
     Ok(launches)
 }
 
+/// What one child measures.
+struct Part {
+    cases: Vec<&'static str>,
+    params: Vec<&'static str>,
+    twin: bool,
+}
+
 /// One child. Its own process group, so that whatever it started ends with it.
-fn one(
-    lab: &Lab,
-    step: &Step,
-    cases: &[&str],
-    params: &[&str],
-    plan: &Plan,
-    stop: &AtomicBool,
-) -> Result<Vec<Sample>, Interrupted> {
+fn one(lab: &Lab, step: &Step, part: &Part, plan: &Plan, stop: &AtomicBool) -> Result<Vec<Sample>, Stopped> {
+    let Part { cases, params, twin } = part;
     let failed = |why: String| -> Vec<Sample> {
-        cases.iter().flat_map(|c| params.iter().map(|p| Sample::unmeasured(c, p, why.clone()))).collect()
+        let cells = cases.iter().flat_map(|c| params.iter().map(move |p| (if *twin { AA } else { *c }, *p)));
+        cells.map(|(c, p)| Sample::unmeasured(c, p, why.clone())).collect()
     };
     let errand = Errand {
         lab: lab.stem.into(),
         step: step.name.into(),
         cases: cases.iter().map(ToString::to_string).collect(),
         params: params.iter().map(ToString::to_string).collect(),
+        twin: *twin,
         plan: plan.clone(),
     };
     let exe = match env::current_exe() {
@@ -166,7 +207,7 @@ fn one(
             Ok(Some(status)) => break Ok(status),
             Ok(None) if stop.load(Relaxed) => {
                 end(&mut child);
-                return Err(Interrupted);
+                return Err(Stopped);
             }
             Ok(None) if Instant::now() > deadline => {
                 end(&mut child);

@@ -20,6 +20,9 @@ use crate::{
     sample::Sample,
 };
 
+/// A cycle of fewer looks at the clock than this is mostly clock: three of them are inside it.
+const CLOCKS: f64 = 20.0;
+
 /// How long each part took, in ns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Parts {
@@ -199,6 +202,13 @@ impl Cycles {
         sample.receipts.kept_count = Some(count);
         sample.receipts.runq_share = self.runq_share;
         sample.doubts = doubts(self.allocator);
+        let (cycle_ns, clock_ns) = (self.warm[3].value_at_quantile(0.5) as f64, clock_ns());
+        if cycle_ns < CLOCKS * clock_ns {
+            sample.doubts.push(format!(
+                "a cycle lasts {:.0} looks at the clock: too short to be timed one by one",
+                cycle_ns / clock_ns
+            ));
+        }
         sample
     }
 }

@@ -3,7 +3,7 @@ use std::{
     cell::Cell,
     hint::black_box,
     sync::{
-        Barrier,
+        Arc, Barrier,
         atomic::{AtomicU32, AtomicU64, Ordering::*},
     },
     thread,
@@ -137,32 +137,34 @@ pub fn solo<L: Guarded>(write: bool) -> Solo {
 /// Lanes that share one lock: so many reads in a hundred operations, the rest writes, each holding the lock for the engine's hold.
 pub fn crowd<L: Guarded>(reads_percent: u32) -> Crowd {
     let make = move |threads: usize| {
-        let lock = std::sync::Arc::new(Apart(L::default()));
-        (0..threads)
-            .map(|lane| {
-                let lock = lock.clone();
-                let mut order = Order::new(lane as u64);
-                Box::new(move |n: u32, hold: u32| {
-                    for _ in 0..n {
-                        // A hundred numbers a word would be biased; 2^32 / 100 is not, to one in 10^7.
-                        let dice = ((order.next_u64() >> 32) * 100) >> 32;
-                        if dice < u64::from(reads_percent) {
-                            lock.0.read(|v| {
-                                black_box(*v);
-                                work::spin(hold);
-                            });
-                        } else {
-                            lock.0.write(|v| {
-                                *v = black_box(*v + 1);
-                                work::spin(hold);
-                            });
-                        }
-                    }
-                }) as Lane
-            })
-            .collect()
+        let lock = Arc::new(Apart(L::default()));
+        (0..threads).map(|i| lane(lock.clone(), i as u64, reads_percent)).collect()
     };
     Crowd { case: L::CASE, make: Box::new(make) }
+}
+
+fn lane<L: Guarded>(lock: Arc<Apart<L>>, seed: u64, reads_percent: u32) -> Lane {
+    let mut order = Order::new(seed);
+    Box::new(move |n: u32, hold: u32| {
+        for _ in 0..n {
+            if is_read(&mut order, reads_percent) {
+                lock.0.read(|v| {
+                    black_box(*v);
+                    work::spin(hold);
+                });
+            } else {
+                lock.0.write(|v| {
+                    *v = black_box(*v + 1);
+                    work::spin(hold);
+                });
+            }
+        }
+    })
+}
+
+/// 2^32 is no multiple of 100, which biases the dice by one part in ten million.
+fn is_read(order: &mut Order, reads_percent: u32) -> bool {
+    ((order.next_u64() >> 32) * 100) >> 32 < u64::from(reads_percent)
 }
 
 /// What an adapter must show before it is timed: two readers are inside at once exactly if it says so, two writers never are,
@@ -219,26 +221,31 @@ pub fn check<L: Guarded>() -> Result<(), String> {
 /// Whether a second thread gets a read lock while the first holds a read (or write) lock. The holder waits for it, but not for ever:
 /// a lock that keeps the visitor out makes the holder give up and leave.
 fn meeting<L: Guarded>(holder_writes: bool) -> bool {
-    let (lock, holding, inside, met) = (L::default(), AtomicU32::new(0), AtomicU32::new(0), Cell::new(false));
+    // From the visitor's knock on; it has nothing left to do but to take the lock.
+    let patience =
+        if L::SHARED && !holder_writes { Duration::from_secs(10) } else { Duration::from_millis(20) };
+    let (lock, stage, met) = (L::default(), AtomicU32::new(0), Cell::new(false));
+    const HELD: u32 = 1;
+    const KNOCKED: u32 = 2;
+    const INSIDE: u32 = 3;
     thread::scope(|s| {
         let visitor = s.spawn(|| {
-            while holding.load(Acquire) == 0 {
+            while stage.load(Acquire) != HELD {
                 thread::yield_now();
             }
-            lock.read(|_| inside.store(1, Release));
+            stage.store(KNOCKED, Release);
+            lock.read(|_| stage.store(INSIDE, Release));
         });
         let hold = || {
-            holding.store(1, Release);
-            let until = Instant::now()
-                + if L::SHARED && !holder_writes {
-                    Duration::from_secs(10)
-                } else {
-                    Duration::from_millis(3)
-                };
-            while inside.load(Acquire) == 0 && Instant::now() < until {
+            stage.store(HELD, Release);
+            while stage.load(Acquire) == HELD {
                 thread::yield_now();
             }
-            met.set(inside.load(Acquire) == 1);
+            let until = Instant::now() + patience;
+            while stage.load(Acquire) != INSIDE && Instant::now() < until {
+                thread::yield_now();
+            }
+            met.set(stage.load(Acquire) == INSIDE);
         };
         if holder_writes {
             lock.write(|_| hold())
@@ -248,4 +255,20 @@ fn meeting<L: Guarded>(holder_writes: bool) -> bool {
         visitor.join().expect("the visitor does not panic");
     });
     met.get()
+}
+
+/// That a lane of this contender does exactly the reads and writes that the dice say, like every other contender's.
+///
+/// # Errors
+/// A sentence that names the contender and the difference.
+pub fn check_work<L: Guarded>(reads_percent: u32) -> Result<(), String> {
+    const OPS: u32 = 10_000;
+    let lock = Arc::new(Apart(L::default()));
+    lane(lock.clone(), 0, reads_percent)(OPS, 0);
+    let mut order = Order::new(0);
+    let expected = (0..OPS).filter(|_| !is_read(&mut order, reads_percent)).count() as u64;
+    match lock.0.read(|v| *v) {
+        writes if writes == expected => Ok(()),
+        writes => Err(format!("{}: {writes} writes arrived in {OPS} operations, not {expected}", L::CASE)),
+    }
 }
