@@ -166,8 +166,10 @@ fn ctrl_c_ends_the_children_and_keeps_the_records() {
     assert_eq!(child.wait().unwrap().code(), Some(130));
     thread::sleep(Duration::from_millis(100));
     assert_eq!(marked(), 0, "no child is left");
-    let kept = fs::read_to_string(store.path().join("lock_rwlock.jsonl")).expect("the complete launches are kept");
-    let first: serde_json::Value = serde_json::from_str(kept.lines().next().expect("a line")).expect("a whole line");
+    let kept =
+        fs::read_to_string(store.path().join("lock_rwlock.jsonl")).expect("the complete launches are kept");
+    let first: serde_json::Value =
+        serde_json::from_str(kept.lines().next().expect("a line")).expect("a whole line");
     assert!(!first["launches"].as_array().unwrap().is_empty());
     assert_eq!(first["quotable"], false, "an unfinished run is never quotable");
 }

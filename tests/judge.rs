@@ -203,7 +203,11 @@ fn too_few_cores_are_named() {
     not_shown(&judged_by(READS, needs(2), &with(Some("unknown"))), "unknown");
     not_shown(&judged_by(READS, needs(2), &with(Some("1 (0)"))), "1 were allowed");
     assert_eq!(judged_by(READS, needs(1), &with(None)).verdict, Verdict::Held, "any machine has one");
-    assert_eq!(judged_by(READS, needs(4), &with(Some("16 (0-15)"))).verdict, Verdict::Held);
+    not_shown(&judged_by(READS, needs(4), &with(Some("16 (0-15)"))), "needs 4 threads, and 2 ran");
+    let threads = |n| -> Vec<Record> {
+        with(Some("16 (0-15)")).iter().map(|r| changed(r, |r| r.threads = n)).collect()
+    };
+    assert_eq!(judged_by(READS, needs(4), &threads(4)).verdict, Verdict::Held);
 }
 
 fn working(case: &str, work: &[f64]) -> Record {
