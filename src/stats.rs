@@ -93,19 +93,6 @@ pub fn paired(a: &[f64], b: &[f64]) -> Option<Interval> {
     over_launches(&a.iter().zip(b).map(|(a, b)| a / b).collect::<Vec<_>>())
 }
 
-/// The ratio `a / b` of paired blocks within one launch: the exponential of the median of their log ratios.
-///
-/// The median, because a mean of blocks follows a single interrupted block. `None` without pairs or if a value is not
-/// positive and finite.
-///
-/// # Panics
-/// If the lengths differ.
-pub fn median_log_ratio(a: &[f64], b: &[f64]) -> Option<f64> {
-    assert_eq!(a.len(), b.len(), "pairs need two of each");
-    let logs: Vec<f64> = a.iter().zip(b).map(|(a, b)| a.ln() - b.ln()).collect();
-    median(&logs).map(f64::exp)
-}
-
 /// The median (of an even number of values, the mean of the middle two); `None` without values or if one is not finite.
 pub fn median(values: &[f64]) -> Option<f64> {
     if values.is_empty() || !values.iter().all(|v| v.is_finite()) {

@@ -121,30 +121,6 @@ fn ratios_pair_launches_and_skip_those_that_are_missing_in_one() {
 }
 
 #[test]
-fn the_ratio_of_paired_blocks_comes_before_the_quotient_of_headlines() {
-    let base = record(&READS, "run-01", "mutex", "0 ns", &[10.0, 11.0, 12.0]);
-    let with = |case: &str, paired: &[f64]| {
-        changed(&record(&READS, "run-01", case, "0 ns", &[10.0, 14.0, 12.0]), |r| {
-            for (s, v) in r.launches.iter_mut().zip(paired) {
-                s.values.insert(PAIRED_RATIO.into(), *v);
-            }
-        })
-    };
-    let a = with("rwlock", &[1.04, 1.04, 1.04]);
-    let r = ratio(&a, HEADLINE, &base, HEADLINE).unwrap();
-    assert!((r.mid - 1.04).abs() < 1e-12, "{r:?}");
-    let b = with("other", &[2.08, 2.08, 2.08]);
-    let r = ratio(&b, HEADLINE, &a, HEADLINE).unwrap();
-    assert!((r.mid - 2.0).abs() < 1e-12, "two contenders by way of the baseline: {r:?}");
-    let part = with("rwlock", &[1.04, 1.04]);
-    let r = ratio(&part, HEADLINE, &base, HEADLINE).unwrap();
-    assert!(
-        (r.mid - (1.0 * 14.0 / 11.0 * 1.0f64).powf(1.0 / 3.0)).abs() < 1e-12,
-        "all launches or none: {r:?}"
-    );
-}
-
-#[test]
 fn the_band_is_how_far_the_baseline_is_from_itself() {
     let records = reads("run-01");
     let band = aa_band(&records, "run-01", "0 ns", HEADLINE).unwrap();

@@ -24,11 +24,6 @@ pub const SCHEMA: u32 = 1;
 /// The name of the engine's own row: the baseline once more, against itself.
 pub const AA: &str = "A/A";
 
-/// A value that an engine may add to the samples of a case that ran in blocks paired with the baseline's: headline of this
-/// case over headline of the baseline, as [`stats::median_log_ratio`] of the blocks of that launch. Where all launches of a
-/// comparison have it, it takes the place of the quotient of the two headlines, which is noisier.
-pub const PAIRED_RATIO: &str = "paired_ratio";
-
 /// One case at one parameter in one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Record {
@@ -137,11 +132,6 @@ impl Record {
     fn launches_with<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (usize, f64)> + 'a {
         (0..self.launches.len()).filter_map(move |i| Some((i, self.value_in(i, name)?)))
     }
-
-    /// Headline over the baseline's headline in one launch, if the engine took it from paired blocks.
-    fn paired_in(&self, launch: usize) -> Option<f64> {
-        if self.case == self.baseline { Some(1.0) } else { self.value_in(launch, PAIRED_RATIO) }
-    }
 }
 
 /// First twelve hex digits of the SHA-256 of a line whose id is empty.
@@ -157,17 +147,8 @@ pub fn ratio(of: &Record, of_value: &str, against: &Record, against_value: &str)
     if of.run != against.run {
         return None;
     }
-    let both: Vec<(usize, f64, f64)> = of
-        .launches_with(of_value)
-        .filter_map(|(i, v)| Some((i, v, against.value_in(i, against_value)?)))
-        .collect();
-    let headlines = of_value == of.headline && against_value == against.headline;
-    let alike = headlines && of.param == against.param && of.baseline == against.baseline;
-    let by_blocks: Option<Vec<(f64, f64)>> =
-        both.iter().map(|(i, ..)| Some((of.paired_in(*i)?, against.paired_in(*i)?))).collect();
-    let pairs =
-        by_blocks.filter(|_| alike).unwrap_or_else(|| both.iter().map(|(_, a, b)| (*a, *b)).collect());
-    let (a, b): (Vec<f64>, Vec<f64>) = pairs.into_iter().unzip();
+    let both = of.launches_with(of_value).filter_map(|(i, v)| Some((v, against.value_in(i, against_value)?)));
+    let (a, b): (Vec<f64>, Vec<f64>) = both.unzip();
     stats::paired(&a, &b)
 }
 
