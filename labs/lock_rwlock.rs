@@ -133,8 +133,8 @@ pub(crate) static LAB: Lab = Lab {
         },
         Step {
             name: "crossover",
-            ask: "All threads only read: how long must the lock be held, in ns, before the std RwLock overtakes the std Mutex?",
-            predict: Predict::Number { case: "std", param: "reads_100" },
+            ask: "All threads only read: how long must the lock be held, in ns, before parking_lot's RwLock overtakes its Mutex?",
+            predict: Predict::Number { case: "pl013", param: "reads_100" },
             kind: Kind::Contended,
             cases: &["std", "pl013", "ours"],
             params: &["reads_100", "reads_99", "reads_90", "reads_50"],
