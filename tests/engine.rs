@@ -9,7 +9,7 @@ use underhood::{
         crowd::{Crowd, Lane, crossover, crowd},
         order::Order,
         solo::{Ops, Solo, solo},
-        work,
+        witness, work,
     },
     machine::{allowed_cpus, sched::SchedTimes},
     plan::{Mode, Plan},
@@ -158,4 +158,17 @@ fn schedstat_is_read_or_unknown() {
     for damaged in ["", "12", "12 7", "a b c", "-1 2 3"] {
         assert_eq!(SchedTimes::parse(damaged), None, "{damaged:?}");
     }
+}
+
+#[test]
+fn a_status_is_read_or_unknown() {
+    let text =
+        "Name:\tlane-0\nState:\tS (sleeping)\nvoluntary_ctxt_switches:\t12\nnonvoluntary_ctxt_switches:\t3\n";
+    let status = witness::parse_status(text).expect("a whole status");
+    assert_eq!((status.sleeps, status.voluntary, status.involuntary), (true, 12, 3));
+    assert!(
+        !witness::parse_status(&text.replace("S (sleeping)", "R (running)")).expect("a whole status").sleeps
+    );
+    assert_eq!(witness::parse_status("State:\tS (sleeping)\n"), None);
+    assert_eq!(witness::parse_status(""), None);
 }

@@ -18,7 +18,7 @@ use crate::{
         witness::{self, ThreadId},
         work,
     },
-    machine::pin_current_thread,
+    machine::{pin_current_thread, sched::SchedTimes},
     plan::Plan,
     stats,
 };
@@ -35,8 +35,12 @@ const WINDOW: Duration = Duration::from_millis(2);
 /// With more lanes than CPUs a window must span several turns of the scheduler.
 const SHARED_WINDOW: Duration = Duration::from_millis(24);
 const SETTLE: Duration = Duration::from_micros(200);
-/// A lane that waited longer than this share of a window for a CPU spoils it. What the controller itself takes at the edges is below that.
+/// A lane that waited longer than this share of a window for a CPU spoils it, beyond its own wake-ups. What the controller takes at
+/// the edges is below that.
 const WAITED: f64 = 0.05;
+/// What a wake-up from a lock's own sleep may take before the thread runs: waking an idle CPU of a virtual machine takes that long, and
+/// the kernel books it as run-queue delay. It is the lock's cost, not a neighbour's doing.
+const WAKE_NS: f64 = 25_000.0;
 /// A batch between two looks at the phase word takes about this long, so that a window's edge is sharp.
 const BATCH_NS: f64 = 10_000.0;
 
@@ -137,8 +141,8 @@ impl Gang {
         self.board.phase.store(instance + 1, Relaxed);
         thread::sleep(SETTLE.min(self.window));
         // The slow look comes first and last, so that it lies outside the window.
-        let look = || -> Vec<_> {
-            self.ids.iter().map(|&id| (witness::run_queue(id), witness::sleeps(id))).collect()
+        let look = || -> Vec<Look> {
+            self.ids.iter().map(|&id| (witness::run_queue(id), witness::status(id))).collect()
         };
         let before = look();
         let (start, from) = (Instant::now(), self.counts());
@@ -146,26 +150,26 @@ impl Gang {
         let (end, to) = (Instant::now(), self.counts());
         let after = look();
         let wall = end - start;
-        let delays: Option<Vec<f64>> = before
-            .iter()
-            .zip(&after)
-            .map(|(b, a)| Some(a.0?.runq_ns.saturating_sub(b.0?.runq_ns) as f64 / 1e9 / wall.as_secs_f64()))
-            .collect();
-        let waited = delays.map(|d| d.into_iter().fold(0.0, f64::max));
+        let known: Option<Vec<Disturbance>> =
+            before.iter().zip(&after).map(|(b, a)| disturbance(b, a)).collect();
+        let share = |ns: f64| ns / 1e9 / wall.as_secs_f64();
+        let waited = known.as_ref().map(|l| l.iter().map(|d| share(d.waited_ns)).fold(0.0, f64::max));
+        // Whoever else takes a CPU is seen as a delay beyond what the lane's own sleeps and wakes explain.
+        let alone = known.as_ref().is_none_or(|lanes| {
+            lanes.iter().all(|d| share(d.waited_ns - d.slept as f64 * WAKE_NS) <= WAITED)
+        });
         let done: Vec<u64> = from.iter().zip(&to).map(|(a, b)| b - a).collect();
-        // A lane that got nothing done and slept at both ends was starved by the lock: a result, and the window counts. If it did not
-        // sleep it may just not have had a CPU, since a run-queue delay is booked only when the thread runs again.
-        let slept = |lane: usize| before[lane].1 == Some(true) && after[lane].1 == Some(true);
+        // A lane that got nothing done, and slept all along or woke only to sleep again, was starved by the lock: a result, and the
+        // window counts. Else it may just not have had a CPU, since a run-queue delay is booked only when the thread runs again.
+        let asleep = |look: &Look| look.1.is_some_and(|s| s.sleeps);
         let idle: Vec<usize> = (0..done.len()).filter(|&lane| done[lane] == 0).collect();
-        let starved = !idle.is_empty() && idle.len() < done.len() && idle.iter().all(|&lane| slept(lane));
+        let kept_out = |&lane: &usize| {
+            known.as_ref().is_some_and(|l| l[lane].slept > 0)
+                || (asleep(&before[lane]) && asleep(&after[lane]))
+        };
+        let starved = !idle.is_empty() && idle.len() < done.len() && idle.iter().all(kept_out);
         let progressed = idle.is_empty() || starved;
-        Window {
-            wall,
-            waited,
-            starved,
-            owned: progressed && (!self.owned || waited.is_none_or(|w| w <= WAITED)),
-            done,
-        }
+        Window { wall, waited, starved, owned: progressed && (!self.owned || alone), done }
     }
 
     /// More lanes than CPUs, on purpose.
@@ -214,6 +218,24 @@ fn run_lane(board: &Board, lane: usize, mut instances: Vec<Lane>) {
             }
         }
     }
+}
+
+/// What the kernel says of a lane at one end of a window.
+type Look = (Option<SchedTimes>, Option<witness::Status>);
+
+/// How a lane was kept from its CPU within a window.
+struct Disturbance {
+    waited_ns: f64,
+    /// Times it went to sleep by itself: each wake-up waits a little.
+    slept: u64,
+}
+
+fn disturbance(before: &Look, after: &Look) -> Option<Disturbance> {
+    let ((queue, status), (queue_after, status_after)) = ((before.0?, before.1?), (after.0?, after.1?));
+    Some(Disturbance {
+        waited_ns: queue_after.runq_ns.saturating_sub(queue.runq_ns) as f64,
+        slept: status_after.voluntary.saturating_sub(status.voluntary),
+    })
 }
 
 #[derive(Debug)]

@@ -50,13 +50,22 @@ pub fn run_queue(thread: ThreadId) -> Option<SchedTimes> {
     }
 }
 
-/// Whether a thread sleeps at this moment (neither on a CPU nor waiting for one).
-pub fn sleeps(thread: ThreadId) -> Option<bool> {
+/// What `/proc/self/task/TID/status` says of a thread now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Status {
+    /// It sleeps: neither on a CPU nor waiting for one.
+    pub sleeps: bool,
+    /// Context switches so far that it asked for: it went to sleep, in a lock for instance.
+    pub voluntary: u64,
+    /// Context switches so far that it suffered: somebody else got its CPU.
+    pub involuntary: u64,
+}
+
+/// The status of a thread of this process.
+pub fn status(thread: ThreadId) -> Option<Status> {
     #[cfg(target_os = "linux")]
     {
-        let stat = std::fs::read_to_string(format!("/proc/self/task/{}/stat", thread.0)).ok()?;
-        // The state follows the name in parentheses, and a name may contain anything.
-        Some(matches!(stat[stat.rfind(')')? + 1..].trim_start().chars().next()?, 'S' | 'D'))
+        parse_status(&std::fs::read_to_string(format!("/proc/self/task/{}/status", thread.0)).ok()?)
     }
     #[cfg(not(target_os = "linux"))]
     {
@@ -65,17 +74,22 @@ pub fn sleeps(thread: ThreadId) -> Option<bool> {
     }
 }
 
-/// Context switches of a thread so far: those it asked for (it slept) and those it suffered.
+/// Parses the text of a status file.
+pub fn parse_status(text: &str) -> Option<Status> {
+    let field = |name: &str| text.lines().find_map(|l| Some(l.strip_prefix(name)?.trim()));
+    Some(Status {
+        sleeps: matches!(field("State:")?.chars().next()?, 'S' | 'D'),
+        voluntary: field("voluntary_ctxt_switches:")?.parse().ok()?,
+        involuntary: field("nonvoluntary_ctxt_switches:")?.parse().ok()?,
+    })
+}
+
+/// Whether a thread sleeps at this moment.
+pub fn sleeps(thread: ThreadId) -> Option<bool> {
+    status(thread).map(|s| s.sleeps)
+}
+
+/// Context switches of a thread so far: those it asked for and those it suffered.
 pub fn switches(thread: ThreadId) -> Option<u64> {
-    #[cfg(target_os = "linux")]
-    {
-        let text = std::fs::read_to_string(format!("/proc/self/task/{}/status", thread.0)).ok()?;
-        let field = |name: &str| text.lines().find_map(|l| l.strip_prefix(name)?.trim().parse::<u64>().ok());
-        Some(field("voluntary_ctxt_switches:")? + field("nonvoluntary_ctxt_switches:")?)
-    }
-    #[cfg(not(target_os = "linux"))]
-    {
-        let _ = thread;
-        None
-    }
+    status(thread).map(|s| s.voluntary + s.involuntary)
 }
