@@ -14,6 +14,7 @@
 //! | [`cli`] | flags, the tour, the stepping terminal |
 //! | [`sync`] | the std face of atomics and cells; `tests/model/sync.rs` is the loom face |
 //! | [`lock`] | hand-written locks, one structure a file |
+//! | [`task`] | futures by hand, and a small executor |
 //!
 //! ## The path of a number
 //! flags → [`plan::Plan`] → engine → [`sample::Sample`] (a launch) → [`record::Record`] (a run) → [`judge`] → [`show`].
@@ -32,3 +33,4 @@ pub mod sample;
 pub mod show;
 pub mod stats;
 pub mod sync;
+pub mod task;
