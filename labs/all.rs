@@ -3,6 +3,8 @@
 mod alloc_first_touch;
 #[path = "async_cancel.rs"]
 mod async_cancel;
+#[path = "async_deadlock.rs"]
+mod async_deadlock;
 #[path = "async_starvation.rs"]
 mod async_starvation;
 #[path = "async_state_machine.rs"]
@@ -16,5 +18,6 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &async_state_machine::LAB,
     &async_cancel::LAB,
     &async_starvation::LAB,
+    &async_deadlock::LAB,
     &alloc_first_touch::LAB,
 ];

@@ -2,6 +2,7 @@
 //! before it is timed. A wrong adapter must not get a number: the best-known Rust lock benchmark took a write lock for "read" for nine years.
 pub mod alloc;
 pub mod cancel;
+pub mod deadlock;
 pub mod lock;
 pub mod sizes;
 pub mod twins;
