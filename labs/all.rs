@@ -1,11 +1,23 @@
 //! The table of contents: every lab, in the order in which a reader should meet them. Included by the program, the benches and the tests.
 #[path = "alloc_first_touch.rs"]
 mod alloc_first_touch;
+#[path = "async_cancel.rs"]
+mod async_cancel;
+#[path = "async_deadlock.rs"]
+mod async_deadlock;
 #[path = "async_starvation.rs"]
 mod async_starvation;
+#[path = "async_state_machine.rs"]
+mod async_state_machine;
 #[path = "lock_rwlock.rs"]
 mod lock_rwlock;
 
 /// The labs.
-pub(crate) const LABS: &[&underhood::lab::Lab] =
-    &[&lock_rwlock::LAB, &async_starvation::LAB, &alloc_first_touch::LAB];
+pub(crate) const LABS: &[&underhood::lab::Lab] = &[
+    &lock_rwlock::LAB,
+    &async_state_machine::LAB,
+    &async_cancel::LAB,
+    &async_starvation::LAB,
+    &async_deadlock::LAB,
+    &alloc_first_touch::LAB,
+];

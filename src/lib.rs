@@ -15,6 +15,7 @@
 //! | [`lock`] | hand-written locks, one structure a file |
 //! | [`sync`] | the std face of atomics and cells; `tests/model/sync.rs` is the loom face |
 //! | [`lab`], [`plan`], [`sample`], [`stats`] | what a lab is; what goes into a measurement, and what one launch gives back; intervals |
+//! | [`task`] | futures by hand, and a small executor |
 //!
 //! ## The path of a number
 //! flags → [`plan::Plan`] → engine → [`sample::Sample`] (a launch) → [`record::Record`] (a run) → [`judge`] → [`show`].
@@ -34,3 +35,4 @@ pub mod sample;
 pub mod show;
 pub mod stats;
 pub mod sync;
+pub mod task;

@@ -36,6 +36,8 @@ mod scenarios;
 mod survivors;
 #[path = "model/sync.rs"]
 mod sync;
+#[path = "../src/task/mod.rs"]
+mod task;
 #[path = "model/verdict.rs"]
 mod verdict;
 

@@ -5,10 +5,13 @@
 //! notices each gap in which it did not run. The lateness goes into a histogram ([`Lateness`]), and no percentile leaves it
 //! that the number of samples does not support.
 //!
+//! [`Watched`] is another matter: not how late, but whether at all.
+//!
 //! A lateness means nothing without the same victim on the same machine with nobody to disturb it: [`interleave`] runs the
 //! undisturbed case among the others, so that a noisy second hits all of them alike.
 mod runtime;
 mod spin;
+mod stuck;
 mod tasks;
 
 use std::time::Duration;
@@ -19,6 +22,7 @@ use crate::{engine::order::Order, plan::Plan, record::AA, sample::Sample};
 
 pub use self::runtime::{RuntimeSeen, RuntimeWatch, occupies_worker, watch_runtime};
 pub use self::spin::{SpinProbe, SpinReport};
+pub use self::stuck::{KEEP_ALIVE, Look, Seen, ThreadSeen, Verdict, Watched, compare};
 pub use self::tasks::{OutsideSender, outside_wakes, timer_probe, wake_probe};
 pub use crate::machine::sched::{SchedStat, SchedTimes, ThreadTimes, split};
 

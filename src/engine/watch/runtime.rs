@@ -19,7 +19,7 @@ use crate::sample::{Receipts, Sample};
 use super::{Lateness, SchedTimes, Schedule, ThreadTimes, ns, outside_wakes, timer_probe, wake_probe};
 
 /// How long a runtime may take to shut down before its threads are left to themselves.
-const SHUTDOWN: Duration = Duration::from_secs(1);
+pub(super) const SHUTDOWN: Duration = Duration::from_secs(1);
 
 /// What to watch, with which probes, and for how long.
 #[derive(Clone, Copy, Debug)]

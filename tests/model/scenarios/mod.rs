@@ -9,6 +9,8 @@
 //! thread is joined (by [`join`]), and nothing that the join orders is taken as proof of the structure's ordering. At most three threads,
 //! and main is one of them. A wanted panic is made by [`throw`] and caught by [`caught`], which lets no other panic pass for it.
 
+mod executor;
+mod machine;
 mod mutex;
 mod rwlock;
 
@@ -19,6 +21,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 pub const ALL: &[Structure] = &[
     Structure { path: "lock/mutex", scenarios: mutex::SCENARIOS },
     Structure { path: "lock/rwlock", scenarios: rwlock::SCENARIOS },
+    Structure { path: "task/executor", scenarios: executor::SCENARIOS },
+    Structure { path: "task/machine", scenarios: machine::SCENARIOS },
 ];
 
 /// The scenarios of one structure.
