@@ -15,6 +15,8 @@
 mod futex_table;
 #[path = "../src/lock/mod.rs"]
 mod lock;
+#[path = "../src/task/mod.rs"]
+mod task;
 #[path = "model/scenarios/mod.rs"]
 mod scenarios;
 #[path = "model/stress.rs"]

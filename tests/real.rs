@@ -9,7 +9,7 @@ mod scenarios;
 mod stress;
 
 // What the scenarios call `crate::lock` and `crate::sync`.
-use underhood::{lock, sync};
+use underhood::{lock, sync, task};
 
 #[test]
 fn every_scenario() {
