@@ -3,11 +3,18 @@
 mod alloc_first_touch;
 #[path = "async_starvation.rs"]
 mod async_starvation;
+#[path = "cache_line.rs"]
+mod cache_line;
 #[path = "lock_deadlock.rs"]
 mod lock_deadlock;
 #[path = "lock_rwlock.rs"]
 mod lock_rwlock;
 
 /// The labs.
-pub(crate) const LABS: &[&underhood::lab::Lab] =
-    &[&lock_rwlock::LAB, &lock_deadlock::LAB, &async_starvation::LAB, &alloc_first_touch::LAB];
+pub(crate) const LABS: &[&underhood::lab::Lab] = &[
+    &lock_rwlock::LAB,
+    &lock_deadlock::LAB,
+    &cache_line::LAB,
+    &async_starvation::LAB,
+    &alloc_first_touch::LAB,
+];
