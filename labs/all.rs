@@ -5,6 +5,8 @@ mod alloc_first_touch;
 mod async_starvation;
 #[path = "cache_line.rs"]
 mod cache_line;
+#[path = "cache_scaling.rs"]
+mod cache_scaling;
 #[path = "lock_deadlock.rs"]
 mod lock_deadlock;
 #[path = "lock_rwlock.rs"]
@@ -15,6 +17,7 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &lock_rwlock::LAB,
     &lock_deadlock::LAB,
     &cache_line::LAB,
+    &cache_scaling::LAB,
     &async_starvation::LAB,
     &alloc_first_touch::LAB,
 ];
