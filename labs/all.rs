@@ -9,6 +9,12 @@ mod async_deadlock;
 mod async_starvation;
 #[path = "async_state_machine.rs"]
 mod async_state_machine;
+#[path = "cache_line.rs"]
+mod cache_line;
+#[path = "cache_scaling.rs"]
+mod cache_scaling;
+#[path = "lock_deadlock.rs"]
+mod lock_deadlock;
 #[path = "lock_rwlock.rs"]
 mod lock_rwlock;
 
@@ -19,5 +25,8 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &async_cancel::LAB,
     &async_starvation::LAB,
     &async_deadlock::LAB,
+    &lock_deadlock::LAB,
+    &cache_line::LAB,
+    &cache_scaling::LAB,
     &alloc_first_touch::LAB,
 ];

@@ -14,8 +14,8 @@
 //! | [`rivals`] | the contenders under our traits, and the checks an adapter must pass |
 //! | [`lock`] | hand-written locks, one structure a file |
 //! | [`sync`] | the std face of atomics and cells; `tests/model/sync.rs` is the loom face |
-//! | [`lab`], [`plan`], [`sample`], [`stats`] | what a lab is; what goes into a measurement, and what one launch gives back; intervals |
 //! | [`task`] | futures by hand, and a small executor |
+//! | [`lab`], [`plan`], [`sample`], [`stats`], [`scaling`] | what a lab is; what goes into a measurement, and what one launch gives back; intervals; the law of scalability |
 //!
 //! ## The path of a number
 //! flags → [`plan::Plan`] → engine → [`sample::Sample`] (a launch) → [`record::Record`] (a run) → [`judge`] → [`show`].
@@ -32,6 +32,7 @@ pub mod plan;
 pub mod record;
 pub mod rivals;
 pub mod sample;
+pub mod scaling;
 pub mod show;
 pub mod stats;
 pub mod sync;

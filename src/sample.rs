@@ -21,6 +21,9 @@ pub struct Sample {
     /// If set, the values must not be quoted, and this is why.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub doubts: Vec<String>,
+    /// What was seen that is no number, a clause each (who waited for whom; which mistake was named): a remark under the table.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub seen: Vec<String>,
 }
 
 /// What shows that the measurement was what it says it was. An unknown receipt is `None`, never zero.
@@ -55,6 +58,12 @@ impl Sample {
     #[must_use]
     pub fn with(mut self, name: &str, value: f64) -> Self {
         self.values.insert(name.into(), value);
+        self
+    }
+    /// The same with a remark on what was seen.
+    #[must_use]
+    pub fn seeing(mut self, what: impl Into<String>) -> Self {
+        self.seen.push(what.into());
         self
     }
     /// A case that could not be measured here.

@@ -151,3 +151,13 @@ pub fn jain(shares: &[f64]) -> Option<f64> {
     let index = sum * sum / (shares.len() as f64 * squares);
     index.is_finite().then_some(index)
 }
+
+/// The smallest `x` from which on `y` stays at or above `floor`: where a curve has reached its plateau.
+///
+/// `None` if `y` never was below the floor (there is no step to find) or still is at the largest `x`. Points need no order.
+pub fn plateau_from(points: &[(f64, f64)], floor: f64) -> Option<f64> {
+    let mut sorted = points.to_vec();
+    sorted.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let last_below = sorted.iter().rposition(|(_, y)| y.is_nan() || *y < floor)?;
+    sorted.get(last_below + 1).map(|(x, _)| *x)
+}

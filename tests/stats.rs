@@ -179,3 +179,23 @@ fn nineteen_of_twenty_intervals_hold_the_truth() {
         assert!(near(ratio, 0.95, 0.014), "{launches} launches, ratios: {ratio}");
     }
 }
+
+#[test]
+fn a_plateau_begins_behind_the_last_point_below() {
+    use underhood::stats::plateau_from;
+    let curve = |ys: [f64; 4]| -> Vec<(f64, f64)> { [8.0, 64.0, 128.0, 256.0].into_iter().zip(ys).collect() };
+    assert_eq!(plateau_from(&curve([0.2, 0.99, 1.0, 1.01]), 0.9), Some(64.0));
+    assert_eq!(plateau_from(&curve([0.2, 0.7, 1.0, 1.0]), 0.9), Some(128.0));
+    assert_eq!(
+        plateau_from(&curve([0.2, 1.0, 0.3, 1.0]), 0.9),
+        Some(256.0),
+        "one good point below is not a plateau"
+    );
+    assert_eq!(plateau_from(&curve([1.0; 4]), 0.9), None, "no step");
+    assert_eq!(plateau_from(&curve([0.2; 4]), 0.9), None, "no plateau");
+    assert_eq!(plateau_from(&curve([0.2, 1.0, 1.0, f64::NAN]), 0.9), None);
+    let mut shuffled = curve([0.2, 0.2, 1.0, 1.0]);
+    shuffled.reverse();
+    assert_eq!(plateau_from(&shuffled, 0.9), Some(128.0));
+    assert_eq!(plateau_from(&[], 0.9), None);
+}

@@ -3,14 +3,18 @@
 //! - [`solo`]: the cost of an operation on one thread, paired and interleaved (`race`, one lane).
 //! - [`crowd`]: throughput of lanes that really run at once, in windows cut out of running threads (`race`, many lanes).
 //! - [`watch`]: how late a victim was (`watch`): probes, schedules with intended times, histograms.
+//! - [`stuck`]: whether threads wait for each other for ever, seen from outside, and who waits for whom.
 //! - [`launch`]: several child processes for each step, since one launch can be wrong as a whole.
+//! - [`keys`]: keys for maps, drawn beforehand: uniform, Zipf, one hot key.
 //! - [`work`]: a hold time in nanoseconds, calibrated on this machine.
 //! - [`witness`]: what the kernel says of a thread: CPU time, run-queue delay, switches.
 pub mod crowd;
 mod gang;
+pub mod keys;
 pub mod launch;
 pub mod order;
 pub mod solo;
+pub mod stuck;
 pub mod watch;
 pub mod witness;
 pub mod work;

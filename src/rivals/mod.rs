@@ -7,3 +7,5 @@ pub mod lock;
 pub mod sizes;
 pub mod twins;
 pub mod wakes;
+pub mod counter;
+pub mod map;

@@ -196,9 +196,14 @@ fn reasons(r: &Record) -> Vec<String> {
     r.doubts.iter().map(|d| escape::line(d)).collect()
 }
 
-/// What a reader should know of the launches behind a number: those that failed, and those that are odd.
+/// What a reader should know of the launches behind a number: what was seen in them, those that failed, and those that are odd.
 fn remarks(r: &Record) -> Vec<String> {
-    let mut out = Vec::new();
+    let mut out: Vec<String> = Vec::new();
+    for what in r.launches.iter().flat_map(|s| &s.seen).map(|what| escape::line(what)) {
+        if !out.contains(&what) {
+            out.push(what);
+        }
+    }
     let all = r.launches.len();
     let failed: Vec<&str> = r.launches.iter().filter_map(|s| s.unmeasured.as_deref()).collect();
     if let (Some(why), None) = (failed.first(), r.unmeasured()) {
