@@ -14,6 +14,7 @@
 //! | [`cli`] | flags, the tour, the stepping terminal |
 //! | [`sync`] | the std face of atomics and cells; `tests/model/sync.rs` is the loom face |
 //! | [`lock`] | hand-written locks, one structure a file |
+//! | [`lockfree`] | hand-written lock-free structures, one structure a file |
 //!
 //! ## The path of a number
 //! flags → [`plan::Plan`] → engine → [`sample::Sample`] (a launch) → [`record::Record`] (a run) → [`judge`] → [`show`].
@@ -24,6 +25,7 @@ pub mod engine;
 pub mod judge;
 pub mod lab;
 pub mod lock;
+pub mod lockfree;
 pub mod machine;
 pub mod plan;
 pub mod record;

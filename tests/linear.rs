@@ -9,17 +9,39 @@
 //! one real machine; orderings that are merely too weak are for `tests/model.rs`.
 
 #![allow(unreachable_pub, missing_debug_implementations, reason = "shared between the files of one test")]
+#![allow(dead_code, reason = "the structures are included as they are, whatever part the subjects use")]
+#![allow(clippy::duplicate_mod, reason = "the subjects are written once and stand on two faces")]
 
 #[path = "linear/check.rs"]
 mod check;
 #[path = "linear/lanes.rs"]
 mod lanes;
+#[path = "../src/lockfree/mod.rs"]
+mod lockfree;
 #[path = "linear/record.rs"]
 mod record;
 #[path = "linear/spec.rs"]
 mod spec;
+#[path = "linear/chaos.rs"]
+mod sync;
 #[path = "linear/zoo.rs"]
 mod zoo;
+
+/// The subjects over the library itself: the code that the labs measure.
+#[path = "linear"]
+mod real {
+    use underhood::lockfree;
+    #[path = "subjects.rs"]
+    pub mod subjects;
+}
+
+/// The subjects over the same files, with the chaotic face.
+#[path = "linear"]
+mod chaotic {
+    use crate::lockfree;
+    #[path = "subjects.rs"]
+    pub mod subjects;
+}
 
 use check::{Event, linearizable_by_force, linearize, shrink};
 use spec::{Op, Out, Spec, State};
@@ -189,5 +211,23 @@ fn the_zoo_is_caught() {
         let found = found.unwrap_or_else(|| panic!("{}: its fault was not found", faulty.name));
         assert!(found.contains("UNDERHOOD_LINEAR_SEED=") && found.contains("lane 1"), "{found}");
         assert_eq!(record::find(sound, seeds(300), zoo::begin), None);
+    }
+}
+
+/// Every structure, as the labs run it.
+#[test]
+fn every_structure_on_real_threads() {
+    for subject in real::subjects::SUBJECTS {
+        let fault = record::find(subject, seeds(400), |_, _| {});
+        assert!(fault.is_none(), "{}", fault.unwrap_or_default());
+    }
+}
+
+/// Every structure, with pauses at each of its steps.
+#[test]
+fn every_structure_in_chaos() {
+    for subject in chaotic::subjects::SUBJECTS {
+        let fault = record::find(subject, seeds(400), sync::pauses::begin);
+        assert!(fault.is_none(), "{}", fault.unwrap_or_default());
     }
 }

@@ -9,7 +9,10 @@
 //! thread is joined, and nothing that the join orders is taken as proof of the structure's ordering. At most three threads,
 //! and main is one of them. A wanted panic is made by [`throw`] and caught by [`caught`], which lets no other panic pass for it.
 
+mod counter;
+mod mpmc;
 mod mutex;
+mod ring;
 mod rwlock;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -18,6 +21,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 pub const ALL: &[Structure] = &[
     Structure { path: "lock/mutex", scenarios: mutex::SCENARIOS },
     Structure { path: "lock/rwlock", scenarios: rwlock::SCENARIOS },
+    Structure { path: "lockfree/counter", scenarios: counter::SCENARIOS },
+    Structure { path: "lockfree/mpmc", scenarios: mpmc::SCENARIOS },
+    Structure { path: "lockfree/ring", scenarios: ring::SCENARIOS },
 ];
 
 /// The scenarios of one structure.
