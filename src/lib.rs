@@ -16,6 +16,7 @@
 //! | [`sync`] | the std face of atomics and cells; `tests/model/sync.rs` is the loom face |
 //! | [`task`] | futures by hand, and a small executor |
 //! | [`lab`], [`plan`], [`sample`], [`stats`], [`scaling`] | what a lab is; what goes into a measurement, and what one launch gives back; intervals; the law of scalability |
+//! | [`lockfree`] | hand-written lock-free structures, one structure a file |
 //!
 //! ## The path of a number
 //! flags → [`plan::Plan`] → engine → [`sample::Sample`] (a launch) → [`record::Record`] (a run) → [`judge`] → [`show`].
@@ -26,6 +27,7 @@ pub mod engine;
 pub mod judge;
 pub mod lab;
 pub mod lock;
+pub mod lockfree;
 pub mod machine;
 pub mod memory;
 pub mod plan;

@@ -26,6 +26,8 @@ mod explore;
 mod guard;
 #[path = "../src/lock/mod.rs"]
 mod lock;
+#[path = "../src/lockfree/mod.rs"]
+mod lockfree;
 #[path = "model/mutate.rs"]
 mod mutate;
 #[path = "model/report.rs"]

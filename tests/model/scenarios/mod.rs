@@ -11,7 +11,10 @@
 
 mod executor;
 mod machine;
+mod counter;
+mod mpmc;
 mod mutex;
+mod ring;
 mod rwlock;
 
 use crate::sync::thread::JoinHandle;
@@ -23,6 +26,9 @@ pub const ALL: &[Structure] = &[
     Structure { path: "lock/rwlock", scenarios: rwlock::SCENARIOS },
     Structure { path: "task/executor", scenarios: executor::SCENARIOS },
     Structure { path: "task/machine", scenarios: machine::SCENARIOS },
+    Structure { path: "lockfree/counter", scenarios: counter::SCENARIOS },
+    Structure { path: "lockfree/mpmc", scenarios: mpmc::SCENARIOS },
+    Structure { path: "lockfree/ring", scenarios: ring::SCENARIOS },
 ];
 
 /// The scenarios of one structure.

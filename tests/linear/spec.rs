@@ -1,0 +1,103 @@
+//! What each kind of object must answer when nobody else is there: the sequential specification.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+/// What is asked of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Op {
+    /// Into a queue or stack.
+    Put(u64),
+    /// Out of a queue or stack.
+    Take,
+    /// Onto a counter.
+    Add(u64),
+    /// Into a register.
+    Write(u64),
+    /// Of a counter or register.
+    Read,
+}
+
+/// What it answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Out {
+    Done,
+    Full,
+    Nothing,
+    Value(u64),
+}
+
+/// A kind of object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spec {
+    /// First in, first out; at most so many.
+    Fifo(usize),
+    /// Last in, first out.
+    Lifo,
+    /// Adding answers the value before.
+    Counter,
+    /// Adding answers nothing but that it is done.
+    Sum,
+    /// Holds the value written last, 0 at first.
+    Register,
+}
+
+/// All that an object remembers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct State(VecDeque<u64>);
+
+impl Spec {
+    /// Does `op` and answers it.
+    ///
+    /// # Panics
+    /// If the object has no such operation.
+    pub fn apply(self, state: &mut State, op: Op) -> Out {
+        let items = &mut state.0;
+        let word = items.front().copied().unwrap_or(0);
+
+        match (self, op) {
+            (Spec::Fifo(capacity), Op::Put(_)) if items.len() == capacity => Out::Full,
+            (Spec::Fifo(_) | Spec::Lifo, Op::Put(value)) => {
+                items.push_back(value);
+                Out::Done
+            }
+            (Spec::Fifo(_), Op::Take) => items.pop_front().map_or(Out::Nothing, Out::Value),
+            (Spec::Lifo, Op::Take) => items.pop_back().map_or(Out::Nothing, Out::Value),
+            (Spec::Counter, Op::Add(n)) => {
+                *items = VecDeque::from([word + n]);
+                Out::Value(word)
+            }
+            (Spec::Sum, Op::Add(n)) => {
+                *items = VecDeque::from([word + n]);
+                Out::Done
+            }
+            (Spec::Register, Op::Write(value)) => {
+                *items = VecDeque::from([value]);
+                Out::Done
+            }
+            (Spec::Counter | Spec::Sum | Spec::Register, Op::Read) => Out::Value(word),
+            _ => panic!("{self:?} has no {op:?}"),
+        }
+    }
+}
+
+/// Short, for a lane: `put 3`, `take=3`, `take=none`.
+pub struct Shown(pub Op, pub Out);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Op::Put(v) => write!(f, "put {v}")?,
+            Op::Take => write!(f, "take")?,
+            Op::Add(n) => write!(f, "add {n}")?,
+            Op::Write(v) => write!(f, "write {v}")?,
+            Op::Read => write!(f, "read")?,
+        }
+        match self.1 {
+            Out::Done => Ok(()),
+            Out::Full => write!(f, "=full"),
+            Out::Nothing => write!(f, "=none"),
+            Out::Value(v) => write!(f, "={v}"),
+        }
+    }
+}
