@@ -9,8 +9,14 @@
 //! thread is joined, and nothing that the join orders is taken as proof of the structure's ordering. At most three threads,
 //! and main is one of them. A wanted panic is made by [`throw`] and caught by [`caught`], which lets no other panic pass for it.
 
+mod exclusive;
+mod mcs;
 mod mutex;
 mod rwlock;
+mod seqlock;
+mod tas;
+mod ticket;
+mod ttas;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -18,6 +24,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 pub const ALL: &[Structure] = &[
     Structure { path: "lock/mutex", scenarios: mutex::SCENARIOS },
     Structure { path: "lock/rwlock", scenarios: rwlock::SCENARIOS },
+    Structure { path: "lock/seqlock", scenarios: seqlock::SCENARIOS },
+    Structure { path: "lock/tas", scenarios: tas::SCENARIOS },
+    Structure { path: "lock/ttas", scenarios: ttas::SCENARIOS },
+    Structure { path: "lock/ticket", scenarios: ticket::SCENARIOS },
+    Structure { path: "lock/mcs", scenarios: mcs::SCENARIOS },
 ];
 
 /// The scenarios of one structure.
