@@ -13,9 +13,15 @@ mod executor;
 mod machine;
 mod counter;
 mod mpmc;
+mod exclusive;
+mod mcs;
 mod mutex;
 mod ring;
 mod rwlock;
+mod seqlock;
+mod tas;
+mod ticket;
+mod ttas;
 
 use crate::sync::thread::JoinHandle;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -29,6 +35,11 @@ pub const ALL: &[Structure] = &[
     Structure { path: "lockfree/counter", scenarios: counter::SCENARIOS },
     Structure { path: "lockfree/mpmc", scenarios: mpmc::SCENARIOS },
     Structure { path: "lockfree/ring", scenarios: ring::SCENARIOS },
+    Structure { path: "lock/seqlock", scenarios: seqlock::SCENARIOS },
+    Structure { path: "lock/tas", scenarios: tas::SCENARIOS },
+    Structure { path: "lock/ttas", scenarios: ttas::SCENARIOS },
+    Structure { path: "lock/ticket", scenarios: ticket::SCENARIOS },
+    Structure { path: "lock/mcs", scenarios: mcs::SCENARIOS },
 ];
 
 /// The scenarios of one structure.
