@@ -15,6 +15,8 @@
 mod futex_table;
 #[path = "../src/lock/mod.rs"]
 mod lock;
+#[path = "../src/lockfree/mod.rs"]
+mod lockfree;
 #[path = "../src/task/mod.rs"]
 mod task;
 #[path = "model/scenarios/mod.rs"]

@@ -9,7 +9,7 @@ mod scenarios;
 mod stress;
 
 // What the scenarios call `crate::lock` and `crate::sync`.
-use underhood::{lock, sync, task};
+use underhood::{lock, lockfree, sync, task};
 
 #[test]
 fn every_scenario() {
