@@ -8,8 +8,8 @@ mod scenarios;
 #[path = "model/stress.rs"]
 mod stress;
 
-// What the scenarios call `crate::lock` and `crate::sync`.
-use underhood::{lock, sync};
+// What the scenarios call `crate::flow`, `crate::lock` and `crate::sync`.
+use underhood::{flow, lock, sync};
 
 #[test]
 fn every_scenario() {

@@ -9,8 +9,18 @@
 //! thread is joined (by [`join`]), and nothing that the join orders is taken as proof of the structure's ordering. At most three threads,
 //! and main is one of them. A wanted panic is made by [`throw`] and caught by [`caught`], which lets no other panic pass for it.
 
+mod adaptive;
+mod bulkhead;
+mod circuit_breaker;
+mod fixed_window;
+mod gcra;
+mod keyed;
+mod leaky_bucket;
+mod limits;
 mod mutex;
 mod rwlock;
+mod sliding_log;
+mod token_bucket;
 
 use crate::sync::thread::JoinHandle;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -19,6 +29,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 pub const ALL: &[Structure] = &[
     Structure { path: "lock/mutex", scenarios: mutex::SCENARIOS },
     Structure { path: "lock/rwlock", scenarios: rwlock::SCENARIOS },
+    Structure { path: "flow/adaptive", scenarios: adaptive::SCENARIOS },
+    Structure { path: "flow/bulkhead", scenarios: bulkhead::SCENARIOS },
+    Structure { path: "flow/circuit_breaker", scenarios: circuit_breaker::SCENARIOS },
+    Structure { path: "flow/fixed_window", scenarios: fixed_window::SCENARIOS },
+    Structure { path: "flow/gcra", scenarios: gcra::SCENARIOS },
+    Structure { path: "flow/keyed", scenarios: keyed::SCENARIOS },
+    Structure { path: "flow/leaky_bucket", scenarios: leaky_bucket::SCENARIOS },
+    Structure { path: "flow/sliding_log", scenarios: sliding_log::SCENARIOS },
+    Structure { path: "flow/token_bucket", scenarios: token_bucket::SCENARIOS },
 ];
 
 /// The scenarios of one structure.
