@@ -18,15 +18,15 @@
 //! It steers by latency, so it needs a target, and a target below what the backend can do keeps it at the minimum. It finds the edge by
 //! stepping over it: some calls are late in every cycle of the saw-tooth. No queue, no fairness. Up to 65,535 inside. A call that is
 //! in flight during exactly 2^16 cuts would be taken for one of the present round. **A clock that steps back** during a call makes
-//! the call look quick. A pass that is leaked (`mem::forget`) is a place lost for good. 8 bytes beside the settings; never panics.
+//! the call look quick. A permit that is leaked (`mem::forget`) is a place lost for good. 8 bytes beside the settings; never panics.
 //!
 //! # Source
 //! D. Chiu and R. Jain, "Analysis of the increase and decrease algorithms for congestion avoidance in computer networks" (1989);
 //! the once-per-round cut is TCP's; the "half used" rule is that of Netflix's concurrency-limits, AIMDLimit.
 
+use super::BadSettings;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use std::error::Error;
 use std::fmt;
 
 /// Bounds how many are inside at once, by what they say of the backend.
@@ -34,14 +34,14 @@ use std::fmt;
 /// Uncontended: one load and one compare-exchange to come in, the same to leave. Under contention, callers race for the word and try
 /// again; refusals only read. Policy and limits: see the [module](self).
 pub struct Adaptive {
-    settings: Settings,
+    settings: AdaptiveSettings,
     /// From the lowest bit: 16 bits `inside`, 16 bits `round`, 32 bits `limit` in 1/65,536.
     word: AtomicU64,
 }
 
 /// Where the limit starts, between which bounds it moves, and what makes it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct AdaptiveSettings {
     /// The limit at first; from `min` to `max`.
     pub start: u16,
     /// The lowest limit; at least 1, else nobody could come in and prove that things are well again.
@@ -53,20 +53,6 @@ pub struct Settings {
     /// What a late call leaves of the limit; 1 to 99.
     pub keep_percent: u8,
 }
-
-/// Why there is no such limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BadSettings(
-    /// Which field of [`Settings`].
-    pub &'static str,
-);
-
-impl fmt::Display for BadSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "an adaptive limit can't have this {}", self.0)
-    }
-}
-impl Error for BadSettings {}
 
 const INSIDE: u64 = 0xFFFF;
 const ROUND_SHIFT: u32 = 16;
@@ -81,8 +67,8 @@ impl Adaptive {
     ///
     /// # Errors
     /// [`BadSettings`] with the name of the field.
-    pub fn new(settings: Settings) -> Result<Self, BadSettings> {
-        let Settings { start, min, max, keep_percent, .. } = settings;
+    pub fn new(settings: AdaptiveSettings) -> Result<Self, BadSettings> {
+        let AdaptiveSettings { start, min, max, keep_percent, .. } = settings;
         if min == 0 || min > max {
             return Err(BadSettings("min"));
         }
@@ -98,12 +84,17 @@ impl Adaptive {
 
     /// Goes in if the limit allows it now; never waits.
     #[inline]
-    pub fn try_enter(&self, now_ns: u64) -> Option<Pass<'_>> {
+    pub fn try_enter(&self, now_ns: u64) -> Option<Permit<'_>> {
         let mut word = self.word.load(Relaxed);
         while word & INSIDE < (word >> LIMIT_SHIFT) / PLACE {
             match self.word.compare_exchange_weak(word, word + 1, Acquire, Relaxed) {
                 Ok(_) => {
-                    return Some(Pass { of: self, round: word & ROUND, began_ns: now_ns, end: End::Unknown });
+                    return Some(Permit {
+                        of: self,
+                        round: word & ROUND,
+                        began_ns: now_ns,
+                        end: End::Unknown,
+                    });
                 } // E1
                 Err(now) => word = now,
             }
@@ -164,16 +155,16 @@ enum End {
 }
 
 /// The right to be inside. Dropped without a report, also when a panic unwinds, it leaves and says nothing about the backend.
-#[must_use = "a pass that is dropped at once bounds nothing"]
+#[must_use = "a permit that is dropped at once bounds nothing"]
 #[derive(Debug)]
-pub struct Pass<'a> {
+pub struct Permit<'a> {
     of: &'a Adaptive,
     round: u64,
     began_ns: u64,
     end: End,
 }
 
-impl Pass<'_> {
+impl Permit<'_> {
     /// Leaves, and says how the call went: a failed one counts as late.
     pub fn report(mut self, now_ns: u64, ok: bool) {
         let in_time = ok && now_ns.saturating_sub(self.began_ns) <= self.of.settings.target_ns;
@@ -181,7 +172,7 @@ impl Pass<'_> {
     }
 }
 
-impl Drop for Pass<'_> {
+impl Drop for Permit<'_> {
     #[inline]
     fn drop(&mut self) {
         self.of.leave(self.round, self.end);

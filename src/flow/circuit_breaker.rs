@@ -23,6 +23,7 @@
 //! # Source
 //! M. Nygard, "Release It!" (2007), "Circuit Breaker"; one word with a generation is ours.
 
+use super::BadSettings;
 use crate::sync::atomic::AtomicU64;
 use crate::sync::atomic::Ordering::Relaxed;
 use std::error::Error;
@@ -43,7 +44,7 @@ pub struct CircuitBreaker {
 
 /// When to open, for how long, and what it takes to close again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Settings {
+pub struct BreakerSettings {
     /// Failures in a row that open it; 1 to 2^20 - 1.
     pub failures: u32,
     /// How long it stays open, in ns; at least 1.
@@ -51,13 +52,6 @@ pub struct Settings {
     /// Calls that are let through when half-open; all must succeed. 1 to 2^20 - 1.
     pub probes: u32,
 }
-
-/// Why there is no such breaker: a number of zero, or one too large to count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BadSettings(
-    /// Which field of [`Settings`].
-    pub &'static str,
-);
 
 /// Why a call may not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,11 +65,6 @@ pub enum Refused {
     Probing,
 }
 
-impl fmt::Display for BadSettings {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "a circuit breaker can't have these {}", self.0)
-    }
-}
 impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -84,7 +73,6 @@ impl fmt::Display for Refused {
         }
     }
 }
-impl Error for BadSettings {}
 impl Error for Refused {}
 
 /// What a breaker does at this moment.
@@ -121,8 +109,8 @@ impl CircuitBreaker {
     ///
     /// # Errors
     /// [`BadSettings`] with the name of the field that is zero or too large.
-    pub fn new(settings: Settings) -> Result<Self, BadSettings> {
-        let Settings { failures, open_ns, probes } = settings;
+    pub fn new(settings: BreakerSettings) -> Result<Self, BadSettings> {
+        let BreakerSettings { failures, open_ns, probes } = settings;
         let counts = |n: u32| (1..=COUNT).contains(&u64::from(n));
         if !counts(failures) {
             return Err(BadSettings("failures"));

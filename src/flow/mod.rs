@@ -158,6 +158,21 @@ impl fmt::Display for WindowError {
 
 impl Error for WindowError {}
 
+/// Why there are no such settings: a number of zero, or one out of its bounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BadSettings(
+    /// Which field of the settings.
+    pub &'static str,
+);
+
+impl fmt::Display for BadSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "`{}` is out of its bounds", self.0)
+    }
+}
+
+impl Error for BadSettings {}
+
 /// Why a request may not pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {

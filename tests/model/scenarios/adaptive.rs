@@ -1,7 +1,7 @@
 //! What an adaptive limit must do in every execution.
 
 use super::{Scenario, limits::passes};
-use crate::flow::adaptive::{Adaptive, Settings};
+use crate::flow::adaptive::{Adaptive, AdaptiveSettings};
 use crate::sync::cell::UnsafeCell;
 use crate::sync::thread;
 use std::sync::Arc;
@@ -31,7 +31,7 @@ pub const SCENARIOS: &[Scenario] = &[
 ];
 
 fn limit(start: u16, max: u16) -> Adaptive {
-    Adaptive::new(Settings { start, min: 1, max, target_ns: 10, keep_percent: 50 }).unwrap()
+    Adaptive::new(AdaptiveSettings { start, min: 1, max, target_ns: 10, keep_percent: 50 }).unwrap()
 }
 
 /// A value that only whoever has the only place may touch.

@@ -1,7 +1,7 @@
 //! What a circuit breaker must do in every execution.
 
 use super::{Scenario, limits::passes};
-use crate::flow::circuit_breaker::{CircuitBreaker, Refused, Settings, State};
+use crate::flow::circuit_breaker::{BreakerSettings, CircuitBreaker, Refused, State};
 use std::sync::Arc;
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -38,7 +38,7 @@ pub const SCENARIOS: &[Scenario] = &[
 const OPEN_NS: u64 = 1_000_000;
 
 fn breaker(failures: u32, probes: u32) -> Arc<CircuitBreaker> {
-    Arc::new(CircuitBreaker::new(Settings { failures, open_ns: OPEN_NS, probes }).unwrap())
+    Arc::new(CircuitBreaker::new(BreakerSettings { failures, open_ns: OPEN_NS, probes }).unwrap())
 }
 
 fn call(breaker: &CircuitBreaker, now_ns: u64, ok: bool) -> bool {
