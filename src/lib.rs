@@ -13,6 +13,7 @@
 //! | [`machine`] | what this machine is, and what it is fit to show |
 //! | [`rivals`] | the contenders under our traits, and the checks an adapter must pass |
 //! | [`lock`] | hand-written locks, one structure a file |
+//! | [`flow`] | hand-written limits: of rates, of requests in flight; one structure a file |
 //! | [`sync`] | the std face of atomics and cells; `tests/model/sync.rs` is the loom face |
 //! | [`task`] | futures by hand, and a small executor |
 //! | [`lab`], [`plan`], [`sample`], [`stats`], [`scaling`] | what a lab is; what goes into a measurement, and what one launch gives back; intervals; the law of scalability |
@@ -24,6 +25,7 @@
 pub mod cli;
 pub mod doubts;
 pub mod engine;
+pub mod flow;
 pub mod judge;
 pub mod lab;
 pub mod lock;

@@ -11,6 +11,8 @@
 #![allow(unused_imports, reason = "a face has all its names, whatever part the structures use")]
 #![allow(missing_debug_implementations, reason = "the chaotic face has no users to debug")]
 
+#[path = "../src/flow/mod.rs"]
+mod flow;
 #[path = "../src/sync/futex_table.rs"]
 mod futex_table;
 #[path = "../src/lock/mod.rs"]

@@ -22,6 +22,8 @@
 mod children;
 #[path = "model/explore.rs"]
 mod explore;
+#[path = "../src/flow/mod.rs"]
+mod flow;
 #[path = "model/guard.rs"]
 mod guard;
 #[path = "../src/lock/mod.rs"]

@@ -10,6 +10,8 @@ mod stress;
 
 // What the scenarios call `crate::lock` and `crate::sync`.
 use underhood::{lock, lockfree, sync, task};
+// What the scenarios call `crate::flow`, `crate::lock` and `crate::sync`.
+use underhood::{flow, lock, sync};
 
 #[test]
 fn every_scenario() {

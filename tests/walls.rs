@@ -7,6 +7,16 @@ use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 use std::rc::Rc;
+use underhood::flow::adaptive::{Adaptive, AdaptiveSettings, Permit};
+use underhood::flow::bulkhead::{Bulkhead, Full, NoPlaces, Pass};
+use underhood::flow::circuit_breaker::{BreakerSettings, Call, CircuitBreaker, Refused, State};
+use underhood::flow::fixed_window::FixedWindow;
+use underhood::flow::gcra::Gcra;
+use underhood::flow::keyed::{BadSize, Keyed, KeyedRefusal};
+use underhood::flow::leaky_bucket::LeakyBucket;
+use underhood::flow::sliding_log::SlidingLog;
+use underhood::flow::token_bucket::TokenBucket;
+use underhood::flow::{BadSettings, Quota, QuotaError, Refusal, WindowError};
 use underhood::lock::mutex::{Mutex, MutexGuard};
 use underhood::lock::rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -68,6 +78,42 @@ const _: () = {
     assert!(
         !is!(RwLockWriteGuard<'static, SendOnly>: Send) && !is!(RwLockWriteGuard<'static, SendOnly>: Sync)
     );
+};
+
+// Limits are shared by everybody, and a permit may go to the thread that ends what another began. No unsafe impl made them so.
+const _: () = {
+    assert!(is!(Quota: Send) && is!(Quota: Sync));
+    assert!(is!(QuotaError: Send) && is!(QuotaError: Sync));
+    assert!(is!(WindowError: Send) && is!(WindowError: Sync));
+    assert!(is!(Refusal: Send) && is!(Refusal: Sync));
+    assert!(is!(BadSettings: Send) && is!(BadSettings: Sync));
+    assert!(is!(Gcra: Send) && is!(Gcra: Sync));
+    assert!(is!(TokenBucket: Send) && is!(TokenBucket: Sync));
+    assert!(is!(LeakyBucket: Send) && is!(LeakyBucket: Sync));
+    assert!(is!(FixedWindow: Send) && is!(FixedWindow: Sync));
+    assert!(is!(SlidingLog: Send) && is!(SlidingLog: Sync));
+    assert!(is!(Bulkhead: Send) && is!(Bulkhead: Sync));
+    assert!(is!(Pass<'static>: Send) && is!(Pass<'static>: Sync));
+    assert!(is!(NoPlaces: Send) && is!(NoPlaces: Sync));
+    assert!(is!(Full: Send) && is!(Full: Sync));
+    assert!(is!(Adaptive: Send) && is!(Adaptive: Sync));
+    assert!(is!(AdaptiveSettings: Send) && is!(AdaptiveSettings: Sync));
+    assert!(is!(Permit<'static>: Send) && is!(Permit<'static>: Sync));
+    assert!(is!(CircuitBreaker: Send) && is!(CircuitBreaker: Sync));
+    assert!(is!(BreakerSettings: Send) && is!(BreakerSettings: Sync));
+    assert!(is!(Call<'static>: Send) && is!(Call<'static>: Sync));
+    assert!(is!(Refused: Send) && is!(Refused: Sync));
+    assert!(is!(State: Send) && is!(State: Sync));
+    assert!(is!(BadSize: Send) && is!(BadSize: Sync));
+    assert!(is!(KeyedRefusal: Send) && is!(KeyedRefusal: Sync));
+};
+
+// A limit per key compares and drops keys in whatever thread asks: they must be sendable, and need not be shareable.
+const _: () = {
+    assert!(is!(Keyed<u32>: Send) && is!(Keyed<u32>: Sync));
+    assert!(is!(Keyed<SendOnly>: Send) && is!(Keyed<SendOnly>: Sync));
+    assert!(!is!(Keyed<SyncOnly>: Send) && !is!(Keyed<SyncOnly>: Sync));
+    assert!(!is!(Keyed<Neither>: Send) && !is!(Keyed<Neither>: Sync));
 };
 
 /// Every public type of the structures has a wall on each trait in this file, for it or against it.

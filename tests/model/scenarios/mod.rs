@@ -15,6 +15,14 @@ mod counter;
 mod mpmc;
 mod exclusive;
 mod mcs;
+mod adaptive;
+mod bulkhead;
+mod circuit_breaker;
+mod fixed_window;
+mod gcra;
+mod keyed;
+mod leaky_bucket;
+mod limits;
 mod mutex;
 mod ring;
 mod rwlock;
@@ -22,6 +30,8 @@ mod seqlock;
 mod tas;
 mod ticket;
 mod ttas;
+mod sliding_log;
+mod token_bucket;
 
 use crate::sync::thread::JoinHandle;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -40,6 +50,15 @@ pub const ALL: &[Structure] = &[
     Structure { path: "lock/ttas", scenarios: ttas::SCENARIOS },
     Structure { path: "lock/ticket", scenarios: ticket::SCENARIOS },
     Structure { path: "lock/mcs", scenarios: mcs::SCENARIOS },
+    Structure { path: "flow/adaptive", scenarios: adaptive::SCENARIOS },
+    Structure { path: "flow/bulkhead", scenarios: bulkhead::SCENARIOS },
+    Structure { path: "flow/circuit_breaker", scenarios: circuit_breaker::SCENARIOS },
+    Structure { path: "flow/fixed_window", scenarios: fixed_window::SCENARIOS },
+    Structure { path: "flow/gcra", scenarios: gcra::SCENARIOS },
+    Structure { path: "flow/keyed", scenarios: keyed::SCENARIOS },
+    Structure { path: "flow/leaky_bucket", scenarios: leaky_bucket::SCENARIOS },
+    Structure { path: "flow/sliding_log", scenarios: sliding_log::SCENARIOS },
+    Structure { path: "flow/token_bucket", scenarios: token_bucket::SCENARIOS },
 ];
 
 /// The scenarios of one structure.

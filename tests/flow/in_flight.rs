@@ -1,0 +1,238 @@
+//! Limits of what is in flight: a bulkhead, one that adapts, and a circuit breaker.
+
+use super::{Clock, for_seeds};
+use std::sync::mpsc;
+use std::thread;
+use std::time::Duration;
+use underhood::flow::adaptive::{Adaptive, AdaptiveSettings};
+use underhood::flow::bulkhead::Bulkhead;
+use underhood::flow::circuit_breaker::{BreakerSettings, CircuitBreaker, Refused, State};
+
+#[test]
+fn a_bulkhead_lets_in_as_many_as_it_says() {
+    for_seeds(|dice| {
+        let limit = 1 + dice.below(4);
+        let door = Bulkhead::new(limit as u32, 0).unwrap();
+        let mut inside = Vec::new();
+        for _ in 0..40 {
+            if dice.below(3) > 0 {
+                let pass = if dice.below(2) == 0 { door.try_enter() } else { door.enter().ok() };
+                assert_eq!(pass.is_some(), inside.len() < limit);
+                inside.extend(pass);
+            } else if !inside.is_empty() {
+                drop(inside.swap_remove(dice.below(inside.len())));
+            }
+            assert_eq!((door.inside() as usize, door.waiting()), (inside.len(), 0));
+        }
+    });
+}
+
+#[test]
+fn who_waits_gets_the_place_and_who_finds_the_queue_full_is_told_so() {
+    let door = Bulkhead::new(1, 1).unwrap();
+    let held = door.enter().unwrap();
+    thread::scope(|s| {
+        let (tell, told) = mpsc::channel();
+        let door = &door;
+        s.spawn(move || {
+            let _pass = door.enter().expect("there is room in the queue");
+            tell.send(()).unwrap();
+        });
+        while door.waiting() == 0 {
+            thread::yield_now();
+        }
+        assert!(door.try_enter().is_none());
+        assert!(door.enter().is_err(), "the queue is full");
+        assert!(told.try_recv().is_err(), "nobody is let in while the place is taken");
+        drop(held);
+        told.recv_timeout(Duration::from_secs(60)).expect("whoever waits is woken");
+    });
+    assert_eq!((door.inside(), door.waiting()), (0, 0));
+}
+
+const SETTINGS: AdaptiveSettings =
+    AdaptiveSettings { start: 8, min: 2, max: 20, target_ns: 100, keep_percent: 50 };
+
+/// Begins `calls` calls at once and ends them after this time; all are let in.
+fn batch(limit: &Adaptive, calls: usize, took_ns: u64) {
+    let passes: Vec<_> = (0..calls).map(|_| limit.try_enter(0).expect("below the limit")).collect();
+    passes.into_iter().for_each(|pass| pass.report(took_ns, true));
+}
+
+#[test]
+fn an_adaptive_limit_gains_a_place_for_as_many_calls_in_time_as_it_has_places() {
+    let limit = Adaptive::new(SETTINGS).unwrap();
+    let mut held = Vec::new();
+    for places in 8..20 {
+        assert_eq!(limit.limit(), places);
+        held.extend((held.len()..places as usize - 1).map(|_| limit.try_enter(0).expect("below the limit")));
+        let calls = (1..).find(|_| {
+            limit.try_enter(0).expect("the last place").report(100, true);
+            limit.limit() > places
+        });
+        // The additions 1/8, 1/(8 + 1/8) and so on are a little less than eighths: one call more.
+        assert!(calls.is_some_and(|calls| (places..=places + 1).contains(&calls)), "{calls:?} at {places}");
+    }
+    limit.try_enter(0).unwrap().report(100, true);
+    assert_eq!(limit.limit(), 20, "never above the highest");
+}
+
+#[test]
+fn an_adaptive_limit_is_cut_once_for_all_who_were_in_flight_together() {
+    let limit = Adaptive::new(SETTINGS).unwrap();
+    batch(&limit, 8, 101);
+    assert_eq!(limit.limit(), 4, "eight late calls of one round are one cut");
+    let failed = limit.try_enter(0).unwrap();
+    failed.report(1, false);
+    assert_eq!(limit.limit(), 2, "a failure is as good as late");
+    batch(&limit, 1, 101);
+    assert_eq!(limit.limit(), 2, "never below the lowest");
+    drop(limit.try_enter(0));
+    assert_eq!((limit.limit(), limit.inside()), (2, 0), "who says nothing just leaves");
+}
+
+#[test]
+fn a_limit_that_nobody_reaches_does_not_grow() {
+    let limit = Adaptive::new(SETTINGS).unwrap();
+    (0..1_000).for_each(|_| batch(&limit, 3, 1));
+    assert_eq!(limit.limit(), 8);
+}
+
+#[test]
+fn an_adaptive_limit_stays_in_bounds_and_counts_right() {
+    for_seeds(|dice| {
+        let (min, max) = (1 + dice.below(3) as u16, 4 + dice.below(9) as u16);
+        let settings = AdaptiveSettings {
+            start: min + dice.below((max - min) as usize + 1) as u16,
+            min,
+            max,
+            target_ns: 10,
+            keep_percent: 1 + dice.below(99) as u8,
+        };
+        let limit = Adaptive::new(settings).unwrap();
+        let (mut inside, mut clock) = (Vec::new(), Clock::new(10, true));
+        for _ in 0..80 {
+            let now_ns = clock.tick(dice);
+            if dice.below(2) == 0 {
+                let pass = limit.try_enter(now_ns);
+                assert_eq!(pass.is_some(), inside.len() < limit.limit() as usize);
+                inside.extend(pass);
+            } else if !inside.is_empty() {
+                let before = limit.limit();
+                let pass = inside.swap_remove(dice.below(inside.len()));
+                match dice.below(5) {
+                    0 => drop(pass),
+                    1 => pass.report(now_ns, false),
+                    _ => pass.report(now_ns, true),
+                }
+                assert!(limit.limit() <= before + 1, "one call gains one place at most");
+            }
+            assert!((min..=max).contains(&limit.limit()));
+            assert_eq!(limit.inside() as usize, inside.len());
+        }
+    });
+}
+
+/// What a breaker does, without words and bits: generations are kept apart by number, and never wrap.
+struct Model {
+    settings: BreakerSettings,
+    generation: usize,
+    state: Now,
+}
+
+enum Now {
+    Closed { failures: u32 },
+    Open { until_ms: u64 },
+    HalfOpen { sent: u32, succeeded: u32 },
+}
+
+impl Model {
+    fn call(&mut self, now_ns: u64) -> Result<usize, Refused> {
+        match &mut self.state {
+            Now::Closed { .. } => {}
+            Now::Open { until_ms } if now_ns < *until_ms * 1_000_000 => {
+                return Err(Refused::Open { until_ns: *until_ms * 1_000_000 });
+            }
+            Now::Open { .. } => self.turn(Now::HalfOpen { sent: 1, succeeded: 0 }),
+            Now::HalfOpen { sent, .. } if *sent == self.settings.probes => return Err(Refused::Probing),
+            Now::HalfOpen { sent, .. } => *sent += 1,
+        }
+        Ok(self.generation)
+    }
+
+    fn report(&mut self, generation: usize, now_ns: u64, ok: bool) {
+        if generation != self.generation {
+            return;
+        }
+        let until_ms = (now_ns + self.settings.open_ns).div_ceil(1_000_000);
+        match (&mut self.state, ok) {
+            (Now::Closed { failures }, true) => *failures = 0,
+            (Now::Closed { failures }, false) => {
+                *failures += 1;
+                if *failures == self.settings.failures {
+                    self.turn(Now::Open { until_ms });
+                }
+            }
+            (Now::HalfOpen { succeeded, .. }, true) => {
+                *succeeded += 1;
+                if *succeeded == self.settings.probes {
+                    self.turn(Now::Closed { failures: 0 });
+                }
+            }
+            (Now::HalfOpen { .. }, false) => self.turn(Now::Open { until_ms }),
+            (Now::Open { .. }, _) => unreachable!("no call passes while it is open"),
+        }
+    }
+
+    fn turn(&mut self, state: Now) {
+        self.state = state;
+        self.generation += 1;
+    }
+
+    fn state(&self) -> State {
+        match self.state {
+            Now::Closed { .. } => State::Closed,
+            Now::Open { .. } => State::Open,
+            Now::HalfOpen { .. } => State::HalfOpen,
+        }
+    }
+}
+
+#[test]
+fn a_breaker_does_as_the_model() {
+    for_seeds(|dice| {
+        let settings = BreakerSettings {
+            failures: 1 + dice.below(3) as u32,
+            open_ns: 1 + dice.below(5_000_000) as u64,
+            probes: 1 + dice.below(3) as u32,
+        };
+        let breaker = CircuitBreaker::new(settings).unwrap();
+        let mut model = Model { settings, generation: 0, state: Now::Closed { failures: 0 } };
+        let mut clock = Clock::new(1_000_000, dice.below(2) == 0);
+        let mut calls = Vec::new();
+        for _ in 0..120 {
+            let now_ns = clock.tick(dice);
+            if dice.below(2) == 0 {
+                let (ours, models) = (breaker.try_call(now_ns), model.call(now_ns));
+                assert_eq!(ours.as_ref().err(), models.as_ref().err(), "at {now_ns}");
+                if let (Ok(call), Ok(generation)) = (ours, models) {
+                    calls.push((call, generation, now_ns));
+                }
+            } else if !calls.is_empty() {
+                let (call, generation, began_ns) = calls.swap_remove(dice.below(calls.len()));
+                match dice.below(8) {
+                    0 => {
+                        drop(call);
+                        model.report(generation, began_ns, false);
+                    }
+                    dice => {
+                        call.report(now_ns, dice < 4);
+                        model.report(generation, now_ns, dice < 4);
+                    }
+                }
+            }
+            assert_eq!(breaker.state(), model.state());
+        }
+        calls.into_iter().for_each(|(call, ..)| call.report(0, true));
+    });
+}
