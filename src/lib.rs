@@ -26,6 +26,8 @@ pub mod judge;
 pub mod lab;
 pub mod lock;
 pub mod machine;
+#[cfg(feature = "gc")]
+pub mod managed;
 pub mod memory;
 pub mod plan;
 pub mod record;
