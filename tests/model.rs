@@ -24,6 +24,8 @@ mod explore;
 mod guard;
 #[path = "../src/lock/mod.rs"]
 mod lock;
+#[path = "model/managed.rs"]
+mod managed;
 #[path = "model/mutate.rs"]
 mod mutate;
 #[path = "model/report.rs"]
@@ -37,6 +39,9 @@ mod sync;
 #[path = "model/verdict.rs"]
 mod verdict;
 
+use children::End;
+use explore::Order;
+use mutate::World;
 use std::env;
 use std::fs;
 use std::path::Path;
@@ -55,6 +60,21 @@ fn mutants() {
     let complaints: Vec<String> = chosen.into_iter().flat_map(report::structure).collect();
     println!("\nall in {:.1} s", started.elapsed().as_secs_f64());
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+/// Mistakes that no change of an ordering makes: each is found, and a twin without one is not.
+#[test]
+fn twins() {
+    let order = |path| Order { structure: path, scenario: None, world: World::default(), mutant: None };
+    let orders: Vec<Order> = scenarios::TWINS.iter().map(|(twin, _)| order(twin.path)).collect();
+    for ((twin, sound), answer) in scenarios::TWINS.iter().zip(children::run(&orders)) {
+        println!("{:40} {:>7} executions  {:?}", twin.path, answer.executions, answer.end);
+        match answer.end {
+            End::Passed => assert!(sound, "{}: the mistake was not found", twin.path),
+            End::Failed { .. } => assert!(!sound, "{}: fails without a mistake", twin.path),
+            End::TimedOut => panic!("{}: over the time limit", twin.path),
+        }
+    }
 }
 
 /// Not a test: what the child processes of `mutants` run.
@@ -78,6 +98,7 @@ fn every_structure_has_scenarios() {
             }
         }
     }
+    files.push("managed/safepoint".to_owned()); // in a room of other things
     for file in &files {
         assert!(
             scenarios::ALL.iter().any(|s| s.path == file),

@@ -121,11 +121,17 @@ impl Safepoint {
     }
 
     /// Ends the stop. For the collector that asked for it.
+    ///
+    /// # Panics
+    /// If no stop lasts.
     pub fn resume(&self) {
-        // The carry out of the uppermost phase bit is lost, as it should be. First the phase, then the bell: the other way
-        // round a mutator could hear the bell, find the stop still on, and sleep for good.
-        self.state.fetch_add(STEP, Release); // E2
-        self.bell.fetch_add(1, Release); // E3
+        // Loads and stores, not read-modify-writes: while the world stands still nobody else writes to either word.
+        let (state, bell) = (self.state.load(Relaxed), self.bell.load(Relaxed));
+        assert!(stopping(state) && state & RUNNING == 0, "there is no stop to end");
+        // First the phase, then the bell: the other way round a mutator could hear the bell, find the stop still on, and
+        // sleep for good.
+        self.state.store(state.wrapping_add(STEP), Release); // E2
+        self.bell.store(bell.wrapping_add(1), Release); // E3
         futex::wake_all(&self.bell);
     }
 
@@ -163,10 +169,6 @@ impl Safepoint {
 
 impl std::fmt::Debug for Safepoint {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let state = self.state.load(Relaxed);
-        f.debug_struct("Safepoint")
-            .field("stopping", &stopping(state))
-            .field("running", &(state & RUNNING))
-            .finish()
+        f.debug_struct("Safepoint").field("stopping", &self.poll()).field("running", &self.running()).finish()
     }
 }

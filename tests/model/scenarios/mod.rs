@@ -11,6 +11,7 @@
 
 mod mutex;
 mod rwlock;
+mod safepoint;
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -18,7 +19,17 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 pub const ALL: &[Structure] = &[
     Structure { path: "lock/mutex", scenarios: mutex::SCENARIOS },
     Structure { path: "lock/rwlock", scenarios: rwlock::SCENARIOS },
+    Structure { path: "managed/safepoint", scenarios: safepoint::SCENARIOS },
 ];
+
+/// Structures with a mistake that is more than a weaker ordering, and whether the scenarios must pass all the same: a twin
+/// without its mistake shows that the mistake is what they find.
+pub const TWINS: &[(Structure, bool)] = safepoint::TWINS;
+
+/// A structure or twin by its path.
+pub fn find(path: &str) -> Option<&'static Structure> {
+    ALL.iter().chain(TWINS.iter().map(|(twin, _)| twin)).find(|s| s.path == path)
+}
 
 /// The scenarios of one structure.
 pub struct Structure {
