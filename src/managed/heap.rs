@@ -118,12 +118,10 @@ pub enum HeapError {
         /// In a clause, with what to do.
         why: String,
     },
-    /// There is not enough memory.
+    /// There is not enough memory: on the machine, or below the limit of a container.
     Memory {
-        /// What the heap needs, all in all.
-        needed_bytes: u64,
-        /// What there is.
-        available_bytes: u64,
+        /// In a clause, with the numbers.
+        why: String,
     },
     /// MMTk does not take this setting.
     Setting {
@@ -139,12 +137,7 @@ impl fmt::Display for HeapError {
         match self {
             Self::Started => write!(f, "this process has a managed heap already, and MMTk allows one"),
             Self::Addresses { why } => write!(f, "a managed heap reserves 15 TiB of addresses, and {why}"),
-            Self::Memory { needed_bytes, available_bytes } => write!(
-                f,
-                "the managed heap needs {} MiB of memory and {} MiB are available",
-                needed_bytes >> 20,
-                available_bytes >> 20
-            ),
+            Self::Memory { why } => write!(f, "the managed heap {why}"),
             Self::Setting { what } => write!(f, "MMTk does not accept {what}"),
             Self::Attached => write!(f, "this thread is a mutator already"),
         }

@@ -30,7 +30,7 @@ pub use self::{
     heap::{Collector, Config, Heap, HeapError, LargeBudget},
     mutator::{Mutator, OutOfMemory},
     pauses::{Kind, Overdue, Pause, Phase},
-    room::{available_bytes, needed_bytes},
+    room::needed_bytes,
     roots::{Ref, Root},
     workers::Use,
 };

@@ -6,6 +6,7 @@
 use std::fs;
 
 use super::HeapError;
+use crate::memory::mem::Room;
 
 /// A little more than MMTk 0.33 reserves (VmSize 15.0 TiB).
 const ADDRESSES_BYTES: usize = 16 << 40;
@@ -17,29 +18,13 @@ pub(super) fn check(heap_bytes: usize) -> Result<(), HeapError> {
     if let Some(why) = addresses() {
         return Err(HeapError::Addresses { why });
     }
-    let needed_bytes = needed_bytes(heap_bytes);
-    match available_bytes() {
-        Some(available_bytes) if available_bytes < needed_bytes => {
-            Err(HeapError::Memory { needed_bytes, available_bytes })
-        }
-        _ => Ok(()),
-    }
+    Room::now().refusal(needed_bytes(heap_bytes)).map_or(Ok(()), |why| Err(HeapError::Memory { why }))
 }
 
-/// What a process with a heap of this size may come to occupy, for a step that wants to refuse beforehand.
+/// What a process with a heap of this size may come to occupy.
 pub fn needed_bytes(heap_bytes: usize) -> u64 {
     let heap = heap_bytes as u64;
     heap + heap / 8 + BESIDE_BYTES
-}
-
-/// Memory that a new program could have without swapping: the kernel's estimate. `None` where nobody tells.
-///
-/// A container's limit is not in this number; see `machine`.
-pub fn available_bytes() -> Option<u64> {
-    let text = fs::read_to_string("/proc/meminfo").ok()?;
-    text.lines()
-        .find_map(|l| l.strip_prefix("MemAvailable:")?.trim().strip_suffix(" kB")?.trim().parse::<u64>().ok())
-        .map(|kib| kib << 10)
 }
 
 /// Why the addresses can't be had.

@@ -5,7 +5,10 @@ use std::{
     time::Duration,
 };
 
-use crate::engine::witness::{self, ThreadId};
+use crate::{
+    engine::witness::{self, ThreadId},
+    machine::sched::SchedStat,
+};
 
 /// CPU time and run-queue delay of all collector threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -25,21 +28,22 @@ impl Sub for Use {
 
 /// The collector threads that have started.
 #[derive(Debug, Default)]
-pub(super) struct Workers(Mutex<Vec<ThreadId>>);
+pub(super) struct Workers(Mutex<Vec<(ThreadId, Option<SchedStat>)>>);
 
 impl Workers {
     /// The calling thread is one.
     pub(super) fn join(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(witness::this_thread());
+        let me = (witness::this_thread(), SchedStat::of_this_thread());
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(me);
     }
 
     /// What all of them used so far; `None` if the system cannot tell of each.
     pub(super) fn used(&self) -> Option<Use> {
         let workers = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        workers.iter().try_fold(Use::default(), |sum, &id| {
+        workers.iter().try_fold(Use::default(), |sum, (id, stat)| {
             // The CPU clock is exact; schedstat's own CPU time lags by up to a tick.
-            let (cpu, queue) = (witness::cpu_time_of(id)?, witness::run_queue(id)?);
-            Some(Use { cpu: sum.cpu + cpu, waited: sum.waited + queue.waited })
+            let (cpu, queue) = (witness::cpu_time_of(*id)?, stat.as_ref()?.read()?);
+            Some(Use { cpu: sum.cpu + cpu, waited: sum.waited + Duration::from_nanos(queue.runq_ns) })
         })
     }
 }
