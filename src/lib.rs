@@ -31,6 +31,8 @@ pub mod lab;
 pub mod lock;
 pub mod lockfree;
 pub mod machine;
+#[cfg(feature = "gc")]
+pub mod managed;
 pub mod memory;
 pub mod plan;
 pub mod record;

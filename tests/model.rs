@@ -30,6 +30,8 @@ mod guard;
 mod lock;
 #[path = "../src/lockfree/mod.rs"]
 mod lockfree;
+#[path = "model/managed.rs"]
+mod managed;
 #[path = "model/mutate.rs"]
 mod mutate;
 #[path = "model/report.rs"]
@@ -45,6 +47,9 @@ mod task;
 #[path = "model/verdict.rs"]
 mod verdict;
 
+use children::End;
+use explore::Order;
+use mutate::World;
 use std::env;
 use std::fs;
 use std::path::Path;
@@ -63,6 +68,21 @@ fn mutants() {
     let complaints: Vec<String> = chosen.into_iter().flat_map(report::structure).collect();
     println!("\nall in {:.1} s", started.elapsed().as_secs_f64());
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+/// Mistakes that no change of an ordering makes: each is found, and a twin without one is not.
+#[test]
+fn twins() {
+    let order = |path| Order { structure: path, scenario: None, world: World::default(), mutant: None };
+    let orders: Vec<Order> = scenarios::TWINS.iter().map(|(twin, _)| order(twin.path)).collect();
+    for ((twin, sound), answer) in scenarios::TWINS.iter().zip(children::run(&orders)) {
+        println!("{:40} {:>7} executions  {:?}", twin.path, answer.executions, answer.end);
+        match answer.end {
+            End::Passed => assert!(sound, "{}: the mistake was not found", twin.path),
+            End::Failed { .. } => assert!(!sound, "{}: fails without a mistake", twin.path),
+            End::TimedOut => panic!("{}: over the time limit", twin.path),
+        }
+    }
 }
 
 /// Not a test: what the child processes of `mutants` run.
@@ -89,6 +109,7 @@ fn every_structure_has_scenarios() {
             }
         }
     }
+    files.push("managed/safepoint".to_owned()); // in a room of other things
     for file in &files {
         assert!(
             scenarios::ALL.iter().any(|s| s.path == file),

@@ -67,8 +67,7 @@ impl Order {
 
     fn from_environment() -> Option<Self> {
         let structure = env::var(STRUCTURE).ok()?;
-        let structure =
-            scenarios::ALL.iter().find(|s| s.path == structure).expect("a structure with scenarios");
+        let structure = scenarios::find(&structure).expect("a structure with scenarios");
         let scenario = env::var(SCENARIO).ok().map(|name| {
             structure.scenarios.iter().find(|s| s.name == name).expect("a scenario of the structure").name
         });
@@ -106,7 +105,7 @@ pub fn child() {
         println!("@failed {now} {} {}", EXECUTIONS.load(Ordering::Relaxed), message.join(" "));
         process::exit(0); // before anything unwinds
     }));
-    let structure = scenarios::ALL.iter().find(|s| s.path == order.structure).expect("checked when parsed");
+    let structure = scenarios::find(order.structure).expect("checked when parsed");
     for scenario in structure.scenarios.iter().filter(|s| order.scenario.is_none_or(|name| s.name == name)) {
         *NOW.lock().expect("one thread") = scenario.name;
         let table = Table {

@@ -32,6 +32,7 @@ mod ticket;
 mod ttas;
 mod sliding_log;
 mod token_bucket;
+mod safepoint;
 
 use crate::sync::thread::JoinHandle;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -59,7 +60,17 @@ pub const ALL: &[Structure] = &[
     Structure { path: "flow/leaky_bucket", scenarios: leaky_bucket::SCENARIOS },
     Structure { path: "flow/sliding_log", scenarios: sliding_log::SCENARIOS },
     Structure { path: "flow/token_bucket", scenarios: token_bucket::SCENARIOS },
+    Structure { path: "managed/safepoint", scenarios: safepoint::SCENARIOS },
 ];
+
+/// Structures with a mistake that is more than a weaker ordering, and whether the scenarios must pass all the same: a twin
+/// without its mistake shows that the mistake is what they find.
+pub const TWINS: &[(Structure, bool)] = safepoint::TWINS;
+
+/// A structure or twin by its path.
+pub fn find(path: &str) -> Option<&'static Structure> {
+    ALL.iter().chain(TWINS.iter().map(|(twin, _)| twin)).find(|s| s.path == path)
+}
 
 /// The scenarios of one structure.
 pub struct Structure {

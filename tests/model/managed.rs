@@ -1,0 +1,3 @@
+//! Of the managed heap only the safepoint is a structure of ours: the rest is MMTk's.
+#[path = "../../src/managed/safepoint.rs"]
+pub mod safepoint;
