@@ -19,14 +19,16 @@ mod futex_table;
 mod lock;
 #[path = "../src/lockfree/mod.rs"]
 mod lockfree;
-#[path = "../src/task/mod.rs"]
-mod task;
+#[path = "model/managed.rs"]
+mod managed;
 #[path = "model/scenarios/mod.rs"]
 mod scenarios;
 #[path = "model/stress.rs"]
 mod stress;
 #[path = "chaos/sync.rs"]
 mod sync;
+#[path = "../src/task/mod.rs"]
+mod task;
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -8,10 +8,8 @@ mod scenarios;
 #[path = "model/stress.rs"]
 mod stress;
 
-// What the scenarios call `crate::lock` and `crate::sync`.
-use underhood::{lock, lockfree, sync, task};
-// What the scenarios call `crate::flow`, `crate::lock` and `crate::sync`.
-use underhood::{flow, lock, sync};
+// What the scenarios call `crate::lock`, `crate::sync` and so on.
+use underhood::{flow, lock, lockfree, managed, sync, task};
 
 #[test]
 fn every_scenario() {

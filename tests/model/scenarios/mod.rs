@@ -9,30 +9,30 @@
 //! thread is joined (by [`join`]), and nothing that the join orders is taken as proof of the structure's ordering. At most three threads,
 //! and main is one of them. A wanted panic is made by [`throw`] and caught by [`caught`], which lets no other panic pass for it.
 
-mod executor;
-mod machine;
-mod counter;
-mod mpmc;
-mod exclusive;
-mod mcs;
 mod adaptive;
 mod bulkhead;
 mod circuit_breaker;
+mod counter;
+mod exclusive;
+mod executor;
 mod fixed_window;
 mod gcra;
 mod keyed;
 mod leaky_bucket;
 mod limits;
+mod machine;
+mod mcs;
+mod mpmc;
 mod mutex;
 mod ring;
 mod rwlock;
+mod safepoint;
 mod seqlock;
+mod sliding_log;
 mod tas;
 mod ticket;
-mod ttas;
-mod sliding_log;
 mod token_bucket;
-mod safepoint;
+mod ttas;
 
 use crate::sync::thread::JoinHandle;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};

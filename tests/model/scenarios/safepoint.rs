@@ -152,10 +152,11 @@ impl<S: Meeting> World<S> {
             // SAFETY: no mutator runs.
             unsafe { *object.deref_mut() += 1000 };
         }
-        let mut collections = self.collections.get_mut();
-        // SAFETY: no mutator runs.
-        unsafe { *collections.deref_mut() += 1 };
-        drop(collections);
+        {
+            let mut collections = self.collections.get_mut();
+            // SAFETY: no mutator runs.
+            unsafe { *collections.deref_mut() += 1 };
+        }
         self.point.resume();
     }
 
