@@ -3,9 +3,11 @@
 mod alloc_first_touch;
 #[path = "async_starvation.rs"]
 mod async_starvation;
+#[path = "flow_rate_limit.rs"]
+mod flow_rate_limit;
 #[path = "lock_rwlock.rs"]
 mod lock_rwlock;
 
 /// The labs.
 pub(crate) const LABS: &[&underhood::lab::Lab] =
-    &[&lock_rwlock::LAB, &async_starvation::LAB, &alloc_first_touch::LAB];
+    &[&lock_rwlock::LAB, &async_starvation::LAB, &flow_rate_limit::LAB, &alloc_first_touch::LAB];
