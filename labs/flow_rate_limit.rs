@@ -214,12 +214,6 @@ const DECIDE: Step = Step {
             Some(pick("empty", "clocked", "op_ns")),
             AtMost(1.3),
         ),
-        claim(
-            "with the clock read for it, a decision costs at least twice as much",
-            pick("gcra", "clocked", "op_ns"),
-            Some(pick("gcra", "passing", "op_ns")),
-            AtLeast(2.0),
-        ),
     ],
     because: "A decision that passes is a load and a compare-exchange on one word; a refusal is the load alone. The exactness of the \
               sliding log is two compare-exchanges and four loads, and the calendar of the fixed window is a division. All of them are \
