@@ -37,7 +37,7 @@ pub(crate) static LAB: Lab = Lab {
         },
         Say {
             step: "fair",
-            text: "Two clients want 50 and 1,000 of \"100 per second\": behind one shared limit {value} of the polite one's requests pass, \
+            text: "Two clients want 40 and 1,000 of \"100 per second\": behind one shared limit {value} of the polite one's requests pass, \
                    with a limit for each key {against}.",
             of: SHARED_FAIR,
             against: Some(KEYED_FAIR),
@@ -141,26 +141,26 @@ const TRUTH: Step = Step {
 
 const FAIR: Step = Step {
     name: "fair",
-    ask: "Two clients share \"100 per second\". One asks 1,000 times a second, the other 50 times, at random moments. What share of the \
+    ask: "Two clients share \"100 per second\". One asks 1,000 times a second, the other 40 times, at random moments. What share of the \
           polite one's requests pass a shared token bucket? (0.5 is half)",
     predict: Predict::Number { case: "token_bucket", param: "random" },
     kind: Kind::Count,
     cases: &["keyed", "token_bucket", "fixed_window", "sliding_log", "leaky_queue"],
-    params: &["random", "first"],
+    params: &["random", "adversary"],
     launch: Launch::Together,
     measure: fair,
     headline: "polite_share",
     columns: &[],
     claims: &[
         claim(
-            "at random moments a shared bucket gives by the share of the asking: 100 of 1,050, a tenth",
+            "at random moments a shared bucket gives by the share of the asking: 100 of 1,040, a tenth",
             SHARED_FAIR,
             None,
             Between(0.08, 0.11),
         ),
         claim(
             "if the greedy one asks at the moment at which each token drops in, the polite one gets nothing",
-            pick("token_bucket", "first", "polite_share"),
+            pick("token_bucket", "adversary", "polite_share"),
             None,
             AtMost(0.0),
         ),
@@ -168,11 +168,11 @@ const FAIR: Step = Step {
             "with half the quota for each key, all of the polite client's requests pass",
             KEYED_FAIR,
             None,
-            AtLeast(1.0),
+            AtLeast(0.999),
         ),
     ],
     because: "A shared limit has no idea who asks: what becomes free goes to whoever asks first. At random that is a share like one's share \
-              of the asking, so who asks twenty times as often gets twenty times as much, which teaches clients to retry; and who knows \
+              of the asking, so who asks 25 times as often gets 25 times as much, which teaches clients to retry; and who knows \
               the moment (a fixed window tells it to all) gets everything. A limit per key (src/flow/keyed.rs) gives each its own bucket; \
               it can't lend what the other does not use.",
     tour: false,

@@ -61,41 +61,48 @@ pub const GREEDY: u64 = 0;
 /// As [`GREEDY`].
 pub const POLITE: u64 = 1;
 
-/// The share of a polite client's requests that pass beside a greedy one. The greedy one asks a thousand times a second, the polite one
-/// 50 times: half of what "100 per second" has. Counted over 100 seconds after the first. `passes` is asked with client and time.
+/// The share of a polite client's requests that pass beside a greedy one, over 100 seconds after the first. The polite one sends 40 a
+/// second, less than half of what "100 per second" has. `passes` is asked with client and time.
 ///
-/// With dice, each asks at a random moment within each of its turns (1 ms, 20 ms), so the order is random. Without, the greedy one asks
-/// at the very moment at which something becomes free (its turns and the limiter's interval have a common edge), the polite one half a
-/// ms later.
+/// With dice, both come at random moments (exponential gaps), the greedy one a thousand times a second. Without, the greedy one is an
+/// adversary: it asks at each ms, which is the very moment at which something becomes free, until it is refused; and the polite one half
+/// a ms later, every 25 ms.
 pub fn polite_share(mut dice: Option<Order>, passes: impl Fn(u64, u64) -> bool) -> f64 {
-    let (mut asked, mut passed) = (0u32, 0u32);
-    let mut moment = |turn_ns: u64, otherwise_ns| match &mut dice {
-        Some(dice) => dice.next_u64() % turn_ns,
-        None => otherwise_ns,
+    let is_random = dice.is_some();
+    let mut gap = |mean_ns: u64| match &mut dice {
+        Some(dice) => exponential(dice, mean_ns),
+        None => mean_ns,
     };
-    let mut polite_ns = 0;
-    for ms in 0..101_000 {
-        if ms % 20 == 0 {
-            polite_ns = ms * MS + moment(20 * MS, MS / 2);
+    let (mut greedy_ns, mut polite_ns) = (gap(MS), gap(25 * MS) + MS / 2);
+    let (mut asked, mut passed) = (0u32, 0u32);
+    loop {
+        let now_ns = greedy_ns.min(polite_ns);
+        if now_ns >= 101 * SECOND {
+            return f64::from(passed) / f64::from(asked);
         }
-        let (greedy_ns, end_ns) = (ms * MS + moment(MS, 0), (ms + 1) * MS);
-        let mut polite_asks = || {
-            if polite_ns >= SECOND {
+        if polite_ns <= greedy_ns {
+            let passes = passes(POLITE, now_ns);
+            if now_ns >= SECOND {
                 asked += 1;
-                passed += u32::from(passes(POLITE, polite_ns));
-            } else {
-                passes(POLITE, polite_ns);
+                passed += u32::from(passes);
             }
-        };
-        if (ms * MS..greedy_ns).contains(&polite_ns) {
-            polite_asks();
-            passes(GREEDY, greedy_ns);
+            polite_ns += gap(25 * MS);
         } else {
-            passes(GREEDY, greedy_ns);
-            if (greedy_ns..end_ns).contains(&polite_ns) {
-                polite_asks();
-            }
+            let tries = if is_random { 1 } else { 100_000 };
+            (0..tries).find(|_| !passes(GREEDY, now_ns));
+            greedy_ns += gap(MS);
         }
     }
-    f64::from(passed) / f64::from(asked)
+}
+
+/// A random gap of a stream without memory, in whole ns.
+fn exponential(dice: &mut Order, mean_ns: u64) -> u64 {
+    let uniform = ((dice.next_u64() >> 11) as f64 + 1.0) / (1u64 << 53) as f64;
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "at most 37 times the mean, and not negative"
+    )]
+    let gap_ns = (-uniform.ln() * mean_ns as f64) as u64;
+    gap_ns
 }
