@@ -15,6 +15,8 @@ mod cache_line;
 mod cache_scaling;
 #[path = "lock_deadlock.rs"]
 mod lock_deadlock;
+#[path = "flow_rate_limit.rs"]
+mod flow_rate_limit;
 #[path = "lock_rwlock.rs"]
 mod lock_rwlock;
 
@@ -30,3 +32,5 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &cache_scaling::LAB,
     &alloc_first_touch::LAB,
 ];
+pub(crate) const LABS: &[&underhood::lab::Lab] =
+    &[&lock_rwlock::LAB, &async_starvation::LAB, &flow_rate_limit::LAB, &alloc_first_touch::LAB];

@@ -55,6 +55,20 @@ fn positive_values_are_averaged_on_logarithms() {
     assert!(near(inverse.lo * i.hi, 1.0, 1e-9) && near(inverse.hi * i.lo, 1.0, 1e-9));
 }
 
+/// A count that is the same in every launch is that count to the last bit, else a claim of exactly 199 would be refuted.
+#[test]
+fn equal_values_are_their_own_interval() {
+    for value in [199.0, 0.1, 0.0, -3.0] {
+        let i = over_launches(&[value; 7]).unwrap();
+        assert_eq!(
+            (i.mid.to_bits(), i.lo.to_bits(), i.hi.to_bits(), i.n),
+            (value.to_bits(), value.to_bits(), value.to_bits(), 7)
+        );
+    }
+    let i = paired(&[199.0; 5], &[199.0; 5]).unwrap();
+    assert_eq!(i.mid.to_bits(), 1f64.to_bits());
+}
+
 #[test]
 fn one_launch_has_no_width_and_bad_values_have_no_interval() {
     assert_eq!(over_launches(&[7.5]), Some(Interval { mid: 7.5, lo: 7.5, hi: 7.5, n: 1 }));
