@@ -17,10 +17,13 @@ mod cache_scaling;
 mod lock_deadlock;
 #[path = "lock_rwlock.rs"]
 mod lock_rwlock;
+#[path = "lock_mutex.rs"]
+mod lock_mutex;
 
 /// The labs.
 pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &lock_rwlock::LAB,
+    &lock_mutex::LAB,
     &async_state_machine::LAB,
     &async_cancel::LAB,
     &async_starvation::LAB,

@@ -2,10 +2,11 @@
 //! before it is timed. A wrong adapter must not get a number: the best-known Rust lock benchmark took a write lock for "read" for nine years.
 pub mod alloc;
 pub mod cancel;
+pub mod counter;
 pub mod deadlock;
+pub mod fair;
 pub mod lock;
+pub mod map;
 pub mod sizes;
 pub mod twins;
 pub mod wakes;
-pub mod counter;
-pub mod map;
