@@ -13,6 +13,8 @@ mod async_state_machine;
 mod cache_line;
 #[path = "cache_scaling.rs"]
 mod cache_scaling;
+#[path = "lock_audit.rs"]
+mod lock_audit;
 #[path = "lock_deadlock.rs"]
 mod lock_deadlock;
 #[path = "lock_rwlock.rs"]
@@ -29,6 +31,7 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &async_starvation::LAB,
     &async_deadlock::LAB,
     &lock_deadlock::LAB,
+    &lock_audit::LAB,
     &cache_line::LAB,
     &cache_scaling::LAB,
     &alloc_first_touch::LAB,

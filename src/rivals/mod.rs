@@ -8,5 +8,6 @@ pub mod fair;
 pub mod lock;
 pub mod map;
 pub mod sizes;
+pub mod traps;
 pub mod twins;
 pub mod wakes;
