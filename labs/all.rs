@@ -13,21 +13,27 @@ mod async_state_machine;
 mod cache_line;
 #[path = "cache_scaling.rs"]
 mod cache_scaling;
+#[path = "lock_audit.rs"]
+mod lock_audit;
 #[path = "lock_deadlock.rs"]
 mod lock_deadlock;
 #[path = "flow_rate_limit.rs"]
 mod flow_rate_limit;
 #[path = "lock_rwlock.rs"]
 mod lock_rwlock;
+#[path = "lock_mutex.rs"]
+mod lock_mutex;
 
 /// The labs.
 pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &lock_rwlock::LAB,
+    &lock_mutex::LAB,
     &async_state_machine::LAB,
     &async_cancel::LAB,
     &async_starvation::LAB,
     &async_deadlock::LAB,
     &lock_deadlock::LAB,
+    &lock_audit::LAB,
     &cache_line::LAB,
     &cache_scaling::LAB,
     &alloc_first_touch::LAB,

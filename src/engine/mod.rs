@@ -3,11 +3,14 @@
 //! - [`solo`]: the cost of an operation on one thread, paired and interleaved (`race`, one lane).
 //! - [`crowd`]: throughput of lanes that really run at once, in windows cut out of running threads (`race`, many lanes).
 //! - [`watch`]: how late a victim was (`watch`): probes, schedules with intended times, histograms.
+//! - [`wait`]: how long single acquisitions of a lock wait, and who gets them.
 //! - [`stuck`]: whether threads wait for each other for ever, seen from outside, and who waits for whom.
+//! - [`audit`]: what is wrong with a benchmark, found in what it measured.
 //! - [`launch`]: several child processes for each step, since one launch can be wrong as a whole.
 //! - [`keys`]: keys for maps, drawn beforehand: uniform, Zipf, one hot key.
 //! - [`work`]: a hold time in nanoseconds, calibrated on this machine.
 //! - [`witness`]: what the kernel says of a thread: CPU time, run-queue delay, switches.
+pub mod audit;
 pub mod crowd;
 mod gang;
 pub mod keys;
@@ -15,6 +18,7 @@ pub mod launch;
 pub mod order;
 pub mod solo;
 pub mod stuck;
+pub mod wait;
 pub mod watch;
 pub mod witness;
 pub mod work;
