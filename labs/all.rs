@@ -3,6 +3,8 @@
 mod alloc_first_touch;
 #[path = "async_cancel.rs"]
 mod async_cancel;
+#[path = "async_cures.rs"]
+mod async_cures;
 #[path = "async_deadlock.rs"]
 mod async_deadlock;
 #[path = "async_starvation.rs"]
@@ -15,6 +17,8 @@ mod cache_line;
 mod cache_scaling;
 #[path = "lock_deadlock.rs"]
 mod lock_deadlock;
+#[path = "async_timeout.rs"]
+mod async_timeout;
 #[path = "lock_rwlock.rs"]
 mod lock_rwlock;
 
@@ -24,6 +28,8 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &async_state_machine::LAB,
     &async_cancel::LAB,
     &async_starvation::LAB,
+    &async_cures::LAB,
+    &async_timeout::LAB,
     &async_deadlock::LAB,
     &lock_deadlock::LAB,
     &cache_line::LAB,

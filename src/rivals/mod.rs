@@ -5,6 +5,7 @@ pub mod cancel;
 pub mod deadlock;
 pub mod lock;
 pub mod sizes;
+pub mod starve;
 pub mod twins;
 pub mod wakes;
 pub mod counter;
