@@ -3,6 +3,8 @@
 mod alloc_first_touch;
 #[path = "async_cancel.rs"]
 mod async_cancel;
+#[path = "async_cures.rs"]
+mod async_cures;
 #[path = "async_deadlock.rs"]
 mod async_deadlock;
 #[path = "async_starvation.rs"]
@@ -19,6 +21,8 @@ mod lock_audit;
 mod lock_deadlock;
 #[path = "flow_rate_limit.rs"]
 mod flow_rate_limit;
+#[path = "async_timeout.rs"]
+mod async_timeout;
 #[path = "lock_rwlock.rs"]
 mod lock_rwlock;
 #[path = "lock_mutex.rs"]
@@ -31,6 +35,8 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &async_state_machine::LAB,
     &async_cancel::LAB,
     &async_starvation::LAB,
+    &async_cures::LAB,
+    &async_timeout::LAB,
     &async_deadlock::LAB,
     &lock_deadlock::LAB,
     &lock_audit::LAB,

@@ -13,5 +13,6 @@ pub mod lock;
 pub mod map;
 pub mod sizes;
 pub mod traps;
+pub mod starve;
 pub mod twins;
 pub mod wakes;

@@ -1,0 +1,266 @@
+//! Nine ways to starve a tokio runtime, and six cures: any of them with any other.
+//!
+//! Each pair runs on a fresh runtime: offenders that do a unit of work over and over, and a victim whose delays are recorded. A cure
+//! changes one thing only, how the unit is spent (or on how many workers), so that the column it makes can be compared.
+mod offence;
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+        mpsc,
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use tokio::{
+    runtime::{Builder, Handle, Runtime},
+    sync::mpsc::unbounded_channel,
+    task::spawn_blocking,
+};
+
+use self::offence::Offence;
+use crate::engine::watch::{
+    Lateness, SchedTimes, Schedule, ThreadTimes, outside_wakes, timer_probe, wake_probe,
+};
+
+/// How the runtime is starved.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mechanism {
+    /// As many tasks block as there are workers.
+    Workers,
+    /// A task wakes another, which goes into the worker's LIFO slot, and then blocks.
+    LifoSlot,
+    /// One task that a timer woke blocks, and with it the driver, although other workers are idle.
+    Driver,
+    /// The blocking pool, here of four threads, is full; the victim needs it too, as `tokio::fs` does.
+    Pool,
+    /// As many tasks as workers await what is always ready: no poll ever ends by itself.
+    AlwaysReady,
+    /// The victim is a branch of the same task's `join!`.
+    Sibling,
+    /// A lock that blocks, held across an await; the other tasks wait for it on their workers.
+    Guard,
+    /// A future that holds a tokio lock is kept, but not polled while its task awaits something else.
+    Unpolled,
+    /// A runtime of one thread, as `#[tokio::test]` makes it.
+    CurrentThread,
+}
+
+/// What is done about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cure {
+    /// Nobody offends.
+    Control,
+    /// Nothing.
+    Nothing,
+    /// Eight workers instead of two (of the one-thread runtime: two workers).
+    MoreWorkers,
+    /// The unit in ten parts with a yield between them; where the trouble is a wake just before the block, a yield there.
+    Yield,
+    /// `block_in_place`.
+    InPlace,
+    /// `spawn_blocking`.
+    SpawnBlocking,
+    /// The unit is spent on another runtime, and awaited.
+    OwnRuntime,
+    /// What blocks is replaced by what awaits: tokio's sleep, its mutex, a budget; of the unpolled future, to poll it.
+    Async,
+}
+
+/// Names and mechanisms.
+pub const MECHANISMS: [(&str, Mechanism); 9] = [
+    ("workers", Mechanism::Workers),
+    ("lifo_slot", Mechanism::LifoSlot),
+    ("driver", Mechanism::Driver),
+    ("pool", Mechanism::Pool),
+    ("always_ready", Mechanism::AlwaysReady),
+    ("sibling", Mechanism::Sibling),
+    ("guard", Mechanism::Guard),
+    ("unpolled", Mechanism::Unpolled),
+    ("current_thread", Mechanism::CurrentThread),
+];
+
+/// Names and cures.
+pub const CURES: [(&str, Cure); 8] = [
+    ("control", Cure::Control),
+    ("nothing", Cure::Nothing),
+    ("more_workers", Cure::MoreWorkers),
+    ("yield", Cure::Yield),
+    ("block_in_place", Cure::InPlace),
+    ("spawn_blocking", Cure::SpawnBlocking),
+    ("own_runtime", Cure::OwnRuntime),
+    ("async_primitive", Cure::Async),
+];
+
+/// What was seen of a pair.
+#[derive(Clone, Debug, Default)]
+pub struct Starved {
+    /// The victim's delays.
+    pub late: Lateness,
+    /// Units that the offenders finished.
+    pub units_count: u64,
+    /// From the start until the offenders were told to stop, in ns.
+    pub wall_ns: u64,
+    /// CPU time of all threads of the process; `None` where the scheduler does not say.
+    pub threads: Option<SchedTimes>,
+    /// Offenders that did not end within a second of being told to.
+    pub left_behind_count: usize,
+}
+
+/// How often the victim asks for something.
+const TICK: Duration = Duration::from_millis(3);
+/// Longer than anything here takes, so that a hang is a reason and no hang.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// How long an offender may take to end.
+const LEAVE: Duration = Duration::from_secs(1);
+/// How long a runtime may take to end before its threads are left to themselves.
+const SHUTDOWN: Duration = Duration::from_secs(1);
+
+type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+/// Puts a mechanism and a cure on a fresh runtime for a window.
+///
+/// # Errors
+/// A reason: no runtime or thread to be had, or a victim that was not done in time.
+pub fn starve(mechanism: Mechanism, cure: Cure, unit: Duration, window: Duration) -> Result<Starved, String> {
+    let own = (cure == Cure::OwnRuntime).then(|| multi(4, 64)).transpose()?;
+    let (workers, pool) =
+        (if cure == Cure::MoreWorkers { 8 } else { 2 }, if mechanism == Mechanism::Pool { 4 } else { 64 });
+    let elsewhere = own.as_ref().map(|own| own.handle().clone());
+    let seen = if mechanism == Mechanism::CurrentThread && cure != Cure::MoreWorkers {
+        let runtime =
+            Builder::new_current_thread().enable_all().build().map_err(|e| format!("no runtime: {e}"))?;
+        let handle = runtime.handle().clone();
+        let (quit, wait) = tokio::sync::oneshot::channel::<()>();
+        let driver = thread::spawn(move || {
+            let _ = runtime.block_on(wait);
+            runtime.shutdown_timeout(SHUTDOWN);
+        });
+        let seen = watch(&handle, mechanism, cure, unit, window, elsewhere);
+        drop(quit);
+        // Joined only if all is well: one that is stuck is left behind.
+        if seen.is_ok() && driver.join().is_err() {
+            return Err("the runtime's only thread panicked".into());
+        }
+        seen
+    } else {
+        let workers = if mechanism == Mechanism::CurrentThread { 2 } else { workers };
+        let runtime = multi(workers, pool)?;
+        let seen = watch(runtime.handle(), mechanism, cure, unit, window, elsewhere);
+        runtime.shutdown_timeout(SHUTDOWN);
+        seen
+    };
+    if let Some(own) = own {
+        own.shutdown_timeout(SHUTDOWN);
+    }
+    seen
+}
+
+fn multi(workers: usize, pool: usize) -> Result<Runtime, String> {
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(workers).max_blocking_threads(pool).enable_all();
+    builder.build().map_err(|e| format!("no runtime: {e}"))
+}
+
+fn watch(
+    on: &Handle,
+    mechanism: Mechanism,
+    cure: Cure,
+    unit: Duration,
+    window: Duration,
+    elsewhere: Option<Handle>,
+) -> Result<Starved, String> {
+    let (stop, units) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (wake, woken) = unbounded_channel();
+    let (before, started) = (ThreadTimes::now(), Instant::now());
+    let schedule = Schedule::over(window, TICK);
+    let lock = Arc::new(tokio::sync::Mutex::new(()));
+    let victim: Task<Lateness> = match mechanism {
+        Mechanism::LifoSlot => Box::pin(wake_probe(woken)),
+        Mechanism::Driver | Mechanism::Sibling => Box::pin(timer_probe(started, schedule)),
+        Mechanism::Pool => Box::pin(each_tick(started, window, || async {
+            let _ = spawn_blocking(|| {}).await;
+        })),
+        Mechanism::Unpolled => {
+            let lock = Arc::clone(&lock);
+            Box::pin(each_tick(started, window, move || {
+                let lock = Arc::clone(&lock);
+                async move { drop(lock.lock().await) }
+            }))
+        }
+        _ => {
+            let (_, wakes) = outside_wakes(started, schedule).map_err(|e| format!("no thread: {e}"))?;
+            Box::pin(wake_probe(wakes))
+        }
+    };
+    let lifo = (mechanism == Mechanism::LifoSlot).then_some(wake);
+    let offence =
+        Offence { mechanism, cure, unit, elsewhere, started, guard: Arc::default(), lock, wake: lifo };
+    let offender = |offence: Offence| {
+        let (stop, units) = (Arc::clone(&stop), Arc::clone(&units));
+        async move {
+            while !stop.load(Relaxed) {
+                offence.unit().await;
+                units.fetch_add(1, Relaxed);
+            }
+        }
+    };
+    let (tell, told) = mpsc::channel();
+    let mut offenders = Vec::new();
+    let count = match (mechanism, cure) {
+        (Mechanism::LifoSlot, _) => 1, // the control too: somebody has to wake the victim
+        (_, Cure::Control) => 0,
+        (Mechanism::Pool, _) => 4,
+        (Mechanism::Guard, _) => 3,
+        (Mechanism::Workers | Mechanism::AlwaysReady, _) => 2,
+        _ => 1,
+    };
+    if mechanism == Mechanism::Sibling && count == 1 {
+        let offender = offender(offence);
+        on.spawn(async move {
+            let victim = async { tell.send(victim.await) };
+            tokio::join!(victim, offender)
+        });
+    } else {
+        on.spawn(async move { tell.send(victim.await) });
+        offenders.extend((0..count).map(|_| on.spawn(offender(offence.clone()))));
+        drop(offence); // the victim of the LIFO slot ends when nobody is left to wake it
+    }
+    thread::sleep(window.saturating_sub(started.elapsed()));
+    let wall_ns = started.elapsed().as_nanos() as u64;
+    let threads = before.zip(ThreadTimes::now()).map(|(before, now)| now.since(&before));
+    // The offenders go on until the victim is done; only the LIFO slot's is done when its offender is.
+    let units_count = units.load(Relaxed);
+    if mechanism == Mechanism::LifoSlot {
+        stop.store(true, Relaxed);
+    }
+    let late = told.recv_timeout(PATIENCE);
+    stop.store(true, Relaxed);
+    let late = late.map_err(|e| format!("the victim was never done: {e}"))?;
+    let deadline = Instant::now() + LEAVE;
+    let alive = || offenders.iter().filter(|o| !o.is_finished()).count();
+    while alive() > 0 && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(1));
+    }
+    Ok(Starved { late, units_count, wall_ns, threads, left_behind_count: alive() })
+}
+
+/// Does something at each tick, and records how long it took.
+async fn each_tick<F: Future<Output = ()>>(
+    started: Instant,
+    window: Duration,
+    op: impl Fn() -> F,
+) -> Lateness {
+    let mut late = Lateness::new();
+    while started.elapsed() < window {
+        tokio::time::sleep(TICK).await;
+        let asked = Instant::now();
+        op().await;
+        late.record_ns(asked.elapsed().as_nanos() as u64);
+    }
+    late
+}

@@ -1,0 +1,65 @@
+//! Outcomes that hold on any machine, however busy: what is said after a timeout, what leaks, and that no cell of the matrix is empty.
+#[path = "../labs/all.rs"]
+mod all;
+
+use std::time::Duration;
+
+use underhood::{
+    lab::Step,
+    machine::allowed_cpus,
+    plan::{Mode, Plan},
+    rivals::starve::{CURES, MECHANISMS, Mechanism, starve},
+    sample::Sample,
+};
+
+fn step(lab: &str, step: &str) -> &'static Step {
+    let lab = all::LABS.iter().find(|l| l.stem == lab).expect("the lab is listed");
+    lab.steps.iter().find(|s| s.name == step).expect("the lab has the step")
+}
+
+/// One quick launch of a step in this process.
+fn run(step: &Step) -> Vec<Sample> {
+    (step.measure)(&Plan::new(Mode::Quick, allowed_cpus()), step.cases, step.params)
+}
+
+fn value(samples: &[Sample], case: &str, name: &str) -> f64 {
+    let sample = samples.iter().find(|s| s.case == case).unwrap_or_else(|| panic!("no row {case}"));
+    *sample.values.get(name).unwrap_or_else(|| panic!("{case} has no {name}: {sample:?}"))
+}
+
+#[test]
+fn a_timeout_around_a_block_says_ok() {
+    let samples = run(step("async_timeout", "honesty"));
+    for case in ["timeout_blocks", "select_blocks", "timeout_in_place"] {
+        assert!(value(&samples, case, "told_share") < 0.01, "{case}: the value was ready, and comes first");
+    }
+    let [asked, returned] = ["asked_ns", "returned_ns"].map(|name| value(&samples, "timeout_blocks", name));
+    assert!(returned > 5.0 * asked, "a block can't be cut short: {returned} ns");
+}
+
+#[test]
+fn only_a_permit_in_the_job_stops_the_leak() {
+    let samples = run(step("async_timeout", "leak"));
+    assert!(value(&samples, "permit_in_job", "running_max_count") < 1.01);
+    assert!(value(&samples, "retried", "running_max_count") > 1.5);
+}
+
+#[test]
+fn no_cell_of_the_matrix_is_empty() {
+    let matrix = step("async_cures", "matrix");
+    let names =
+        |listed: &[&str], all: Vec<&str>| listed.len() == all.len() && all.iter().all(|n| listed.contains(n));
+    assert!(names(matrix.cases, CURES.map(|(name, _)| name).into()), "every cure has its column");
+    assert!(names(matrix.params, MECHANISMS.map(|(name, _)| name).into()), "every mechanism has its row");
+    for (name, mechanism) in MECHANISMS {
+        for (cure_name, cure) in CURES {
+            let seen = starve(mechanism, cure, Duration::from_millis(4), Duration::from_millis(40));
+            let seen = seen.unwrap_or_else(|why| panic!("{name} x {cure_name}: {why}"));
+            assert!(seen.late.samples_count() > 0, "{name} x {cure_name}: the victim was never seen");
+            // Only where block_in_place is not allowed is the offender gone.
+            let gone = cure_name == "control"
+                || (mechanism == Mechanism::CurrentThread && cure_name == "block_in_place");
+            assert!(gone || seen.units_count > 0, "{name} x {cure_name}: the offenders did nothing");
+        }
+    }
+}
