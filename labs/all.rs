@@ -11,38 +11,37 @@ mod async_deadlock;
 mod async_starvation;
 #[path = "async_state_machine.rs"]
 mod async_state_machine;
+#[path = "async_timeout.rs"]
+mod async_timeout;
 #[path = "cache_line.rs"]
 mod cache_line;
 #[path = "cache_scaling.rs"]
 mod cache_scaling;
+#[path = "flow_rate_limit.rs"]
+mod flow_rate_limit;
 #[path = "lock_audit.rs"]
 mod lock_audit;
 #[path = "lock_deadlock.rs"]
 mod lock_deadlock;
-#[path = "flow_rate_limit.rs"]
-mod flow_rate_limit;
-#[path = "async_timeout.rs"]
-mod async_timeout;
-#[path = "lock_rwlock.rs"]
-mod lock_rwlock;
 #[path = "lock_mutex.rs"]
 mod lock_mutex;
+#[path = "lock_rwlock.rs"]
+mod lock_rwlock;
 
 /// The labs.
 pub(crate) const LABS: &[&underhood::lab::Lab] = &[
-    &lock_rwlock::LAB,
     &lock_mutex::LAB,
-    &async_state_machine::LAB,
-    &async_cancel::LAB,
-    &async_starvation::LAB,
-    &async_cures::LAB,
-    &async_timeout::LAB,
-    &async_deadlock::LAB,
+    &lock_rwlock::LAB,
     &lock_deadlock::LAB,
     &lock_audit::LAB,
     &cache_line::LAB,
     &cache_scaling::LAB,
+    &async_state_machine::LAB,
+    &async_cancel::LAB,
+    &async_starvation::LAB,
+    &async_cures::LAB,
+    &async_deadlock::LAB,
+    &async_timeout::LAB,
+    &flow_rate_limit::LAB,
     &alloc_first_touch::LAB,
 ];
-pub(crate) const LABS: &[&underhood::lab::Lab] =
-    &[&lock_rwlock::LAB, &async_starvation::LAB, &flow_rate_limit::LAB, &alloc_first_touch::LAB];
