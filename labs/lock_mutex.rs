@@ -159,7 +159,7 @@ pub(crate) static LAB: Lab = Lab {
             launch: Launch::Together,
             measure: barging,
             headline: "mean_run_count",
-            columns: &["longest_run_count", "wait_p50_ns", "wait_max_ns", "jain_share", "min_max_share"],
+            columns: &["longest_run_count", "jain_share", "min_max_share"],
             claims: &[
                 Claim {
                     text: "std's mutex goes to the same thread at least twice in a row, on average",
