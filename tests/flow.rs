@@ -13,6 +13,8 @@ mod keyed;
 mod models;
 #[path = "flow/rates.rs"]
 mod rates;
+#[path = "flow/rivals.rs"]
+mod rivals;
 
 use underhood::engine::order::Order;
 

@@ -88,7 +88,7 @@ pub fn polite_share(mut dice: Option<Order>, passes: impl Fn(u64, u64) -> bool) 
             }
             polite_ns += gap(25 * MS);
         } else {
-            let tries = if is_random { 1 } else { 100_000 };
+            let tries = if is_random { 1 } else { 1_000 }; // bounded, in case nothing is refused
             (0..tries).find(|_| !passes(GREEDY, now_ns));
             greedy_ns += gap(MS);
         }
