@@ -19,6 +19,14 @@ use underhood::flow::token_bucket::TokenBucket;
 use underhood::flow::{BadSettings, Quota, QuotaError, Refusal, WindowError};
 use underhood::lock::mutex::{Mutex, MutexGuard};
 use underhood::lock::rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use underhood::lock::{mcs::Mcs, seqlock::SeqLock};
+use underhood::lockfree::{
+    counter,
+    mpmc::Mpmc,
+    ring::{Consumer, Producer},
+};
+use underhood::task::executor::{Executor, Polled, TaskId};
+use underhood::task::machine;
 
 /// Whether a type implements a trait, as a constant, without a compile error if it does not.
 ///
@@ -64,6 +72,43 @@ const _: () = {
     assert!(!is!(MutexGuard<'static, u32>: Send) && is!(MutexGuard<'static, u32>: Sync));
     assert!(!is!(MutexGuard<'static, SendOnly>: Send) && !is!(MutexGuard<'static, SendOnly>: Sync));
     assert!(!is!(MutexGuard<'static, SyncOnly>: Send) && is!(MutexGuard<'static, SyncOnly>: Sync));
+};
+
+// The machines are as mobile as the locals that they save.
+const _: () = {
+    assert!(is!(machine::Turn: Send) && is!(machine::Turn: Sync));
+    assert!(is!(machine::Add: Send) && is!(machine::Add: Sync));
+    assert!(is!(machine::Pause: Send) && is!(machine::Pause: Sync));
+    assert!(is!(machine::Hold: Send) && is!(machine::Hold: Sync));
+    assert!(is!(machine::InTurn: Send) && is!(machine::InTurn: Sync));
+    assert!(is!(machine::Counted: Send) && is!(machine::Counted: Sync));
+    assert!(is!(machine::Nested: Send) && is!(machine::Nested: Sync));
+    assert!(is!(machine::Given: Send) && is!(machine::Given: Sync));
+};
+
+// One thread steps an executor, whose tasks need not be `Send`; wakers may be anywhere.
+const _: () = {
+    assert!(!is!(Executor: Send) && !is!(Executor: Sync));
+    assert!(is!(TaskId: Send) && is!(TaskId: Sync));
+    assert!(is!(Polled: Send) && is!(Polled: Sync));
+};
+
+// A queue lock lends its value like a mutex; a sequence lock hands out copies.
+const _: () = {
+    assert!(is!(Mcs<u32>: Send) && is!(Mcs<u32>: Sync));
+    assert!(is!(Mcs<SendOnly>: Sync) && !is!(Mcs<SyncOnly>: Sync) && !is!(Mcs<Neither>: Send));
+    assert!(is!(SeqLock<u32, 1>: Send) && is!(SeqLock<u32, 1>: Sync));
+    assert!(is!(counter::Counter: Send) && is!(counter::Counter: Sync));
+    assert!(is!(counter::CasCounter: Send) && is!(counter::CasCounter: Sync));
+    assert!(is!(counter::Sharded: Send) && is!(counter::Sharded: Sync));
+};
+
+// A queue moves its values: what may be sent may be sent through it.
+const _: () = {
+    assert!(is!(Mpmc<SendOnly>: Send) && is!(Mpmc<SendOnly>: Sync));
+    assert!(!is!(Mpmc<SyncOnly>: Send) && !is!(Mpmc<SyncOnly>: Sync));
+    assert!(is!(Producer<SendOnly>: Send) && !is!(Producer<Neither>: Send) && !is!(Producer<Neither>: Sync));
+    assert!(is!(Consumer<SendOnly>: Send) && !is!(Consumer<Neither>: Send) && !is!(Consumer<Neither>: Sync));
 };
 
 // A reader-writer lock also lends it to several at a time: it takes both to be shared.
@@ -126,6 +171,7 @@ fn every_public_type_has_its_walls() {
         let Ok(files) = fs::read_dir(src.join(room)) else { continue }; // not built yet
         for file in files {
             let file = file.unwrap().path();
+            let stem = file.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
             for line in fs::read_to_string(&file).unwrap().lines() {
                 let Some(rest) =
                     ["pub struct ", "pub enum "].iter().find_map(|start| line.strip_prefix(start))
@@ -136,7 +182,10 @@ fn every_public_type_has_its_walls() {
                 for bound in [": Send)", ": Sync)"] {
                     let wall = |line: &&str| {
                         line.split("is!(").skip(1).any(|wall| {
-                            wall.strip_prefix(name).is_some_and(|after| after.starts_with(['<', ':']))
+                            // Common names are qualified by their file.
+                            let bare =
+                                wall.strip_prefix(stem).and_then(|w| w.strip_prefix("::")).unwrap_or(wall);
+                            bare.strip_prefix(name).is_some_and(|after| after.starts_with(['<', ':']))
                                 && wall.contains(bound)
                         })
                     };
