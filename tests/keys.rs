@@ -86,8 +86,9 @@ fn the_share_of_hits_stays_where_it_was_set() {
             crowd(&plan, "", 0.0, &arms);
             tally.share()
         });
-        let share = share.expect("a tally is made every 4,096 operations of a lane");
-        assert!((0.77..0.83).contains(&share), "{threads} threads, {skew:?}: {share}");
+        // Five standard deviations of the fewest operations that are tallied.
+        let share = share.expect("a tally is made every 512 operations of a lane");
+        assert!((0.7..0.9).contains(&share), "{threads} threads, {skew:?}: {share}");
     }
 }
 

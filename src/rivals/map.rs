@@ -148,8 +148,8 @@ pub fn crowd<M: Map>(skew: Skew, puts_percent: usize, tally: &Arc<Hits>) -> Crow
                     }
                 }
                 unsaid += n;
-                // Once in thousands of operations: a shared tally must not be what is measured.
-                if unsaid >= 4_096 {
+                // Once in hundreds of operations: a shared tally must not be what is measured.
+                if unsaid >= 512 {
                     tally.gets.fetch_add(gets, Relaxed);
                     tally.hits.fetch_add(hits, Relaxed);
                     (unsaid, gets, hits) = (0, 0, 0);
