@@ -159,15 +159,10 @@ fn expect(step: &Step, out: &mut Out) -> Result<(), End> {
     step.claims.iter().try_for_each(|claim| out.prose("  expected: ", claim.text))
 }
 
-/// Quotable if there are numbers and each may be quoted. A case that cannot be measured here at all does not count against the rest.
+/// Quotable if some number of the step may be quoted; the table marks those that may not.
 pub(super) fn outcome(step: &Step, records: &[Record]) -> Outcome {
-    let mut measured =
-        records.iter().filter(|r| r.case != AA && !r.values(step.headline).is_empty()).peekable();
-    if measured.peek().is_some() && measured.all(|r| r.quotable) {
-        Outcome::Quotable
-    } else {
-        Outcome::NotQuotable
-    }
+    let quotable = |r: &Record| r.case != AA && r.quotable && !r.values(step.headline).is_empty();
+    if records.iter().any(quotable) { Outcome::Quotable } else { Outcome::NotQuotable }
 }
 
 /// Turns launches into records: one for each case and parameter.

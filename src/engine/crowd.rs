@@ -207,8 +207,8 @@ pub fn crossover(plan: &Plan, case: &str, param: &str, a: &Crowd, b: &Crowd, lon
     let threads = plan.threads;
     let gang = Gang::start(plan, threads, vec![(a.make)(threads), (b.make)(threads), idle_lanes(threads)]);
     let mut order = Order::new(plan.seed ^ (plan.launch as u64) << 32);
-    let steps = if plan.is_smoke() { 1 } else { 7 };
-    let each = plan.slice.mul_f64(3.0 / f64::from(steps + 2));
+    let steps = if plan.is_smoke() { 1 } else { 6 };
+    let each = plan.slice.mul_f64(1.5 / f64::from(steps + 2));
     let mut meets = Vec::new();
     // The log ratio b / a at this hold, how far chance moves it, and the hold achieved.
     let mut at = |hold_ns: f64| -> Option<(f64, f64, f64)> {
