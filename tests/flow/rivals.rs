@@ -26,7 +26,7 @@ impl Limit for Careless {
         Self(std::sync::atomic::AtomicU64::new(0))
     }
     fn leaves_at_ns(&self, now_ns: u64) -> Option<u64> {
-        (self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed) % 2 == 0).then_some(now_ns)
+        self.0.fetch_add(1, std::sync::atomic::Ordering::Relaxed).is_multiple_of(2).then_some(now_ns)
     }
 }
 
