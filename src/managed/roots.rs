@@ -124,7 +124,7 @@ impl Drop for Root {
     }
 }
 
-/// An object at its present address, valid until the mutator may collect. See the [module](self).
+/// An object at its present address, valid until the mutator may collect.
 #[derive(Clone, Copy, Debug)]
 pub struct Ref<'a> {
     pub(super) object: ObjectReference,
