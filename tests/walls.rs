@@ -17,9 +17,10 @@ use underhood::flow::leaky_bucket::LeakyBucket;
 use underhood::flow::sliding_log::SlidingLog;
 use underhood::flow::token_bucket::TokenBucket;
 use underhood::flow::{BadSettings, Quota, QuotaError, Refusal, WindowError};
+use underhood::lock::guard::{Exclusive, ExclusiveGuard};
 use underhood::lock::mutex::{Mutex, MutexGuard};
 use underhood::lock::rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use underhood::lock::{mcs::Mcs, seqlock::SeqLock};
+use underhood::lock::{mcs::Mcs, seqlock::SeqLock, tas, ticket, ttas};
 use underhood::lockfree::{
     counter,
     mpmc::Mpmc,
@@ -91,6 +92,19 @@ const _: () = {
     assert!(!is!(Executor: Send) && !is!(Executor: Sync));
     assert!(is!(TaskId: Send) && is!(TaskId: Sync));
     assert!(is!(Polled: Send) && is!(Polled: Sync));
+};
+
+// The spin locks share one guard, which must be as narrow as a mutex's.
+const _: () = {
+    assert!(is!(tas::Raw: Send) && is!(tas::Raw: Sync) && is!(ttas::Raw: Send) && is!(ttas::Raw: Sync));
+    assert!(is!(ticket::Raw: Send) && is!(ticket::Raw: Sync));
+    assert!(is!(tas::Held<'static>: Send) && is!(tas::Held<'static>: Sync));
+    assert!(is!(ttas::Held<'static>: Send) && is!(ttas::Held<'static>: Sync));
+    assert!(is!(ticket::Held<'static>: Send) && is!(ticket::Held<'static>: Sync));
+    assert!(is!(Exclusive<tas::Raw, SendOnly>: Send) && is!(Exclusive<tas::Raw, SendOnly>: Sync));
+    assert!(!is!(Exclusive<tas::Raw, SyncOnly>: Sync) && !is!(Exclusive<tas::Raw, Neither>: Send));
+    assert!(!is!(ExclusiveGuard<'static, tas::Raw, u32>: Send));
+    assert!(!is!(ExclusiveGuard<'static, tas::Raw, SendOnly>: Sync));
 };
 
 // A queue lock lends its value like a mutex; a sequence lock hands out copies.
