@@ -183,7 +183,8 @@ fn one(lab: &Lab, step: &Step, part: &Part, plan: &Plan, stop: &AtomicBool) -> R
         twin: *twin,
         plan: plan.clone(),
     };
-    let exe = match env::current_exe() {
+    // Without /proc the system cannot say where this program is; then the name it was called by has to do.
+    let exe = match env::current_exe().or_else(|e| env::args_os().next().map(Into::into).ok_or(e)) {
         Ok(exe) => exe,
         Err(e) => return Ok(failed(format!("this program cannot find itself: {e}"))),
     };
