@@ -17,6 +17,10 @@ mod async_timeout;
 mod cache_line;
 #[path = "cache_scaling.rs"]
 mod cache_scaling;
+#[path = "collections_cost.rs"]
+mod collections_cost;
+#[path = "collections_worst.rs"]
+mod collections_worst;
 #[path = "flow_rate_limit.rs"]
 mod flow_rate_limit;
 #[path = "lock_audit.rs"]
@@ -43,5 +47,7 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &async_deadlock::LAB,
     &async_timeout::LAB,
     &flow_rate_limit::LAB,
+    &collections_cost::LAB,
+    &collections_worst::LAB,
     &alloc_first_touch::LAB,
 ];

@@ -13,6 +13,7 @@
 pub mod audit;
 pub mod crowd;
 mod gang;
+pub mod growth;
 pub mod keys;
 pub mod launch;
 pub mod order;

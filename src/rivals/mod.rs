@@ -3,12 +3,15 @@
 pub mod alloc;
 pub mod arrivals;
 pub mod cancel;
+pub mod collections;
 pub mod counter;
 pub mod deadlock;
 pub mod fair;
+pub mod flood;
 pub mod flow;
 pub mod flow_cases;
 pub mod flow_keyed;
+pub mod list;
 pub mod lock;
 pub mod map;
 pub mod sizes;
