@@ -33,6 +33,10 @@ impl List {
         Self::link(nodes.into_iter().flatten().collect())
     }
 
+    #[expect(
+        clippy::vec_box,
+        reason = "the nodes must keep their addresses; that they lie apart is the point of the list"
+    )]
     fn link(nodes: Vec<Box<Node>>) -> Self {
         let mut head = None;
         for mut node in nodes.into_iter().rev() {
