@@ -27,11 +27,45 @@ pub mod hint {
     /// 100 turns are a few microseconds: about what a sleep and a wake-up cost, so spinning at most doubles a wait. It lives
     /// in the face because a model has to shrink it: each turn multiplies the executions and shows nothing new.
     pub const SPIN_LIMIT: u32 = 100;
+
+    /// Over how many words a fair structure spreads the threads that sleep in it, so that a wake-up reaches few wrong ones.
+    ///
+    /// One cache line of words. It lives in the face because each modelled word costs time in every execution.
+    pub const SLEEP_WORDS: usize = 16;
 }
 
-/// Threads and parking: std's.
+/// Threads and parking: std's; and a number for each thread.
 pub mod thread {
+    use std::cell::Cell;
+    use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
     pub use std::thread::{JoinHandle, Thread, current, park, spawn, yield_now};
+
+    /// The number of the calling thread: 0, 1, 2 ... in the order in which threads first ask, never given out again.
+    ///
+    /// After the first time one read of a thread-local word, without a check for its destruction (it has none).
+    #[inline]
+    pub fn number() -> usize {
+        const NONE: usize = usize::MAX;
+        thread_local! {
+            static NUMBER: Cell<usize> = const { Cell::new(NONE) };
+        }
+        #[cold]
+        fn next() -> usize {
+            static NEXT: AtomicUsize = AtomicUsize::new(0);
+            let number = NEXT.fetch_add(1, Relaxed); // Relaxed: only that no two threads get the same one
+            NUMBER.set(number);
+            number
+        }
+        match NUMBER.get() {
+            NONE => next(),
+            number => number,
+        }
+    }
+
+    /// How many threads can run at once, as far as the system tells; 1 if it doesn't.
+    pub fn parallelism() -> usize {
+        std::thread::available_parallelism().map_or(1, usize::from)
+    }
 }
 
 #[cfg_attr(any(target_os = "linux", target_os = "android"), path = "sync/futex_linux.rs")]

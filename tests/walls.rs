@@ -17,10 +17,11 @@ use underhood::flow::leaky_bucket::LeakyBucket;
 use underhood::flow::sliding_log::SlidingLog;
 use underhood::flow::token_bucket::TokenBucket;
 use underhood::flow::{BadSettings, Quota, QuotaError, Refusal, WindowError};
-use underhood::lock::guard::{Exclusive, ExclusiveGuard};
+use underhood::lock::guard::{Exclusive, ExclusiveGuard, ReadGuard, Shared, WriteGuard};
 use underhood::lock::mutex::{Mutex, MutexGuard};
 use underhood::lock::rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use underhood::lock::{mcs::Mcs, seqlock::SeqLock, tas, ticket, ttas};
+use underhood::lock::semaphore::{Barging, Fifo, Permits};
+use underhood::lock::{mcs::Mcs, rwlock_sharded, seqlock::SeqLock, tas, ticket, ttas};
 use underhood::lockfree::{
     counter,
     mpmc::Mpmc,
@@ -137,6 +138,32 @@ const _: () = {
     assert!(
         !is!(RwLockWriteGuard<'static, SendOnly>: Send) && !is!(RwLockWriteGuard<'static, SendOnly>: Sync)
     );
+};
+
+// The same for the locks that share their guards; and a writer of the sharded one holds a mutex, so it stays where it is.
+const _: () = {
+    assert!(is!(rwlock_sharded::Raw: Send) && is!(rwlock_sharded::Raw: Sync));
+    assert!(is!(rwlock_sharded::Reading<'static>: Send) && is!(rwlock_sharded::Reading<'static>: Sync));
+    assert!(!is!(rwlock_sharded::Writing<'static>: Send) && is!(rwlock_sharded::Writing<'static>: Sync));
+    assert!(is!(Shared<rwlock_sharded::Raw, u32>: Send) && is!(Shared<rwlock_sharded::Raw, u32>: Sync));
+    assert!(
+        is!(Shared<rwlock_sharded::Raw, SendOnly>: Send) && !is!(Shared<rwlock_sharded::Raw, SendOnly>: Sync)
+    );
+    assert!(
+        !is!(Shared<rwlock_sharded::Raw, SyncOnly>: Sync) && !is!(Shared<rwlock_sharded::Raw, Neither>: Send)
+    );
+    assert!(!is!(Shared<SendOnly, u32>: Sync) && !is!(Exclusive<SendOnly, u32>: Sync));
+    assert!(!is!(ReadGuard<'static, rwlock_sharded::Raw, u32>: Send));
+    assert!(!is!(ReadGuard<'static, rwlock_sharded::Raw, SendOnly>: Sync));
+    assert!(!is!(WriteGuard<'static, rwlock_sharded::Raw, u32>: Send));
+    assert!(!is!(WriteGuard<'static, rwlock_sharded::Raw, SendOnly>: Sync));
+};
+
+// Permits guard no value: whoever ends what another began gives them back.
+const _: () = {
+    assert!(is!(Fifo: Send) && is!(Fifo: Sync));
+    assert!(is!(Barging: Send) && is!(Barging: Sync));
+    assert!(is!(Permits<'static, Fifo>: Send) && is!(Permits<'static, Fifo>: Sync));
 };
 
 // Limits are shared by everybody, and a permit may go to the thread that ends what another began. No unsafe impl made them so.

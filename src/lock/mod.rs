@@ -8,6 +8,8 @@ pub mod guard;
 pub mod mcs;
 pub mod mutex;
 pub mod rwlock;
+pub mod rwlock_sharded;
+pub mod semaphore;
 pub mod seqlock;
 pub mod tas;
 pub mod ticket;

@@ -150,6 +150,9 @@ pub mod hint {
     /// Few, so that sleeping is common.
     pub const SPIN_LIMIT: u32 = 3;
 
+    /// Few, so that sleepers meet on a word.
+    pub const SLEEP_WORDS: usize = 2;
+
     pub fn spin_loop() {
         super::chaos::step();
         std::hint::spin_loop();
@@ -159,6 +162,12 @@ pub mod hint {
 pub mod thread {
     use super::chaos::{enter, next, step};
     pub use std::thread::{JoinHandle, Thread, current};
+    pub use underhood::sync::thread::number;
+
+    /// Few, so that readers meet in a slot.
+    pub fn parallelism() -> usize {
+        2
+    }
 
     pub fn spawn<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> JoinHandle<T> {
         let (seed, thread) = next();

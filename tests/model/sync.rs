@@ -77,6 +77,9 @@ pub mod hint {
 
     /// One look before sleeping: the branch is explored, and more turns only multiply the executions.
     pub const SPIN_LIMIT: u32 = 1;
+
+    /// Two: threads that share a word and threads that do not are both explored.
+    pub const SLEEP_WORDS: usize = 2;
 }
 
 pub mod thread {
@@ -131,6 +134,15 @@ pub mod thread {
     /// 0 for main, then in the order of spawning.
     pub(super) fn index() -> usize {
         INDEX.with(Cell::get)
+    }
+
+    pub fn number() -> usize {
+        index()
+    }
+
+    /// Two: threads that share a slot and threads that do not are both explored.
+    pub fn parallelism() -> usize {
+        2
     }
 
     pub fn current() -> Thread {

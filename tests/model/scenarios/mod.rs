@@ -26,8 +26,11 @@ mod mpmc;
 mod mutex;
 mod ring;
 mod rwlock;
+mod rwlock_sharded;
 mod safepoint;
+mod semaphore;
 mod seqlock;
+mod shared;
 mod sliding_log;
 mod tas;
 mod ticket;
@@ -51,6 +54,8 @@ pub const ALL: &[Structure] = &[
     Structure { path: "lock/ttas", scenarios: ttas::SCENARIOS },
     Structure { path: "lock/ticket", scenarios: ticket::SCENARIOS },
     Structure { path: "lock/mcs", scenarios: mcs::SCENARIOS },
+    Structure { path: "lock/semaphore", scenarios: semaphore::SCENARIOS },
+    Structure { path: "lock/rwlock_sharded", scenarios: rwlock_sharded::SCENARIOS },
     Structure { path: "flow/adaptive", scenarios: adaptive::SCENARIOS },
     Structure { path: "flow/bulkhead", scenarios: bulkhead::SCENARIOS },
     Structure { path: "flow/circuit_breaker", scenarios: circuit_breaker::SCENARIOS },
@@ -95,6 +100,14 @@ pub struct Scenario {
 /// Waits for a thread; its panic becomes ours, message and all.
 fn join<T>(other: JoinHandle<T>) -> T {
     other.join().unwrap_or_else(|panic| resume_unwind(panic))
+}
+
+/// Gives the threads that were spawned the chance to fall asleep. The model runs a thread that spins only after all others had
+/// their turn, so without this main would always have acted before two others are through with their spinning.
+fn asleep() {
+    for _ in 0..2 {
+        crate::sync::thread::yield_now();
+    }
 }
 
 struct Thrown;

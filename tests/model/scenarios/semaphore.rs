@@ -1,0 +1,265 @@
+//! What a semaphore must do in every execution, in both manners.
+
+use super::{Scenario, asleep, join};
+use crate::lock::semaphore::{Barging, Fifo, Semaphore};
+use crate::sync::cell::UnsafeCell;
+use crate::sync::{hint, thread};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "fifo_one",
+        oracle: "one permit is a mutex: no addition is lost, no access overlaps, whoever sleeps is woken",
+        threads: 2,
+        bound: None,
+        run: |turns| one::<Fifo>(2, turns),
+    },
+    Scenario {
+        name: "fifo_three",
+        oracle: "one permit, three threads: as with two",
+        threads: 3,
+        bound: Some(1),
+        run: |turns| one::<Fifo>(3, turns),
+    },
+    Scenario {
+        name: "fifo_post",
+        oracle: "each permit that is released lets one sleeper through, and hands over what was done before it",
+        threads: 3,
+        bound: Some(2),
+        run: post::<Fifo>,
+    },
+    Scenario {
+        name: "fifo_line",
+        oracle: "nobody passes a large request that waits, though there are enough permits for a small one",
+        threads: 2,
+        bound: Some(2),
+        run: fifo_line,
+    },
+    Scenario {
+        name: "fifo_try",
+        oracle: "try_acquire takes what is there and no more, and orders memory like acquire",
+        threads: 2,
+        bound: None,
+        run: try_acquire::<Fifo>,
+    },
+    Scenario {
+        name: "fifo_many",
+        oracle: "requests of one and of two: never more permits out than there are, and all are served",
+        threads: 3,
+        bound: Some(1),
+        run: many::<Fifo>,
+    },
+    Scenario {
+        name: "fifo_two_posts",
+        oracle: "permits that two threads release at once are all granted to the one who waits for them",
+        threads: 3,
+        bound: Some(1),
+        run: two_posts::<Fifo>,
+    },
+    Scenario {
+        name: "fifo_one_word",
+        oracle: "of two requests that sleep on one word, the one that is granted wakes",
+        threads: 3,
+        bound: Some(1),
+        run: fifo_one_word,
+    },
+    Scenario {
+        name: "barging_one",
+        oracle: "one permit is a mutex: no addition is lost, no access overlaps, whoever sleeps is woken",
+        threads: 2,
+        bound: None,
+        run: |turns| one::<Barging>(2, turns),
+    },
+    Scenario {
+        name: "barging_three",
+        oracle: "one permit, three threads: as with two",
+        threads: 3,
+        bound: Some(1),
+        run: |turns| one::<Barging>(3, turns),
+    },
+    Scenario {
+        name: "barging_post",
+        oracle: "each permit that is released lets one sleeper through, and hands over what was done before it",
+        threads: 3,
+        bound: Some(1),
+        run: post::<Barging>,
+    },
+    Scenario {
+        name: "barging_two_posts",
+        oracle: "permits that two threads release at once reach the one who waits for them",
+        threads: 3,
+        bound: Some(2),
+        run: two_posts::<Barging>,
+    },
+    Scenario {
+        name: "barging_pass",
+        oracle: "a small request passes a large one that sleeps",
+        threads: 3,
+        bound: Some(1),
+        run: barging_pass,
+    },
+    Scenario {
+        name: "barging_try",
+        oracle: "try_acquire takes what is there and no more, and orders memory like acquire",
+        threads: 2,
+        bound: None,
+        run: try_acquire::<Barging>,
+    },
+    Scenario {
+        name: "barging_many",
+        oracle: "requests of one and of two: never more permits out than there are, and all are served",
+        threads: 3,
+        bound: Some(1),
+        run: many::<Barging>,
+    },
+];
+
+/// A semaphore, and a number that whoever has the only permit may touch.
+struct Guarded<S>(S, UnsafeCell<usize>);
+
+// SAFETY: the number is touched by one thread at a time, or the scenario fails.
+unsafe impl<S: Sync> Sync for Guarded<S> {}
+
+impl<S: Semaphore + Send + Sync + 'static> Guarded<S> {
+    fn new(permits: u32) -> Arc<Self> {
+        Arc::new(Self(S::new(permits), UnsafeCell::new(0)))
+    }
+
+    fn add(&self) {
+        // SAFETY: the caller has the only permit.
+        self.1.with_mut(|number| unsafe { *number += 1 });
+    }
+
+    fn number(&self) -> usize {
+        // SAFETY: the caller has the only permit, or is the only thread left.
+        self.1.with(|number| unsafe { *number })
+    }
+
+    fn together(self: &Arc<Self>, f: impl FnOnce(&Self) + Send + 'static) -> thread::JoinHandle<()> {
+        let shared = Arc::clone(self);
+        thread::spawn(move || f(&shared))
+    }
+}
+
+fn one<S: Semaphore + Send + Sync + 'static>(threads: usize, turns: usize) {
+    fn add<S: Semaphore + Send + Sync + 'static>(shared: &Guarded<S>, turns: usize) {
+        for _ in 0..turns {
+            let _permit = shared.0.acquire();
+            shared.add();
+        }
+    }
+    let shared = Guarded::<S>::new(1);
+    let others: Vec<_> = (1..threads).map(|_| shared.together(move |s| add(s, turns))).collect();
+    add(&shared, turns);
+    others.into_iter().for_each(join);
+    assert_eq!(shared.number(), threads * turns, "an addition is lost");
+    assert_eq!(shared.0.available(), 1, "a permit is lost, or made");
+}
+
+fn post<S: Semaphore + Send + Sync + 'static>(turns: usize) {
+    for _ in 0..turns {
+        let shared = Guarded::<S>::new(0);
+        let wait = |s: &Guarded<S>| {
+            s.0.acquire().forget();
+            assert_eq!(s.number(), 1, "the permit came without what was done before it");
+        };
+        let others = [shared.together(wait), shared.together(wait)];
+        shared.add(); // nobody has a permit yet
+        shared.0.release(1);
+        shared.0.release(1);
+        others.into_iter().for_each(join);
+        assert_eq!(shared.0.available(), 0, "a permit is left over");
+    }
+}
+
+fn two_posts<S: Semaphore + Send + Sync + 'static>(turns: usize) {
+    for _ in 0..turns {
+        let shared = Guarded::<S>::new(0);
+        let others = [shared.together(|s| s.0.release(2)), shared.together(|s| s.0.release(2))];
+        shared.0.acquire_many(4).forget();
+        others.into_iter().for_each(join);
+        assert_eq!(shared.0.available(), 0, "a permit is left over");
+    }
+}
+
+fn fifo_one_word(turns: usize) {
+    for _ in 0..turns {
+        let shared = Guarded::<Fifo>::new(0);
+        // Their last numbers are 2 and 4: one word, in the model, which has two.
+        let others = [0, 1].map(|_| shared.together(|s| s.0.acquire_many(2).forget()));
+        asleep();
+        shared.0.release(2);
+        shared.0.release(2);
+        others.into_iter().for_each(join);
+    }
+}
+
+fn fifo_line(turns: usize) {
+    for _ in 0..turns {
+        let shared = Guarded::<Fifo>::new(2);
+        let held = shared.0.acquire();
+        let large = shared.together(|s| drop(s.0.acquire_many(2)));
+        while let Some(small) = shared.0.try_acquire_many(1) {
+            drop(small); // for ever, if a waiting request did not bar small ones
+            hint::spin_loop();
+        }
+        drop(held);
+        join(large);
+        assert_eq!(shared.0.available(), 2, "a permit is lost, or made");
+    }
+}
+
+fn barging_pass(turns: usize) {
+    for _ in 0..turns {
+        let shared = Guarded::<Barging>::new(0);
+        let large = shared.together(|s| s.0.acquire_many(2).forget());
+        let small = shared.together(|s| s.0.acquire().forget());
+        asleep();
+        shared.0.release(1);
+        join(small); // would never return if the wake-up for it could end at the large request
+        shared.0.release(1);
+        shared.0.release(1);
+        join(large);
+        assert_eq!(shared.0.available(), 0, "a permit is lost, or made");
+    }
+}
+
+fn try_acquire<S: Semaphore + Send + Sync + 'static>(turns: usize) {
+    let shared = Guarded::<S>::new(1);
+    let other = shared.together(move |s| {
+        for _ in 0..turns {
+            let _permit = s.0.acquire();
+            s.add();
+        }
+    });
+    let mut added = 0;
+    for _ in 0..turns {
+        if let Some(_permit) = shared.0.try_acquire_many(1) {
+            assert!(shared.0.try_acquire_many(1).is_none(), "a permit that is not there");
+            shared.add();
+            added += 1;
+        }
+    }
+    join(other);
+    let _permit = shared.0.try_acquire_many(1).expect("the permit is back");
+    assert_eq!(shared.number(), turns + added, "an addition is lost");
+}
+
+fn many<S: Semaphore + Send + Sync + 'static>(turns: usize) {
+    let (shared, out) = (Guarded::<S>::new(2), Arc::new(AtomicU32::new(0)));
+    let take = |count: u32| {
+        let out = Arc::clone(&out);
+        move |s: &Guarded<S>| {
+            for _ in 0..turns {
+                let _permits = s.0.acquire_many(count);
+                assert!(out.fetch_add(count, SeqCst) + count <= 2, "more permits out than there are");
+                out.fetch_sub(count, SeqCst);
+            }
+        }
+    };
+    let others = [shared.together(take(2)), shared.together(take(1))];
+    take(2)(&shared);
+    others.into_iter().for_each(join);
+    assert_eq!(shared.0.available(), 2, "a permit is lost, or made");
+}
