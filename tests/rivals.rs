@@ -12,13 +12,26 @@ use underhood::{
 #[test]
 fn every_contender_passes() {
     type Check = fn() -> Result<(), String>;
-    let checks: [(&str, Check); 6] = [
+    let checks: [(&str, Check); 19] = [
         ("std_mutex", check::<Mutex<u64>>),
         ("std_rwlock", check::<RwLock<u64>>),
         ("pl013_mutex", check::<pl013::Mutex<u64>>),
         ("pl013_rwlock", check::<pl013::RwLock<u64>>),
         ("mutex", check::<lock::mutex::Mutex<u64>>),
         ("rwlock", check::<lock::rwlock::RwLock<u64>>),
+        ("tas", check::<lock::tas::Tas<u64>>),
+        ("ttas", check::<lock::ttas::Ttas<u64>>),
+        ("ticket", check::<lock::ticket::Ticket<u64>>),
+        ("mcs", check::<lock::mcs::Mcs<u64>>),
+        ("handoff", check::<lock::handoff::Handoff<u64>>),
+        ("rwlock_fair", check::<lock::rwlock_fair::RwLockFair<u64>>),
+        ("spin_mutex", check::<spin::Mutex<u64>>),
+        ("rwlock_sharded", check::<lock::rwlock_sharded::RwLockSharded<u64>>),
+        ("crossbeam_sharded", check::<crossbeam::sync::ShardedLock<u64>>),
+        ("pl012_rwlock", check::<pl012::RwLock<u64>>),
+        ("pl012_mutex", check::<pl012::Mutex<u64>>),
+        ("pl012_fair", check::<pl012::FairMutex<u64>>),
+        ("pl013_fair", check::<pl013::FairMutex<u64>>),
     ];
     for (name, check) in checks {
         assert_eq!(check(), Ok(()), "{name}");

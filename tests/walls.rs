@@ -17,11 +17,12 @@ use underhood::flow::leaky_bucket::LeakyBucket;
 use underhood::flow::sliding_log::SlidingLog;
 use underhood::flow::token_bucket::TokenBucket;
 use underhood::flow::{BadSettings, Quota, QuotaError, Refusal, WindowError};
+use underhood::lock::event::Event;
 use underhood::lock::guard::{Exclusive, ExclusiveGuard, ReadGuard, Shared, WriteGuard};
 use underhood::lock::mutex::{Mutex, MutexGuard};
 use underhood::lock::rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use underhood::lock::semaphore::{Barging, Fifo, Permits};
-use underhood::lock::{mcs::Mcs, rwlock_sharded, seqlock::SeqLock, tas, ticket, ttas};
+use underhood::lock::{handoff, mcs::Mcs, rwlock_fair, rwlock_sharded, seqlock::SeqLock, tas, ticket, ttas};
 use underhood::lockfree::{
     counter,
     mpmc::Mpmc,
@@ -108,6 +109,15 @@ const _: () = {
     assert!(!is!(ExclusiveGuard<'static, tas::Raw, SendOnly>: Sync));
 };
 
+// The fair locks use the same guards.
+const _: () = {
+    assert!(is!(handoff::Raw: Send) && is!(handoff::Raw: Sync));
+    assert!(is!(handoff::Held<'static>: Send) && is!(handoff::Held<'static>: Sync));
+    assert!(is!(rwlock_fair::Raw: Send) && is!(rwlock_fair::Raw: Sync));
+    assert!(is!(rwlock_fair::Reading<'static>: Send) && is!(rwlock_fair::Reading<'static>: Sync));
+    assert!(is!(rwlock_fair::Writing<'static>: Send) && is!(rwlock_fair::Writing<'static>: Sync));
+};
+
 // A queue lock lends its value like a mutex; a sequence lock hands out copies.
 const _: () = {
     assert!(is!(Mcs<u32>: Send) && is!(Mcs<u32>: Sync));
@@ -159,10 +169,11 @@ const _: () = {
     assert!(!is!(WriteGuard<'static, rwlock_sharded::Raw, SendOnly>: Sync));
 };
 
-// Permits guard no value: whoever ends what another began gives them back.
+// Permits and events guard no value: whoever ends what another began may be anywhere.
 const _: () = {
     assert!(is!(Fifo: Send) && is!(Fifo: Sync));
     assert!(is!(Barging: Send) && is!(Barging: Sync));
+    assert!(is!(Event: Send) && is!(Event: Sync));
     assert!(is!(Permits<'static, Fifo>: Send) && is!(Permits<'static, Fifo>: Sync));
 };
 

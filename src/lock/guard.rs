@@ -68,6 +68,20 @@ pub struct Shared<A, T> {
     value: UnsafeCell<T>,
 }
 
+impl<A: Exclude, T: Default> Default for Exclusive<A, T> {
+    /// An unlocked lock around the default value.
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
+impl<A: Share, T: Default> Default for Shared<A, T> {
+    /// An unlocked lock around the default value.
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
 impl<A: Exclude, T> Exclusive<A, T> {
     /// An unlocked lock around `value`.
     pub fn new(value: T) -> Self {

@@ -59,6 +59,13 @@ impl Node {
     }
 }
 
+impl<T: Default> Default for Mcs<T> {
+    /// An unlocked lock around the default value.
+    fn default() -> Self {
+        Self::new(T::default())
+    }
+}
+
 impl<T> Mcs<T> {
     /// An unlocked lock around `value`.
     pub fn new(value: T) -> Self {

@@ -27,7 +27,8 @@
 //! waiting writer bars new readers, and a stream of writers keeps readers out. **Reading twice from one thread can deadlock**, as
 //! with `rwlock`. Threads share a slot when their numbers ([`thread::number`]) are equal modulo the number of slots; then
 //! their reads contend as in `rwlock`. No poisoning. 128 bytes per slot, and by default a slot for each thread that can run
-//! at once, rounded up to a power of two. At most 2^30 - 1 readers in a slot. `new` is not `const`.
+//! at once, rounded up to a power of two. At most 2^30 - 1 readers in a
+//! slot; one more panics. `new` is not `const`.
 //!
 //! # Source
 //! The "big-reader lock" of Linux 2.4 (I. Molnar); crossbeam's `ShardedLock` is the same with a std lock in each of 8 slots.
@@ -144,11 +145,11 @@ impl Raw {
 }
 
 impl Slot {
-    /// False only if a writer bars the slot: a race with another reader is tried again.
+    /// False only if a writer bars the slot, or it is full: a race with another reader is tried again.
     #[inline]
     fn try_enter(&self) -> bool {
         let mut state = self.0.load(Relaxed);
-        while state & BARRED == 0 {
+        while state & BARRED == 0 && state != READERS {
             // A compare-exchange and not an addition, which would have to be taken back if the slot is barred, and would keep a
             // writer waiting for a reader that is not there.
             match self.0.compare_exchange_weak(state, state + READER, Acquire, Relaxed) {
@@ -164,6 +165,7 @@ impl Slot {
         self.spin_while(|state| state & BARRED != 0);
         while !self.try_enter() {
             let state = self.0.load(Relaxed);
+            assert!(state != READERS, "2^30 - 1 readers in one slot; a guard may have been leaked");
             if state & BARRED == 0 {
                 continue; // opened between the two looks
             }

@@ -33,7 +33,8 @@
 //! # Limits
 //! Permits are not tied to threads; a [`Permits`] may be dropped by another thread than the one that acquired it. `Fifo` orders
 //! threads by their turn in the line, which two that queue at the very same time may enter in either order. At most 2^31 - 1
-//! permits, present or missing; beyond, the counts go wrong. 12 bytes and [`hint::SLEEP_WORDS`] words (`Fifo`), 12 bytes (`Barging`). No cancellation.
+//! permits, present or missing; beyond, the counts go wrong. No cancellation. 12 bytes and
+//! [`hint::SLEEP_WORDS`] words (`Fifo`), 12 bytes (`Barging`).
 //!
 //! # Source
 //! E. W. Dijkstra's P and V (1965). `Fifo`: the count in front is the "benaphore" (B. Schillings, 1996), the line behind it

@@ -11,6 +11,7 @@ pub mod flood;
 pub mod flow;
 pub mod flow_cases;
 pub mod flow_keyed;
+pub mod ladder;
 pub mod list;
 pub mod lock;
 pub mod map;

@@ -13,10 +13,12 @@ mod adaptive;
 mod bulkhead;
 mod circuit_breaker;
 mod counter;
+mod event;
 mod exclusive;
 mod executor;
 mod fixed_window;
 mod gcra;
+mod handoff;
 mod keyed;
 mod leaky_bucket;
 mod limits;
@@ -26,6 +28,7 @@ mod mpmc;
 mod mutex;
 mod ring;
 mod rwlock;
+mod rwlock_fair;
 mod rwlock_sharded;
 mod safepoint;
 mod semaphore;
@@ -56,6 +59,9 @@ pub const ALL: &[Structure] = &[
     Structure { path: "lock/mcs", scenarios: mcs::SCENARIOS },
     Structure { path: "lock/semaphore", scenarios: semaphore::SCENARIOS },
     Structure { path: "lock/rwlock_sharded", scenarios: rwlock_sharded::SCENARIOS },
+    Structure { path: "lock/handoff", scenarios: handoff::SCENARIOS },
+    Structure { path: "lock/rwlock_fair", scenarios: rwlock_fair::SCENARIOS },
+    Structure { path: "lock/event", scenarios: event::SCENARIOS },
     Structure { path: "flow/adaptive", scenarios: adaptive::SCENARIOS },
     Structure { path: "flow/bulkhead", scenarios: bulkhead::SCENARIOS },
     Structure { path: "flow/circuit_breaker", scenarios: circuit_breaker::SCENARIOS },
@@ -103,9 +109,10 @@ fn join<T>(other: JoinHandle<T>) -> T {
 }
 
 /// Gives the threads that were spawned the chance to fall asleep. The model runs a thread that spins only after all others had
-/// their turn, so without this main would always have acted before two others are through with their spinning.
-fn asleep() {
-    for _ in 0..2 {
+/// their turn, so without this main would always have acted before two others are through with their spinning. One turn lets
+/// both of two threads fall asleep; two turns do so in either order.
+fn asleep(turns: usize) {
+    for _ in 0..turns {
         crate::sync::thread::yield_now();
     }
 }

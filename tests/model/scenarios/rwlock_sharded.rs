@@ -103,7 +103,7 @@ fn one_slot(turns: usize) {
         let halves = Arc::new(RwLockSharded::with_slots((0, 0), 1));
         let inside = halves.write();
         let others = [0, 1].map(|_| shared::together(&halves, |h| shared::read(h, 1)));
-        asleep();
+        asleep(1);
         drop(inside);
         others.into_iter().for_each(join);
     }
@@ -117,7 +117,7 @@ fn one_word(turns: usize) {
             shared::together(&halves, |h| shared::write(h, 1)),
             shared::together(&halves, |h| shared::read(h, 1)),
         ];
-        asleep();
+        asleep(2);
         drop(inside);
         others.into_iter().for_each(join);
     }

@@ -188,7 +188,7 @@ fn fifo_one_word(turns: usize) {
         let shared = Guarded::<Fifo>::new(0);
         // Their last numbers are 2 and 4: one word, in the model, which has two.
         let others = [0, 1].map(|_| shared.together(|s| s.0.acquire_many(2).forget()));
-        asleep();
+        asleep(2);
         shared.0.release(2);
         shared.0.release(2);
         others.into_iter().for_each(join);
@@ -215,7 +215,7 @@ fn barging_pass(turns: usize) {
         let shared = Guarded::<Barging>::new(0);
         let large = shared.together(|s| s.0.acquire_many(2).forget());
         let small = shared.together(|s| s.0.acquire().forget());
-        asleep();
+        asleep(1);
         shared.0.release(1);
         join(small); // would never return if the wake-up for it could end at the large request
         shared.0.release(1);
