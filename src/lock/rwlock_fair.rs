@@ -200,7 +200,7 @@ impl Raw {
     fn unlock_write(&self) {
         let mut state = self.state.load(Relaxed);
         loop {
-            let next = (state & PHASE ^ PHASE) | (state & WAITING) / WAITING_ONE;
+            let next = ((state & PHASE) ^ PHASE) | ((state & WAITING) / WAITING_ONE);
             match self.state.compare_exchange_weak(state, next, Release, Relaxed) {
                 Ok(_) => break, // E1
                 Err(now) => state = now,
