@@ -5,7 +5,9 @@
 //! starve.
 //!
 //! # States of `Fifo`
-//! `available` counts permits, below zero the permits that waiting threads lack; those threads stand in a line of their own.
+//! One word holds two numbers: `available`, the permits, below zero those that waiting threads lack; and `queued`, the permits that
+//! were ever queued for. They must change in one step: were the place in the line drawn a step later, somebody who took one of
+//! two permits and somebody who came after it, but drew first, would each hold what the other lacks, for ever.
 //!
 //! | `available` | meaning | acquiring n | releasing n |
 //! |---|---|---|---|
@@ -13,8 +15,8 @@
 //! | 0 <= a < n | too few | subtracts n, takes a at once, queues for the n - a it lacks | adds n |
 //! | a < 0 | others queue | subtracts n, queues for n | adds n, grants min(n, -a) to the line |
 //!
-//! The line is a pair of counters, as at a counter in a shop: `queued`, the permits that were ever queued for, and `granted`, those
-//! that were ever granted. Who queues for n draws the numbers up to `queued + n`, and is through when `granted` has
+//! The line is a pair of counters, as at a counter in a shop: `queued`, and `granted`, the permits that were ever granted to
+//! those who queue. Who queues for n draws the numbers up to `queued + n`, and is through when `granted` has
 //! reached the last of them. Sleeping threads are spread over a few words by that last number.
 //!
 //! # States of `Barging`
@@ -31,8 +33,7 @@
 //!   new count, so it doesn't fall asleep on the new word over an old count.
 //!
 //! # Limits
-//! Permits are not tied to threads; a [`Permits`] may be dropped by another thread than the one that acquired it. `Fifo` orders
-//! threads by their turn in the line, which two that queue at the very same time may enter in either order. At most 2^31 - 1
+//! Permits are not tied to threads; a [`Permits`] may be dropped by another thread than the one that acquired it. At most 2^31 - 1
 //! permits, present or missing; beyond, the counts go wrong. No cancellation. 12 bytes and
 //! [`hint::SLEEP_WORDS`] words (`Fifo`), 12 bytes (`Barging`).
 //!
@@ -47,12 +48,13 @@ use std::fmt;
 
 /// A semaphore that serves in order of arrival.
 ///
-/// Uncontended: one compare-exchange or addition each way, no system call. Limits: see the [module](self).
+/// Uncontended: one load and one compare-exchange to acquire, one addition to release, no system call. Limits: see the
+/// [module](self).
 pub struct Fifo {
-    /// Permits, as a signed number in two's complement; negative: what waiting threads lack.
-    available: AtomicU32,
-    /// Permits ever queued for, and ever granted to those queued; both wrap.
-    queued: AtomicU32,
+    /// From the lowest bit: 32 bits permits ever queued for, which wrap; 32 bits permits, as a signed number, negative: what
+    /// waiting threads lack. The permits stand on top so that releasing is one addition, whose carry falls off the end.
+    state: AtomicU64,
+    /// Permits ever granted to those who queue; wraps.
     granted: AtomicU32,
     /// What queued threads sleep on, found by their last number; each counts the wake-ups sent through it, modulo 2^32.
     words: [AtomicU32; hint::SLEEP_WORDS],
@@ -126,55 +128,73 @@ impl<S: Semaphore> Drop for Permits<'_, S> {
 impl Semaphore for Fifo {
     fn new(permits: u32) -> Self {
         assert!(permits <= MOST, "more than 2^31 - 1 permits");
-        let word = |_| AtomicU32::new(0);
         Self {
-            available: AtomicU32::new(permits),
-            queued: word(0),
-            granted: word(0),
-            words: std::array::from_fn(word),
+            state: AtomicU64::new(packed(permits.cast_signed(), 0)),
+            granted: AtomicU32::new(0),
+            words: std::array::from_fn(|_| AtomicU32::new(0)),
         }
     }
 
     #[inline]
     fn acquire_many(&self, count: u32) -> Permits<'_, Self> {
-        let before = self.available.fetch_sub(count, Acquire).cast_signed(); // E1
-        let had = before.max(0).cast_unsigned();
-        if had < count {
-            self.queue(count - had);
-        }
+        let mut state = self.state.load(Relaxed);
+        loop {
+            let (available, queued) = parts(state);
+            let missing = count.saturating_sub(available.max(0).cast_unsigned());
+            let last = queued.wrapping_add(missing);
+            let next = packed(available.wrapping_sub_unsigned(count), last);
+            match self.state.compare_exchange_weak(state, next, Acquire, Relaxed) {
+                Ok(_) if missing == 0 => break,
+                Ok(_) => break self.wait_for(last),
+                Err(now) => state = now,
+            }
+        } // E1, for whatever part was there
         Permits { semaphore: self, count }
     }
 
     #[inline]
     fn try_acquire_many(&self, count: u32) -> Option<Permits<'_, Self>> {
-        let mut available = self.available.load(Relaxed);
-        while available.cast_signed() >= 0 && available >= count {
-            match self.available.compare_exchange_weak(available, available - count, Acquire, Relaxed) {
+        let mut state = self.state.load(Relaxed);
+        loop {
+            let (available, queued) = parts(state);
+            if available < 0 || available.cast_unsigned() < count {
+                return None;
+            }
+            let next = packed(available.wrapping_sub_unsigned(count), queued);
+            match self.state.compare_exchange_weak(state, next, Acquire, Relaxed) {
                 Ok(_) => return Some(Permits { semaphore: self, count }), // E1
-                Err(now) => available = now,
+                Err(now) => state = now,
             }
         }
-        None
     }
 
     #[inline]
     fn release(&self, count: u32) {
-        let before = self.available.fetch_add(count, Release).cast_signed(); // E1
+        let (before, _) = parts(self.state.fetch_add(u64::from(count) << 32, Release)); // E1
         if before < 0 {
             self.grant(count.min(before.unsigned_abs()));
         }
     }
 
     fn available(&self) -> u32 {
-        self.available.load(Relaxed).cast_signed().max(0).cast_unsigned()
+        parts(self.state.load(Relaxed)).0.max(0).cast_unsigned()
     }
 }
 
+/// The two numbers of [`Fifo`]'s state, `available` and `queued`, in one word.
+fn packed(available: i32, queued: u32) -> u64 {
+    u64::from(available.cast_unsigned()) << 32 | u64::from(queued)
+}
+
+/// The reverse of [`packed`].
+fn parts(state: u64) -> (i32, u32) {
+    (((state >> 32) as u32).cast_signed(), state as u32)
+}
+
 impl Fifo {
-    /// Waits for `missing` permits, which `available` already counts as missing.
+    /// Waits until the permits up to number `last` are granted.
     #[cold]
-    fn queue(&self, missing: u32) {
-        let last = self.queued.fetch_add(missing, Relaxed).wrapping_add(missing);
+    fn wait_for(&self, last: u32) {
         let word = &self.words[last as usize % hint::SLEEP_WORDS];
         let mut turns = 0;
         loop {

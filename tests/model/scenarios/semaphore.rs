@@ -51,6 +51,13 @@ pub const SCENARIOS: &[Scenario] = &[
         run: many::<Fifo>,
     },
     Scenario {
+        name: "fifo_two_large",
+        oracle: "of two that want all, the one that took a part at once comes first in the line, and both are served",
+        threads: 3,
+        bound: Some(1),
+        run: fifo_two_large,
+    },
+    Scenario {
         name: "fifo_two_posts",
         oracle: "permits that two threads release at once are all granted to the one who waits for them",
         threads: 3,
@@ -180,6 +187,17 @@ fn two_posts<S: Semaphore + Send + Sync + 'static>(turns: usize) {
         shared.0.acquire_many(4).forget();
         others.into_iter().for_each(join);
         assert_eq!(shared.0.available(), 0, "a permit is left over");
+    }
+}
+
+fn fifo_two_large(turns: usize) {
+    for _ in 0..turns {
+        let shared = Guarded::<Fifo>::new(1);
+        let others = [shared.together(|s| drop(s.0.acquire_many(2))), shared.together(|s| s.0.release(1))];
+        // Gets one at once and lacks one; if the other drew the next number in between, each would hold what the other lacks.
+        drop(shared.0.acquire_many(2));
+        others.into_iter().for_each(join);
+        assert_eq!(shared.0.available(), 2, "a permit is lost, or made");
     }
 }
 
