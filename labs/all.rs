@@ -23,6 +23,9 @@ mod collections_cost;
 mod collections_worst;
 #[path = "flow_rate_limit.rs"]
 mod flow_rate_limit;
+#[cfg(feature = "gc")]
+#[path = "gc_large_objects.rs"]
+mod gc_large_objects;
 #[path = "lock_audit.rs"]
 mod lock_audit;
 #[path = "lock_deadlock.rs"]
@@ -50,4 +53,6 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &collections_cost::LAB,
     &collections_worst::LAB,
     &alloc_first_touch::LAB,
+    #[cfg(feature = "gc")]
+    &gc_large_objects::LAB,
 ];

@@ -147,6 +147,55 @@ pub fn highest_percentile(count: u64) -> Option<f64> {
     PERCENTILES.iter().rev().find(supported).map(|(p, _)| *p)
 }
 
+/// The coefficients with which the columns of `rows` come closest to `y`, each difference counted as share of its `y`: least
+/// squares, weighted by `1 / y^2`, since a pause of 20 ms is not known to the microsecond that matters to one of 20 us.
+///
+/// `None` if there are fewer rows than coefficients, if a `y` is not positive, or if the rows do not determine the coefficients. Solved
+/// by the normal equations (columns scaled to 1 first) and Gaussian elimination with pivoting: for a handful of
+/// coefficients and well-spread rows. Source: NIST/SEMATECH e-Handbook of Statistical Methods, 4.1.4.3.
+pub fn fit<const N: usize>(rows: &[[f64; N]], y: &[f64]) -> Option<[f64; N]> {
+    if rows.len() < N || rows.len() != y.len() || y.iter().any(|y| !y.is_finite() || *y <= 0.0) {
+        return None;
+    }
+    let most = |i: usize| rows.iter().map(|row| row[i].abs()).fold(0.0, f64::max);
+    let scale: [f64; N] = std::array::from_fn(most);
+    // Row by row: x / (scale * y) to explain 1.
+    let mut sums = [[0.0; N]; N];
+    let mut right = [0.0; N];
+    for (row, y) in rows.iter().zip(y) {
+        let x: [f64; N] = std::array::from_fn(|i| row[i] / (scale[i] * y));
+        for i in 0..N {
+            right[i] += x[i];
+            for j in 0..N {
+                sums[i][j] += x[i] * x[j];
+            }
+        }
+    }
+    let unit = (0..N).map(|i| sums[i][i]).fold(0.0, f64::max);
+    for i in 0..N {
+        let pivot = (i..N).max_by(|a, b| sums[*a][i].abs().total_cmp(&sums[*b][i].abs()))?;
+        let size = sums[pivot][i].abs();
+        if size.is_nan() || size <= 1e-12 * unit {
+            return None; // a column of zeros, or one that the others make up
+        }
+        sums.swap(i, pivot);
+        right.swap(i, pivot);
+        let (row, its_right) = (sums[i], right[i]);
+        for (below, right) in sums.iter_mut().zip(&mut right).skip(i + 1) {
+            let factor = below[i] / row[i];
+            below.iter_mut().zip(row).for_each(|(x, of_row)| *x -= factor * of_row);
+            *right -= factor * its_right;
+        }
+    }
+    let mut out = [0.0; N];
+    for i in (0..N).rev() {
+        let known: f64 = (i + 1..N).map(|k| sums[i][k] * out[k]).sum();
+        out[i] = (right[i] - known) / sums[i][i];
+    }
+    let out: [f64; N] = std::array::from_fn(|i| out[i] / scale[i]);
+    out.iter().all(|c| c.is_finite()).then_some(out)
+}
+
 /// Jain's fairness index, 1 / n (one lane got everything) to 1 (all got the same); `None` if nobody got anything.
 /// Source: Jain, Chiu, Hawe, "A Quantitative Measure of Fairness and Discrimination", DEC-TR-301, 1984.
 pub fn jain(shares: &[f64]) -> Option<f64> {

@@ -172,7 +172,7 @@ impl Heap {
     /// [`HeapError`], with nothing reserved or started, except that a setting which MMTk refuses uses up the one try.
     pub fn start(config: Config) -> Result<&'static Self, HeapError> {
         static TRIED: AtomicBool = AtomicBool::new(false);
-        room::check(config.heap_bytes)?;
+        room::possible(config.heap_bytes)?;
         if TRIED.swap(true, Relaxed) {
             return Err(HeapError::Started);
         }
@@ -273,6 +273,11 @@ impl Heap {
     /// All pauses so far, oldest first.
     pub fn pauses(&self) -> Vec<Pause> {
         self.pauses.done()
+    }
+
+    /// How many there are.
+    pub fn pauses_count(&self) -> usize {
+        self.pauses.count()
     }
 
     /// The watchdog: the collection under way, if it was asked for longer ago than `bound`. Any thread may ask.

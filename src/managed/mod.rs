@@ -11,6 +11,7 @@
 //! | `binding` | what MMTk is told about all of these |
 //! | `pauses`, `workers` | the log of pauses, the watchdog, what the collector threads cost |
 //! | `room` | whether a heap can be made here at all |
+//! | [`load`] | work for it: what lives, what dies, who waits |
 //!
 //! One heap per process, for the whole life of the process: that is MMTk's limit. Whoever compares collectors starts a
 //! child for each ([`crate::lab::Launch::Isolated`]).
@@ -18,6 +19,7 @@
 //! Left out, because no lab asks for it: objects shared between mutators, weak references, finalizers.
 mod binding;
 mod heap;
+pub mod load;
 mod mutator;
 mod object;
 mod pauses;
@@ -30,7 +32,7 @@ pub use self::{
     heap::{Collector, Config, Heap, HeapError, LargeBudget},
     mutator::{Mutator, OutOfMemory},
     pauses::{Kind, Overdue, Pause, Phase},
-    room::needed_bytes,
+    room::{needed_bytes, possible},
     roots::{Ref, Root},
     workers::Use,
 };

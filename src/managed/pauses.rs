@@ -170,6 +170,10 @@ impl Pauses {
         self.done.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    pub(super) fn count(&self) -> usize {
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).len()
+    }
+
     /// A collector thread has panicked.
     pub(super) fn died(&self) {
         self.awaited();

@@ -13,8 +13,11 @@ const ADDRESSES_BYTES: usize = 16 << 40;
 /// Beside the heap: side tables (up to an eighth of it), code, stacks, the rest of the program.
 const BESIDE_BYTES: u64 = 64 << 20;
 
-/// Says why a heap of this size can't be made here, if it can't.
-pub(super) fn check(heap_bytes: usize) -> Result<(), HeapError> {
+/// Whether a heap of this size can be made here; [`super::Heap::start`] asks this first.
+///
+/// # Errors
+/// [`HeapError::Addresses`] or [`HeapError::Memory`].
+pub fn possible(heap_bytes: usize) -> Result<(), HeapError> {
     if let Some(why) = addresses() {
         return Err(HeapError::Addresses { why });
     }

@@ -1,0 +1,132 @@
+//! What a pause is made of: forced collections over many sizes of what lives, and a fit.
+use std::time::Duration;
+
+use super::{
+    PATIENCE,
+    churn::crowded,
+    live::{Small, large},
+};
+use crate::{
+    machine::pin_current_thread,
+    managed::{Config, Heap, Mutator, OutOfMemory},
+    stats,
+};
+
+/// `pause = base + object * live objects + large * large objects + large_mib * their payload`, in ns.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Law {
+    /// Of a collection of an empty heap.
+    pub base_ns: f64,
+    /// For each small object that lives.
+    pub object_ns: f64,
+    /// For each large object that lives.
+    pub large_ns: f64,
+    /// For each MiB of payload of large objects.
+    pub large_mib_ns: f64,
+    /// Half of the points lie closer to the law than this share of themselves.
+    pub off_share: f64,
+    /// Points of the sweep.
+    pub points: usize,
+    /// Why it should not be quoted.
+    pub doubts: Vec<String>,
+}
+
+/// One point of the sweep: what lives, and the median pause.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Point {
+    /// Small objects.
+    pub objects: f64,
+    /// Large objects.
+    pub large: f64,
+    /// Their payload, in MiB.
+    pub large_mib: f64,
+    /// What a full collection stopped the world for.
+    pub pause_ns: f64,
+}
+
+/// What to sweep: every amount of small objects with every set of large ones.
+#[derive(Clone, Debug)]
+pub struct Sweep {
+    /// Bytes of small objects, ascending.
+    pub small_bytes: Vec<usize>,
+    /// Large objects: how many, and the payload of each.
+    pub large: Vec<(u32, u32)>,
+    /// Collections at each point.
+    pub repeats: usize,
+    /// Where the mutator runs.
+    pub cpu: usize,
+}
+
+/// Makes the heap of this process, sweeps, and fits.
+///
+/// # Errors
+/// In a sentence: no heap, heap full, a collection that does not end, live objects lost, too few points for a fit.
+pub fn law(config: Config, sweep: Sweep) -> Result<Law, String> {
+    let heap = Heap::start(config).map_err(|e| e.to_string())?;
+    let points = heap.run(PATIENCE, move |m| points(m, &sweep)).map_err(|overdue| overdue.to_string())??;
+    let mut law = fit(&points).ok_or("the sweep does not determine the law")?;
+    law.doubts.extend(crowded(&heap.pauses()));
+    Ok(law)
+}
+
+fn points(m: &mut Mutator, sweep: &Sweep) -> Result<Vec<Point>, String> {
+    pin_current_thread(sweep.cpu);
+    let full = |e: OutOfMemory| e.to_string();
+    let most = sweep.small_bytes.iter().copied().max().unwrap_or(0);
+    let mut small = Small::with_room(m, most).map_err(full)?;
+    let mut points = Vec::new();
+    for bytes in &sweep.small_bytes {
+        small.grow(m, *bytes).map_err(full)?;
+        for (count, payload) in &sweep.large {
+            let kept = large(m, *count, *payload).map_err(full)?;
+            m.collect(); // what the last set left behind is not to be swept in the measured ones
+            let before = m.heap().pauses_count();
+            for _ in 0..sweep.repeats {
+                m.collect();
+            }
+            let pauses = m.heap().pauses().split_off(before);
+            let stopped: Vec<f64> = pauses.iter().map(|p| p.stopped.as_secs_f64() * 1e9).collect();
+            drop(kept);
+            points.push(Point {
+                objects: small.objects_count() as f64,
+                large: f64::from(*count),
+                large_mib: f64::from(*count) * f64::from(*payload) / f64::from(1 << 20),
+                pause_ns: stats::median(&stopped).ok_or("no collection was made")?,
+            });
+        }
+    }
+    if !small.intact(m) {
+        return Err("objects that should have lived are lost".into());
+    }
+    Ok(points)
+}
+
+/// The law of these points; `None` if they do not determine it.
+pub fn fit(points: &[Point]) -> Option<Law> {
+    let rows: Vec<[f64; 4]> = points.iter().map(|p| [1.0, p.objects, p.large, p.large_mib]).collect();
+    let pauses: Vec<f64> = points.iter().map(|p| p.pause_ns).collect();
+    let [base_ns, object_ns, large_ns, large_mib_ns] = stats::fit(&rows, &pauses)?;
+    let off = |(row, pause): (&[f64; 4], &f64)| {
+        let said = base_ns * row[0] + object_ns * row[1] + large_ns * row[2] + large_mib_ns * row[3];
+        (said - pause).abs() / pause
+    };
+    let off: Vec<f64> = rows.iter().zip(&pauses).map(off).collect();
+    Some(Law {
+        base_ns,
+        object_ns,
+        large_ns,
+        large_mib_ns,
+        off_share: stats::median(&off)?,
+        points: points.len(),
+        doubts: Vec::new(),
+    })
+}
+
+impl Law {
+    /// The pause that the law expects, if so much lives.
+    pub fn expects(&self, objects: f64, large: f64, large_mib: f64) -> Duration {
+        let ns =
+            self.base_ns + self.object_ns * objects + self.large_ns * large + self.large_mib_ns * large_mib;
+        Duration::from_secs_f64(ns.max(0.0) / 1e9)
+    }
+}

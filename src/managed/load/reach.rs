@@ -1,0 +1,107 @@
+//! How long a stop waits for a mutator that is late.
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::{PATIENCE, churn::crowded};
+use crate::{
+    engine::{order::Order, work},
+    machine::pin_current_thread,
+    managed::{Heap, Mutator, OutOfMemory, Pause},
+    sample::Sample,
+    stats,
+};
+
+/// What the other mutator does while collections are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Late {
+    /// It computes, and polls about every microsecond.
+    Polls,
+    /// It computes, and polls when so much time has passed.
+    Every(Duration),
+    /// It allocates objects of that payload; the heap clears each one within the call, which does not poll.
+    Clears(u32),
+}
+
+impl Late {
+    /// One turn.
+    fn turn(self, m: &mut Mutator) -> Result<(), OutOfMemory> {
+        match self {
+            Self::Polls => work::spin(1000),
+            Self::Every(time) => {
+                let until = Instant::now() + time;
+                while Instant::now() < until {
+                    work::spin(1000);
+                }
+            }
+            Self::Clears(payload) => drop(m.alloc(0, payload)?),
+        }
+        m.poll();
+        Ok(())
+    }
+}
+
+/// The pauses of that much time in which one mutator asks for a collection now and then, and another one is late.
+///
+/// The first runs on the first CPU and asks at moments that are drawn by lot, 1 to 4 ms apart, so that it does not keep step
+/// with the other one.
+///
+/// # Errors
+/// In a sentence: heap full, a collection that does not end.
+pub fn reach(
+    heap: &'static Heap,
+    late: Late,
+    time: Duration,
+    seed: u64,
+    cpus: [usize; 2],
+) -> Result<Vec<Pause>, String> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let told = stop.clone();
+    let other = thread::spawn(move || {
+        pin_current_thread(cpus[1]);
+        let mut m = heap.attach().expect("a new thread is not a mutator yet");
+        while !told.load(Relaxed) {
+            late.turn(&mut m)?;
+        }
+        Ok::<(), OutOfMemory>(())
+    });
+    let before = heap.pauses_count();
+    let asked = heap.run(PATIENCE, move |m| {
+        pin_current_thread(cpus[0]);
+        let mut lot = Order::new(seed);
+        let until = Instant::now() + time;
+        while Instant::now() < until {
+            let wait = Duration::from_micros(1000 + lot.below(3000) as u64);
+            m.blocking(|| thread::sleep(wait));
+            m.collect();
+        }
+    });
+    stop.store(true, Relaxed);
+    asked.map_err(|overdue| overdue.to_string())?;
+    other.join().expect("the late one does not panic").map_err(|e| e.to_string())?;
+    Ok(heap.pauses().split_off(before))
+}
+
+/// As a sample: `reach_ns` (the median time to safepoint), `reach_max_ns`, `pause_ns` (what came after it), `collections_count`.
+pub fn sample(pauses: &[Pause], case: &str, param: &str) -> Sample {
+    let reach: Vec<f64> = pauses.iter().map(|p| p.reach.as_secs_f64() * 1e9).collect();
+    let stopped: Vec<f64> = pauses.iter().map(|p| p.stopped.as_secs_f64() * 1e9).collect();
+    let (Some(median), Some(most), Some(pause)) =
+        (stats::median(&reach), reach.iter().copied().reduce(f64::max), stats::median(&stopped))
+    else {
+        return Sample::unmeasured(case, param, "no collection came to its end in the time of this case");
+    };
+    let mut sample = Sample::new(case, param)
+        .with("reach_ns", median)
+        .with("reach_max_ns", most)
+        .with("pause_ns", pause)
+        .with("collections_count", pauses.len() as f64);
+    sample.receipts.kept_count = Some(pauses.len() as f64);
+    sample.doubts.extend(crowded(pauses));
+    sample
+}
