@@ -213,3 +213,27 @@ fn a_plateau_begins_behind_the_last_point_below() {
     assert_eq!(plateau_from(&shuffled, 0.9), Some(128.0));
     assert_eq!(plateau_from(&[], 0.9), None);
 }
+
+#[test]
+fn a_fit_finds_what_the_numbers_were_made_of() {
+    use underhood::stats::fit;
+    let rows: Vec<[f64; 3]> =
+        (0..5).flat_map(|i| (0..4).map(move |j| [1.0, f64::from(i) * 1e5, f64::from(j) * 300.0])).collect();
+    let made: Vec<f64> = rows.iter().map(|[_, a, b]| 17_000.0 + 41.0 * a + 120.0 * b).collect();
+    let [base, a, b] = fit(&rows, &made).unwrap();
+    assert!(near(base, 17_000.0, 1e-3) && near(a, 41.0, 1e-6) && near(b, 120.0, 1e-6), "{base} {a} {b}");
+
+    // Noise of 1 % of each value: the small ones still say what they know, since differences count relative to them.
+    let mut normal = Normal(3);
+    let noisy: Vec<f64> = made.iter().map(|y| y * (1.0 + 0.01 * normal.next())).collect();
+    let [base, a, b] = fit(&rows, &noisy).unwrap();
+    assert!(near(base, 17_000.0, 600.0) && near(a, 41.0, 1.0) && near(b, 120.0, 12.0), "{base} {a} {b}");
+
+    assert_eq!(fit(&rows[..2], &made[..2]), None, "fewer rows than coefficients");
+    assert_eq!(fit(&rows, &made[1..]), None, "a row without a value");
+    assert_eq!(fit(&[[1.0, 0.0], [1.0, 0.0], [1.0, 0.0]], &[1.0, 2.0, 3.0]), None, "nothing varies");
+    assert_eq!(fit(&[[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]], &[1.0, 2.0, 3.0]), None, "they vary together");
+    assert_eq!(fit(&[[1.0], [1.0]], &[1.0, 0.0]), None, "no share of nothing");
+    assert_eq!(fit(&[[1.0], [1.0]], &[1.0, f64::NAN]), None);
+    assert_eq!(fit::<1>(&[], &[]), None);
+}

@@ -149,7 +149,8 @@ impl Collection<Vm> for Vm {
 
     fn resume_mutators(_: VMWorkerThread) {
         let heap = Heap::get();
-        heap.pauses.resumed(&heap.workers, || heap.safepoint.resume());
+        heap.pauses.over(&heap.workers);
+        heap.safepoint.resume();
     }
 
     /// Called by a mutator that asked for a collection, before the collector has stopped anybody.

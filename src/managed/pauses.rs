@@ -34,8 +34,7 @@ pub struct Pause {
     pub reach: Duration,
     /// From the last mutator's stop until the first may go on.
     pub stopped: Duration,
-    /// CPU time and run-queue delay of all collector threads from the request to the end; `None` where the system can't tell,
-    /// and, for a moment, in the newest pause.
+    /// CPU time and run-queue delay of all collector threads from the request to the end; `None` where the system can't tell.
     pub used: Option<Use>,
 }
 
@@ -138,31 +137,25 @@ impl Pauses {
         *self.now.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
     }
 
-    /// The world is about to go on; `resume` makes it.
-    pub(super) fn resumed(&self, workers: &Workers, resume: impl FnOnce()) {
+    /// The world is about to go on. Before the mutators run, since whoever waited for this pause must find it in the log, and since one of
+    /// them may ask for the next collection at once.
+    pub(super) fn over(&self, workers: &Workers) {
+        let end = Instant::now();
         let now = self.now.lock().unwrap_or_else(PoisonError::into_inner).take();
         let now = now.expect("the world stopped before it goes on");
-        let end = Instant::now();
-        // The log and the watchdog come before the mutators run: whoever waited for this pause finds it in the log, and one of
-        // them may ask for the next collection at once.
+        // Two system calls for each collector thread, some 2 us in all, which the mutators wait for and the pause does not count.
+        // Afterwards it would be wrong: a collector that loses its CPU to the mutators it has just woken has to wait, too.
+        let used = now.used.zip(workers.used()).map(|(before, after)| after - before);
         let pause = Pause {
             kind: now.kind,
             asked_at: now.asked - self.born,
             reach: now.stopped - now.asked,
             stopped: end - now.stopped,
-            used: None,
+            used,
         };
-        let place = {
-            let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
-            done.push(pause);
-            done.len() - 1
-        };
+        self.done.lock().unwrap_or_else(PoisonError::into_inner).push(pause);
         self.stopped.store(0, Relaxed);
         self.since.store(0, Relaxed);
-        resume();
-        // What is slow to ask comes when nobody waits any more.
-        let used = now.used.zip(workers.used()).map(|(before, after)| after - before);
-        self.done.lock().unwrap_or_else(PoisonError::into_inner)[place].used = used;
     }
 
     /// All pauses that are over, oldest first.

@@ -1,6 +1,4 @@
 //! What a pause is made of: forced collections over many sizes of what lives, and a fit.
-use std::time::Duration;
-
 use super::{
     PATIENCE,
     churn::crowded,
@@ -25,7 +23,9 @@ pub struct Law {
     pub large_mib_ns: f64,
     /// Half of the points lie closer to the law than this share of themselves.
     pub off_share: f64,
-    /// Points of the sweep.
+    /// What it foretold of a point beyond the sweep, over what was measured there; `None` if no such point was made.
+    pub foretold_ratio: Option<f64>,
+    /// Points that it was made from.
     pub points: usize,
     /// Why it should not be quoted.
     pub doubts: Vec<String>,
@@ -53,6 +53,8 @@ pub struct Sweep {
     pub large: Vec<(u32, u32)>,
     /// Collections at each point.
     pub repeats: usize,
+    /// One point beyond the sweep, of small and large objects, that the law is to foretell: at least as many small ones as the last.
+    pub beyond: (usize, (u32, u32)),
     /// Where the mutator runs.
     pub cpu: usize,
 }
@@ -64,7 +66,9 @@ pub struct Sweep {
 pub fn law(config: Config, sweep: Sweep) -> Result<Law, String> {
     let heap = Heap::start(config).map_err(|e| e.to_string())?;
     let points = heap.run(PATIENCE, move |m| points(m, &sweep)).map_err(|overdue| overdue.to_string())??;
-    let mut law = fit(&points).ok_or("the sweep does not determine the law")?;
+    let (beyond, points) = points.split_last().ok_or("the sweep has no points")?;
+    let mut law = fit(points).ok_or("the sweep does not determine the law")?;
+    law.foretold_ratio = Some(law.expects_ns(beyond) / beyond.pause_ns);
     law.doubts.extend(crowded(&heap.pauses()));
     Ok(law)
 }
@@ -72,33 +76,45 @@ pub fn law(config: Config, sweep: Sweep) -> Result<Law, String> {
 fn points(m: &mut Mutator, sweep: &Sweep) -> Result<Vec<Point>, String> {
     pin_current_thread(sweep.cpu);
     let full = |e: OutOfMemory| e.to_string();
-    let most = sweep.small_bytes.iter().copied().max().unwrap_or(0);
-    let mut small = Small::with_room(m, most).map_err(full)?;
+    let (beyond, their_large) = sweep.beyond;
+    let mut small = Small::with_room(m, beyond.max(sweep.small_bytes.iter().copied().max().unwrap_or(0)))
+        .map_err(full)?;
     let mut points = Vec::new();
     for bytes in &sweep.small_bytes {
         small.grow(m, *bytes).map_err(full)?;
-        for (count, payload) in &sweep.large {
-            let kept = large(m, *count, *payload).map_err(full)?;
-            m.collect(); // what the last set left behind is not to be swept in the measured ones
-            let before = m.heap().pauses_count();
-            for _ in 0..sweep.repeats {
-                m.collect();
-            }
-            let pauses = m.heap().pauses().split_off(before);
-            let stopped: Vec<f64> = pauses.iter().map(|p| p.stopped.as_secs_f64() * 1e9).collect();
-            drop(kept);
-            points.push(Point {
-                objects: small.objects_count() as f64,
-                large: f64::from(*count),
-                large_mib: f64::from(*count) * f64::from(*payload) / f64::from(1 << 20),
-                pause_ns: stats::median(&stopped).ok_or("no collection was made")?,
-            });
+        for large in &sweep.large {
+            points.push(point(m, &small, *large, sweep.repeats)?);
         }
     }
+    small.grow(m, beyond).map_err(full)?;
+    points.push(point(m, &small, their_large, sweep.repeats)?);
     if !small.intact(m) {
         return Err("objects that should have lived are lost".into());
     }
     Ok(points)
+}
+
+fn point(
+    m: &mut Mutator,
+    small: &Small,
+    (count, payload): (u32, u32),
+    repeats: usize,
+) -> Result<Point, String> {
+    let kept = large(m, count, payload).map_err(|e| e.to_string())?;
+    m.collect(); // what the last set left behind is not to be swept in the measured ones
+    let before = m.heap().pauses_count();
+    for _ in 0..repeats {
+        m.collect();
+    }
+    let pauses = m.heap().pauses().split_off(before);
+    let stopped: Vec<f64> = pauses.iter().map(|p| p.stopped.as_secs_f64() * 1e9).collect();
+    drop(kept);
+    Ok(Point {
+        objects: small.objects_count() as f64,
+        large: f64::from(count),
+        large_mib: f64::from(count) * f64::from(payload) / f64::from(1 << 20),
+        pause_ns: stats::median(&stopped).ok_or("no collection was made")?,
+    })
 }
 
 /// The law of these points; `None` if they do not determine it.
@@ -106,27 +122,26 @@ pub fn fit(points: &[Point]) -> Option<Law> {
     let rows: Vec<[f64; 4]> = points.iter().map(|p| [1.0, p.objects, p.large, p.large_mib]).collect();
     let pauses: Vec<f64> = points.iter().map(|p| p.pause_ns).collect();
     let [base_ns, object_ns, large_ns, large_mib_ns] = stats::fit(&rows, &pauses)?;
-    let off = |(row, pause): (&[f64; 4], &f64)| {
-        let said = base_ns * row[0] + object_ns * row[1] + large_ns * row[2] + large_mib_ns * row[3];
-        (said - pause).abs() / pause
-    };
-    let off: Vec<f64> = rows.iter().zip(&pauses).map(off).collect();
-    Some(Law {
+    let law = Law {
         base_ns,
         object_ns,
         large_ns,
         large_mib_ns,
-        off_share: stats::median(&off)?,
+        off_share: 0.0,
+        foretold_ratio: None,
         points: points.len(),
         doubts: Vec::new(),
-    })
+    };
+    let off: Vec<f64> = points.iter().map(|p| (law.expects_ns(p) - p.pause_ns).abs() / p.pause_ns).collect();
+    Some(Law { off_share: stats::median(&off)?, ..law })
 }
 
 impl Law {
-    /// The pause that the law expects, if so much lives.
-    pub fn expects(&self, objects: f64, large: f64, large_mib: f64) -> Duration {
-        let ns =
-            self.base_ns + self.object_ns * objects + self.large_ns * large + self.large_mib_ns * large_mib;
-        Duration::from_secs_f64(ns.max(0.0) / 1e9)
+    /// The pause that the law expects where so much lives, in ns; what was measured there is not looked at.
+    pub fn expects_ns(&self, at: &Point) -> f64 {
+        self.base_ns
+            + self.object_ns * at.objects
+            + self.large_ns * at.large
+            + self.large_mib_ns * at.large_mib
     }
 }

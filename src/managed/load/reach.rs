@@ -70,21 +70,26 @@ pub fn reach(
         }
         Ok::<(), OutOfMemory>(())
     });
-    let before = heap.pauses_count();
     let asked = heap.run(PATIENCE, move |m| {
         pin_current_thread(cpus[0]);
         let mut lot = Order::new(seed);
+        let mut mine = Vec::new();
         let until = Instant::now() + time;
         while Instant::now() < until {
             let wait = Duration::from_micros(1000 + lot.below(3000) as u64);
             m.blocking(|| thread::sleep(wait));
+            // Not the collections that the other one asks for when the heap is full: it does not keep those waiting.
+            let before = heap.pauses_count();
             m.collect();
+            mine.push(before..heap.pauses_count());
         }
+        mine
     });
     stop.store(true, Relaxed);
-    asked.map_err(|overdue| overdue.to_string())?;
+    let mine = asked.map_err(|overdue| overdue.to_string())?;
     other.join().expect("the late one does not panic").map_err(|e| e.to_string())?;
-    Ok(heap.pauses().split_off(before))
+    let pauses = heap.pauses();
+    Ok(mine.into_iter().filter_map(|at| pauses.get(at)?.last().copied()).collect())
 }
 
 /// As a sample: `reach_ns` (the median time to safepoint), `reach_max_ns`, `pause_ns` (what came after it), `collections_count`.
