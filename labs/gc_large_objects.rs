@@ -289,7 +289,7 @@ fn laws(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
             .with("large_ns", law.large_ns)
             .with("large_mib_ns", law.large_mib_ns)
             .with("off_share", law.off_share)
-            .with("foretold_ratio", law.foretold_ratio.unwrap_or(f64::NAN))
+            .with("foretold_ratio", law.foretold_ratio.ok_or("no point beyond the sweep")?)
             .with("points_count", law.points as f64);
         sample.doubts = law.doubts;
         Ok(sample)
