@@ -21,6 +21,8 @@ mod cache_scaling;
 mod collections_cost;
 #[path = "collections_worst.rs"]
 mod collections_worst;
+#[path = "flow_presence.rs"]
+mod flow_presence;
 #[path = "flow_rate_limit.rs"]
 mod flow_rate_limit;
 #[cfg(feature = "gc")]
@@ -50,9 +52,10 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &async_deadlock::LAB,
     &async_timeout::LAB,
     &flow_rate_limit::LAB,
-    &collections_cost::LAB,
-    &collections_worst::LAB,
+    &flow_presence::LAB,
     &alloc_first_touch::LAB,
     #[cfg(feature = "gc")]
     &gc_large_objects::LAB,
+    &collections_cost::LAB,
+    &collections_worst::LAB,
 ];

@@ -14,6 +14,7 @@ use underhood::{
     rivals::{
         counter::{self, Counter},
         map::{self, Hits, Map},
+        presence::{self, Presence},
     },
 };
 
@@ -113,6 +114,30 @@ impl Counter for Loses {
     }
 }
 
+/// Knows a user more than it should.
+#[derive(Debug)]
+struct Knows(presence::Slab);
+
+impl Presence for Knows {
+    const CASE: &'static str = "knows";
+    const MOST_USER_BYTES: u64 = 8;
+    fn with(users: u32, threads: u32) -> Self {
+        Self(presence::Slab::with(users + 1, threads))
+    }
+    fn beat(&self, user: u32, now: u64) {
+        self.0.beat(user, now);
+    }
+    fn last_seen(&self, user: u32) -> Option<u64> {
+        self.0.last_seen(user)
+    }
+}
+
+#[test]
+fn a_structure_that_may_be_too_large_is_refused_before_it_is_filled() {
+    let why = presence::weigh::<Knows>(1 << 20, 1, 1 << 20).unwrap_err();
+    assert!(why.contains("may take 8 MiB") && why.contains("below 1 MiB"), "{why}");
+}
+
 /// Forgets the second put of a key.
 #[derive(Default)]
 struct Forgets(Mutex<HashMap<u32, u64>>);
@@ -131,6 +156,7 @@ impl Map for Forgets {
 fn a_wrong_counter_or_map_gets_no_number() {
     assert!(counter::check::<Loses>().unwrap_err().contains("loses"));
     assert!(map::check::<Forgets>().unwrap_err().contains("forgets"));
+    assert!(presence::check::<Knows>().unwrap_err().contains("does not exist"));
 }
 
 #[test]
@@ -145,4 +171,8 @@ fn the_counters_and_maps_that_are_measured_pass() {
     map::check::<map::Sharded>().unwrap();
     map::check::<dashmap::DashMap<u32, u64>>().unwrap();
     map::check::<papaya::HashMap<u32, u64>>().unwrap();
+    presence::check::<map::OneLock>().unwrap();
+    presence::check::<map::Sharded>().unwrap();
+    presence::check::<presence::Papaya>().unwrap();
+    presence::check::<presence::Slab>().unwrap();
 }

@@ -15,6 +15,7 @@ pub mod ladder;
 pub mod list;
 pub mod lock;
 pub mod map;
+pub mod presence;
 pub mod sizes;
 pub mod starve;
 pub mod traps;
