@@ -1,6 +1,8 @@
 //! When is a reader-writer lock superior to a mutex?
 //!
 //! Run it: `cargo run --release --bin lock_rwlock -- --step`
+use std::time::Duration;
+
 use underhood::{
     engine::{
         crowd::{self, Crowd},
@@ -66,7 +68,7 @@ pub(crate) static LAB: Lab = Lab {
             predict: Predict::Best { param: "hold_1us" },
             kind: Kind::Contended,
             cases: CASES,
-            params: &["hold_0", "hold_50ns", "hold_200ns", "hold_1us", "hold_5us"],
+            params: &["hold_0", "hold_200ns", "hold_1us", "hold_5us"],
             launch: Launch::Together,
             measure: readers,
             headline: "ops_per_s",
@@ -137,7 +139,7 @@ pub(crate) static LAB: Lab = Lab {
             predict: Predict::Number { case: "pl013", param: "reads_100" },
             kind: Kind::Contended,
             cases: &["std", "pl013", "ours"],
-            params: &["reads_100", "reads_90"],
+            params: &["reads_100"],
             launch: Launch::Together,
             measure: crossing,
             headline: "crossover_ns",
@@ -212,7 +214,15 @@ fn checked(cases: &[&str], params: &[&str], measure: impl FnOnce() -> Vec<Sample
     }
 }
 
+/// Part of the plan's slice, but no less than the windows take that a contender needs to be heard.
+fn part(plan: &Plan, share: f64) -> Plan {
+    const LEAST: Duration = Duration::from_millis(40);
+    let slice = if plan.is_smoke() { plan.slice } else { plan.slice.mul_f64(share).max(LEAST) };
+    Plan { slice, ..plan.clone() }
+}
+
 fn alone(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    let plan = &part(plan, 0.25);
     checked(cases, params, || params.iter().flat_map(|p| solo::solo(plan, p, &arms(*p == "write"))).collect())
 }
 
@@ -229,12 +239,14 @@ fn arms(write: bool) -> [solo::Solo; 7] {
 }
 
 fn readers(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    let plan = &part(plan, 0.3);
     checked(cases, params, || {
         params.iter().flat_map(|p| crowd::crowd(plan, p, hold_ns(p), &crowds(100))).collect()
     })
 }
 
 fn mix(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    let plan = &part(plan, 0.25);
     checked(cases, params, || {
         params.iter().flat_map(|p| crowd::crowd(plan, p, 1000.0, &crowds(reads(p)))).collect()
     })
@@ -257,6 +269,7 @@ fn crossing(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
         [crowd::<M>(reads_percent), crowd::<R>(reads_percent)]
     }
     const LONGEST_NS: f64 = 20_000.0;
+    let plan = &part(plan, 0.5);
     let find = |case: &str, param: &str| {
         let share = reads(param);
         let [mutex, rwlock] = match case {
@@ -274,7 +287,6 @@ fn crossing(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 /// The hold asked for; what is printed is the hold achieved.
 fn hold_ns(param: &str) -> f64 {
     match param {
-        "hold_50ns" => 50.0,
         "hold_200ns" => 200.0,
         "hold_1us" => 1000.0,
         "hold_5us" => 5000.0,

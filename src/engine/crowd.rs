@@ -14,7 +14,7 @@ use crate::{
         gang::{Gang, Window, idle_lanes},
         order::Order,
     },
-    plan::Plan,
+    plan::{Mode, Plan},
     record::AA,
     sample::Sample,
     stats,
@@ -207,7 +207,12 @@ pub fn crossover(plan: &Plan, case: &str, param: &str, a: &Crowd, b: &Crowd, lon
     let threads = plan.threads;
     let gang = Gang::start(plan, threads, vec![(a.make)(threads), (b.make)(threads), idle_lanes(threads)]);
     let mut order = Order::new(plan.seed ^ (plan.launch as u64) << 32);
-    let steps = if plan.is_smoke() { 1 } else { 6 };
+    // Four halvings leave a factor of less than two, and within that the ratio is as good as a straight line.
+    let steps = match plan.mode {
+        Mode::Smoke => 1,
+        Mode::Quick => 4,
+        Mode::Default | Mode::Full => 6,
+    };
     let each = plan.slice.mul_f64(1.5 / f64::from(steps + 2));
     let mut meets = Vec::new();
     // The log ratio b / a at this hold, how far chance moves it, and the hold achieved.
