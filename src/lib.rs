@@ -18,6 +18,7 @@
 //! | [`task`] | futures by hand, and a small executor |
 //! | [`lab`], [`plan`], [`sample`], [`stats`], [`scaling`] | what a lab is; what goes into a measurement, and what one launch gives back; intervals; the law of scalability |
 //! | [`lockfree`] | hand-written lock-free structures, one structure a file |
+//! | [`reclaim`] | when a node may be freed that others may be reading: epochs, hazard pointers, never |
 //!
 //! ## The path of a number
 //! flags → [`plan::Plan`] → engine → [`sample::Sample`] (a launch) → [`record::Record`] (a run) → [`judge`] → [`show`].
@@ -35,6 +36,7 @@ pub mod machine;
 pub mod managed;
 pub mod memory;
 pub mod plan;
+pub mod reclaim;
 pub mod record;
 pub mod rivals;
 pub mod sample;

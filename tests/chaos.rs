@@ -21,6 +21,8 @@ mod lock;
 mod lockfree;
 #[path = "model/managed.rs"]
 mod managed;
+#[path = "../src/reclaim/mod.rs"]
+mod reclaim;
 #[path = "model/scenarios/mod.rs"]
 mod scenarios;
 #[path = "model/stress.rs"]

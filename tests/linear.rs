@@ -18,6 +18,8 @@ mod check;
 mod lanes;
 #[path = "../src/lockfree/mod.rs"]
 mod lockfree;
+#[path = "../src/reclaim/mod.rs"]
+mod reclaim;
 #[path = "linear/record.rs"]
 mod record;
 #[path = "linear/spec.rs"]
@@ -30,7 +32,7 @@ mod zoo;
 /// The subjects over the library itself: the code that the labs measure.
 #[path = "linear"]
 mod real {
-    use underhood::lockfree;
+    use underhood::{lockfree, reclaim};
     #[path = "subjects.rs"]
     pub mod subjects;
 }
@@ -38,7 +40,7 @@ mod real {
 /// The subjects over the same files, with the chaotic face.
 #[path = "linear"]
 mod chaotic {
-    use crate::lockfree;
+    use crate::{lockfree, reclaim};
     #[path = "subjects.rs"]
     pub mod subjects;
 }

@@ -34,6 +34,8 @@ mod lockfree;
 mod managed;
 #[path = "model/mutate.rs"]
 mod mutate;
+#[path = "../src/reclaim/mod.rs"]
+mod reclaim;
 #[path = "model/report.rs"]
 mod report;
 #[path = "model/scenarios/mod.rs"]

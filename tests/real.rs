@@ -9,7 +9,7 @@ mod scenarios;
 mod stress;
 
 // What the scenarios call `crate::lock`, `crate::sync` and so on.
-use underhood::{flow, lock, lockfree, managed, sync, task};
+use underhood::{flow, lock, lockfree, managed, reclaim, sync, task};
 
 #[test]
 fn every_scenario() {

@@ -26,7 +26,15 @@ use underhood::lock::{handoff, mcs::Mcs, rwlock_fair, rwlock_sharded, seqlock::S
 use underhood::lockfree::{
     counter,
     mpmc::Mpmc,
+    queue::{Queue, QueueHandle},
     ring::{Consumer, Producer},
+    snapshot::{Snapshot, SnapshotHandle},
+    stack::{Stack, StackHandle},
+};
+use underhood::reclaim::{
+    epoch::{Epoch, EpochHandle},
+    hazard::{Hazard, HazardHandle},
+    leak::{Leak, LeakHandle},
 };
 use underhood::task::executor::{Executor, Polled, TaskId};
 use underhood::task::machine;
@@ -134,6 +142,41 @@ const _: () = {
     assert!(!is!(Mpmc<SyncOnly>: Send) && !is!(Mpmc<SyncOnly>: Sync));
     assert!(is!(Producer<SendOnly>: Send) && !is!(Producer<Neither>: Send) && !is!(Producer<Neither>: Sync));
     assert!(is!(Consumer<SendOnly>: Send) && !is!(Consumer<Neither>: Send) && !is!(Consumer<Neither>: Sync));
+};
+
+const _: () = {
+    assert!(is!(Queue<SendOnly, Epoch>: Send) && is!(Queue<SendOnly, Epoch>: Sync));
+    assert!(!is!(Queue<SyncOnly, Epoch>: Send) && !is!(Queue<SyncOnly, Epoch>: Sync));
+    assert!(
+        is!(QueueHandle<'static, SendOnly, Epoch>: Send) && is!(QueueHandle<'static, SendOnly, Epoch>: Sync)
+    );
+    assert!(!is!(QueueHandle<'static, SyncOnly, Epoch>: Send));
+    assert!(is!(Stack<SendOnly, Hazard>: Send) && is!(Stack<SendOnly, Hazard>: Sync));
+    assert!(!is!(Stack<SyncOnly, Hazard>: Send) && !is!(Stack<SyncOnly, Hazard>: Sync));
+    assert!(
+        is!(StackHandle<'static, SendOnly, Hazard>: Send)
+            && is!(StackHandle<'static, SendOnly, Hazard>: Sync)
+    );
+    assert!(!is!(StackHandle<'static, SyncOnly, Hazard>: Send));
+};
+
+// A snapshot lends its value to several at a time, and drops it on any thread: it takes both.
+const _: () = {
+    assert!(is!(Snapshot<u32, Epoch>: Send) && is!(Snapshot<u32, Epoch>: Sync));
+    assert!(is!(Snapshot<SendOnly, Epoch>: Send) && !is!(Snapshot<SendOnly, Epoch>: Sync));
+    assert!(!is!(Snapshot<SyncOnly, Epoch>: Send) && !is!(Snapshot<SyncOnly, Epoch>: Sync));
+    assert!(is!(SnapshotHandle<'static, u32, Epoch>: Send) && is!(SnapshotHandle<'static, u32, Epoch>: Sync));
+    assert!(!is!(SnapshotHandle<'static, SendOnly, Epoch>: Send));
+    assert!(!is!(SnapshotHandle<'static, SyncOnly, Epoch>: Send));
+};
+
+// Domains hold nodes without their types; who retires one has promised that any thread may free it.
+const _: () = {
+    assert!(is!(Epoch: Send) && is!(Epoch: Sync) && is!(EpochHandle<'static>: Send));
+    assert!(is!(EpochHandle<'static>: Sync));
+    assert!(is!(Hazard: Send) && is!(Hazard: Sync) && is!(HazardHandle<'static>: Send));
+    assert!(is!(HazardHandle<'static>: Sync));
+    assert!(is!(Leak: Send) && is!(Leak: Sync) && is!(LeakHandle: Send) && is!(LeakHandle: Sync));
 };
 
 // A reader-writer lock also lends it to several at a time: it takes both to be shared.

@@ -78,6 +78,9 @@ pub mod atomic {
                 pub fn new(value: $value) -> Self {
                     Self(real::$name::new(value))
                 }
+                pub fn into_inner(self) -> $value {
+                    self.0.into_inner()
+                }
                 pub fn load(&self, o: Ordering) -> $value {
                     step();
                     self.0.load(o)

@@ -111,6 +111,16 @@ pub mod cell {
     use super::pauses::step;
 
     pub struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+    pub struct ConstPtr<T>(*const T);
+
+    impl<T> ConstPtr<T> {
+        /// # Safety
+        /// As on the std face.
+        pub unsafe fn deref(&self) -> &T {
+            // SAFETY: the caller's promise.
+            unsafe { &*self.0 }
+        }
+    }
 
     impl<T> UnsafeCell<T> {
         pub fn new(value: T) -> Self {
@@ -121,6 +131,10 @@ pub mod cell {
         }
         pub fn exclusive(&mut self) -> &mut T {
             self.0.get_mut()
+        }
+        pub fn get(&self) -> ConstPtr<T> {
+            step();
+            ConstPtr(self.0.get())
         }
         pub fn with<R>(&self, f: impl FnOnce(*const T) -> R) -> R {
             step();

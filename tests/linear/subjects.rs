@@ -2,7 +2,13 @@
 
 use super::lockfree::counter::{CasCounter, Counter, Sharded};
 use super::lockfree::mpmc::Mpmc;
+use super::lockfree::queue::Queue;
 use super::lockfree::ring::ring;
+use super::lockfree::snapshot::Snapshot;
+use super::lockfree::stack::Stack;
+use super::reclaim::Reclaim;
+use super::reclaim::epoch::Epoch;
+use super::reclaim::hazard::Hazard;
 use crate::record::{Answer, Ask, Lane, Subject};
 use crate::spec::{Op, Out, Spec};
 use std::sync::Arc;
@@ -11,6 +17,7 @@ const PUT: &[Ask] = &[Ask::Put];
 const TAKE: &[Ask] = &[Ask::Take];
 const BOTH: &[Ask] = &[Ask::Put, Ask::Take];
 const ADD: &[Ask] = &[Ask::Add, Ask::Read];
+const REGISTER: &[Ask] = &[Ask::Write, Ask::Read];
 const INCREMENT: &[Ask] = &[Ask::Increment, Ask::Read];
 
 pub const SUBJECTS: &[Subject] = &[
@@ -20,6 +27,22 @@ pub const SUBJECTS: &[Subject] = &[
     Subject { name: "counter", spec: Spec::Counter, asks: &[ADD, ADD, ADD], make: counter },
     Subject { name: "cas counter", spec: Spec::Counter, asks: &[ADD, ADD, ADD], make: cas_counter },
     Subject { name: "sharded", spec: Spec::Sum, asks: &[INCREMENT, INCREMENT, INCREMENT], make: sharded },
+    Subject { name: "stack, epoch", spec: Spec::Lifo, asks: &[BOTH, BOTH, BOTH], make: stack::<Epoch> },
+    Subject { name: "stack, hazard", spec: Spec::Lifo, asks: &[BOTH, BOTH, BOTH], make: stack::<Hazard> },
+    Subject { name: "queue, epoch", spec: Spec::Fifo(99), asks: &[BOTH, BOTH, BOTH], make: queue::<Epoch> },
+    Subject { name: "queue, hazard", spec: Spec::Fifo(99), asks: &[BOTH, BOTH, BOTH], make: queue::<Hazard> },
+    Subject {
+        name: "snapshot, epoch",
+        spec: Spec::Register,
+        asks: &[REGISTER, REGISTER, REGISTER],
+        make: snapshot::<Epoch>,
+    },
+    Subject {
+        name: "snapshot, hazard",
+        spec: Spec::Register,
+        asks: &[REGISTER, REGISTER, REGISTER],
+        make: snapshot::<Hazard>,
+    },
 ];
 
 fn put(result: Result<(), u64>) -> Out {
@@ -82,5 +105,55 @@ fn sharded() -> Vec<Lane> {
             Out::Done
         }
         _ => Out::Value(count.get()),
+    })
+}
+
+/// Drives a lane's own access to the shared object.
+type Body<O> = fn(&O, &mut dyn FnMut(Answer<'_>));
+
+/// Three lanes, each with what `body` makes of the shared object for as long as the lane lives: a handle.
+fn each<O: Send + Sync + 'static>(object: O, body: Body<O>) -> Vec<Lane> {
+    let object = Arc::new(object);
+    let lane =
+        |object: Arc<O>| -> Lane { Box::new(move |drive: &mut dyn FnMut(Answer<'_>)| body(&object, drive)) };
+    (0..3).map(|_| lane(Arc::clone(&object))).collect()
+}
+
+fn stack<R: Reclaim + 'static>() -> Vec<Lane> {
+    each(Stack::<u64, R>::new(3), |stack, drive| {
+        let mut handle = stack.handle().expect("one for each lane");
+        drive(&mut |op| match op {
+            Op::Put(value) => {
+                handle.push(value);
+                Out::Done
+            }
+            _ => take(handle.pop()),
+        });
+    })
+}
+
+fn queue<R: Reclaim + 'static>() -> Vec<Lane> {
+    each(Queue::<u64, R>::new(3), |queue, drive| {
+        let mut handle = queue.handle().expect("one for each lane");
+        drive(&mut |op| match op {
+            Op::Put(value) => {
+                handle.push(value);
+                Out::Done
+            }
+            _ => take(handle.pop()),
+        });
+    })
+}
+
+fn snapshot<R: Reclaim + 'static>() -> Vec<Lane> {
+    each(Snapshot::<u64, R>::new(0, 3), |snapshot, drive| {
+        let mut handle = snapshot.handle().expect("one for each lane");
+        drive(&mut |op| match op {
+            Op::Write(value) => {
+                handle.publish(value);
+                Out::Done
+            }
+            _ => Out::Value(handle.read(|value| *value)),
+        });
     })
 }

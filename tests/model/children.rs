@@ -5,7 +5,7 @@ use super::mutate::Site;
 use std::collections::BTreeMap;
 use std::env;
 use std::io::Read;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
@@ -106,8 +106,26 @@ fn answer(order: &Order) -> Answer {
         (_, Some(failure)) => failure,
         (None, None) => End::TimedOut,
         (Some(status), None) if status.success() => End::Passed,
+        (Some(status), None) if order.mutant.is_some() && crashed(status) => End::Failed {
+            scenario: "?".to_owned(),
+            message: format!("crashed, {status}: a pointer to nowhere"),
+        },
         // Killed only if the model said so; a child that died without a word may have run out of memory.
         (Some(status), None) => panic!("a child died without a verdict: {status}\n{text}"),
     };
     answer
+}
+
+/// What a mutant of a pointer structure may do instead of failing an assertion.
+fn crashed(status: ExitStatus) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::process::ExitStatusExt;
+        matches!(status.signal(), Some(4 | 5 | 6 | 7 | 8 | 10 | 11)) // not 9, which ends a process that has no more memory
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = status;
+        false
+    }
 }

@@ -8,6 +8,8 @@
 //!   exploring stopped: what it makes loom try, loom then tries before the access, and no point to switch at is added. On
 //!   random programs without a bound the outcomes are the same, and the executions a sixth or fewer
 //!   (`guard::shadows_lose_nothing`); under a preemption bound the two searches are cut at different places.
+//! - **Life.** loom does not look whether an atomic word is reached by an edge from its making: each word here has a cell that its
+//!   making writes and each access reads.
 //! - **SeqCst accesses.** loom treats them as AcqRel (issue 180). A SeqCst fence after each SeqCst write, which is how x86
 //!   compiles them, gives the total order back; a SeqCst *load* stays undecidable.
 //! - **Parking.** loom's `unpark` orders memory even for a thread that never parks, and wakes a thread that waits in `join`

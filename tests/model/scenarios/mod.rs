@@ -13,19 +13,25 @@ mod adaptive;
 mod bulkhead;
 mod circuit_breaker;
 mod counter;
+mod epoch;
 mod event;
 mod exclusive;
 mod executor;
 mod fixed_window;
 mod gcra;
 mod handoff;
+mod hazard;
 mod keyed;
+mod leak;
 mod leaky_bucket;
 mod limits;
 mod machine;
 mod mcs;
 mod mpmc;
 mod mutex;
+mod place;
+mod queue;
+mod reclaimed;
 mod ring;
 mod rwlock;
 mod rwlock_fair;
@@ -35,6 +41,8 @@ mod semaphore;
 mod seqlock;
 mod shared;
 mod sliding_log;
+mod snapshot;
+mod stack;
 mod tas;
 mod ticket;
 mod token_bucket;
@@ -52,6 +60,13 @@ pub const ALL: &[Structure] = &[
     Structure { path: "lockfree/counter", scenarios: counter::SCENARIOS },
     Structure { path: "lockfree/mpmc", scenarios: mpmc::SCENARIOS },
     Structure { path: "lockfree/ring", scenarios: ring::SCENARIOS },
+    Structure { path: "lockfree/queue", scenarios: queue::SCENARIOS },
+    Structure { path: "lockfree/snapshot", scenarios: snapshot::SCENARIOS },
+    Structure { path: "lockfree/stack", scenarios: stack::SCENARIOS },
+    Structure { path: "reclaim/epoch", scenarios: epoch::SCENARIOS },
+    Structure { path: "reclaim/hazard", scenarios: hazard::SCENARIOS },
+    Structure { path: "reclaim/leak", scenarios: leak::SCENARIOS },
+    Structure { path: "reclaim/place", scenarios: place::SCENARIOS },
     Structure { path: "lock/seqlock", scenarios: seqlock::SCENARIOS },
     Structure { path: "lock/tas", scenarios: tas::SCENARIOS },
     Structure { path: "lock/ttas", scenarios: ttas::SCENARIOS },

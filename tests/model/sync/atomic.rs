@@ -2,6 +2,7 @@
 //! fence after each SeqCst write: see the head of `sync.rs`.
 
 use super::mutate::{self, Role, load_half, order, store_half};
+use loom::cell::UnsafeCell;
 use loom::sync::atomic as model;
 use std::panic::Location;
 pub use std::sync::atomic::Ordering;
@@ -16,9 +17,19 @@ pub type AtomicUsize = Atomic<model::AtomicUsize>;
 /// One modelled word.
 pub struct Atomic<W> {
     word: W,
+    /// Written when the word is made and when it is taken apart, read by every access: a word that is reached without an edge from
+    /// its making, or taken apart without one from its last use, is a race like any other. loom itself does not look.
+    life: Life,
     shadows: super::shadow::Shadows,
     pub(super) futex: super::futex::Sleepers,
 }
+
+struct Life(UnsafeCell<()>);
+
+// SAFETY: all modelled threads are coroutines of one OS thread.
+unsafe impl Send for Life {}
+// SAFETY: as above.
+unsafe impl Sync for Life {}
 
 #[track_caller]
 pub fn fence(written: Ordering) {
@@ -29,8 +40,18 @@ pub fn fence(written: Ordering) {
 }
 
 impl<W: Word> Atomic<W> {
+    #[track_caller]
     pub fn new(value: W::Value) -> Self {
-        Self { word: W::make(value), shadows: Default::default(), futex: Default::default() }
+        let life = Life(UnsafeCell::new(()));
+        life.0.with_mut(|_| {});
+        Self { word: W::make(value), life, shadows: Default::default(), futex: Default::default() }
+    }
+
+    /// The last value.
+    #[track_caller]
+    pub fn into_inner(self) -> W::Value {
+        self.life.0.with_mut(|_| {});
+        self.word.load(Relaxed) // the last one: what came before is ordered before this
     }
 
     #[track_caller]
@@ -84,6 +105,7 @@ impl<W: Word> Atomic<W> {
         success: Ordering,
         failure: Ordering,
     ) -> Result<W::Value, W::Value> {
+        self.life.0.with(|_| {});
         let (success, split) = order(at, Role::Success, success);
         let (failure, _) = order(at, Role::Failure, failure);
         if split {
@@ -109,6 +131,7 @@ impl<W: Word> Atomic<W> {
         whole: impl FnOnce(&W, Ordering) -> W::Value,
         next: impl FnOnce(W::Value) -> W::Value,
     ) -> W::Value {
+        self.life.0.with(|_| {});
         let (o, split) = order(at, Role::ReadModifyWrite, written);
         if split {
             let old = self.load_as(load_half(o));
@@ -121,10 +144,12 @@ impl<W: Word> Atomic<W> {
     }
 
     pub(super) fn load_as(&self, o: Ordering) -> W::Value {
+        self.life.0.with(|_| {});
         self.shadows.read(|| self.word.load(o))
     }
 
     fn store_as(&self, value: W::Value, o: Ordering) {
+        self.life.0.with(|_| {});
         self.shadows.write(|| self.word.store(value, o));
         trailing_fence(o);
     }
