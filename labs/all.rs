@@ -7,6 +7,8 @@ mod async_cancel;
 mod async_cures;
 #[path = "async_deadlock.rs"]
 mod async_deadlock;
+#[path = "async_locks.rs"]
+mod async_locks;
 #[path = "async_starvation.rs"]
 mod async_starvation;
 #[path = "async_state_machine.rs"]
@@ -51,6 +53,7 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &async_cures::LAB,
     &async_deadlock::LAB,
     &async_timeout::LAB,
+    &async_locks::LAB,
     &flow_rate_limit::LAB,
     &flow_presence::LAB,
     &alloc_first_touch::LAB,
