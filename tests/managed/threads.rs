@@ -77,7 +77,8 @@ pub(crate) fn the_watchdog_names_a_mutator_that_does_not_poll(collector: Collect
         m.collect();
     });
     let pauses = heap.pauses();
-    assert!(pauses.len() >= 2 && pauses.iter().all(|p| p.kind == Kind::Full), "{pauses:?}");
+    // One or two: if the collector has not begun when the idle one asks as well, one collection serves both.
+    assert!(!pauses.is_empty() && pauses.iter().all(|p| p.kind == Kind::Full), "{pauses:?}");
     assert!(pauses.iter().all(|p| p.whole() == p.reach + p.stopped));
     assert!(heap.overdue(Duration::from_secs(3600)).is_none());
 }
