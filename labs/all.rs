@@ -23,6 +23,8 @@ mod cache_scaling;
 mod collections_cost;
 #[path = "collections_worst.rs"]
 mod collections_worst;
+#[path = "flow_noisy_neighbor.rs"]
+mod flow_noisy_neighbor;
 #[path = "flow_presence.rs"]
 mod flow_presence;
 #[path = "flow_rate_limit.rs"]
@@ -55,6 +57,7 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &async_timeout::LAB,
     &async_locks::LAB,
     &flow_rate_limit::LAB,
+    &flow_noisy_neighbor::LAB,
     &flow_presence::LAB,
     &alloc_first_touch::LAB,
     #[cfg(feature = "gc")]

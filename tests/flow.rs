@@ -5,6 +5,8 @@
 
 #[path = "flow/edges.rs"]
 mod edges;
+#[path = "flow/fair_queue.rs"]
+mod fair_queue;
 #[path = "flow/in_flight.rs"]
 mod in_flight;
 #[path = "flow/keyed.rs"]
@@ -15,6 +17,8 @@ mod models;
 mod rates;
 #[path = "flow/rivals.rs"]
 mod rivals;
+#[path = "flow/tenants.rs"]
+mod tenants;
 
 use underhood::engine::order::Order;
 

@@ -10,6 +10,7 @@ use std::rc::Rc;
 use underhood::flow::adaptive::{Adaptive, AdaptiveSettings, Permit};
 use underhood::flow::bulkhead::{Bulkhead, Full, NoPlaces, Pass};
 use underhood::flow::circuit_breaker::{BreakerSettings, Call, CircuitBreaker, Refused, State};
+use underhood::flow::fair_queue::{self, BadQueue, FairQueue};
 use underhood::flow::fixed_window::FixedWindow;
 use underhood::flow::gcra::Gcra;
 use underhood::flow::keyed::{BadSize, Keyed, KeyedRefusal};
@@ -252,6 +253,10 @@ const _: () = {
 const _: () = {
     assert!(is!(Keyed<u32>: Send) && is!(Keyed<u32>: Sync));
     assert!(is!(Keyed<SendOnly>: Send) && is!(Keyed<SendOnly>: Sync));
+    assert!(is!(FairQueue<SendOnly>: Send) && is!(FairQueue<SyncOnly>: Sync));
+    assert!(!is!(FairQueue<Neither>: Send) && !is!(FairQueue<Neither>: Sync));
+    assert!(is!(BadQueue: Send) && is!(BadQueue: Sync));
+    assert!(is!(fair_queue::Full: Send) && is!(fair_queue::Full: Sync));
     assert!(!is!(Keyed<SyncOnly>: Send) && !is!(Keyed<SyncOnly>: Sync));
     assert!(!is!(Keyed<Neither>: Send) && !is!(Keyed<Neither>: Sync));
 };

@@ -10,6 +10,7 @@
 //! | [`adaptive`] | requests in flight, and finds the number | refused | the same, when nobody knows the number | the rate |
 //! | [`circuit_breaker`] | calls to what is broken | refused | the caller's time, the backend's recovery | load |
 //! | [`keyed`] | the rate of each key | as with `gcra` | the other keys | the sum of all keys |
+//! | [`fair_queue`] | nothing: it orders what waits | queued, its tenant's line | the other tenants, and nothing is left idle | the sum of all tenants |
 //!
 //! # The clock
 //! Nothing here reads a clock: whoever asks says what time it is, `now_ns`, in nanoseconds of any monotonic clock (since the
@@ -19,6 +20,7 @@
 pub mod adaptive;
 pub mod bulkhead;
 pub mod circuit_breaker;
+pub mod fair_queue;
 pub mod fixed_window;
 pub mod gcra;
 pub mod keyed;

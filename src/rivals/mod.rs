@@ -20,6 +20,7 @@ pub mod presence;
 pub mod sizes;
 pub mod starve;
 pub mod task_lock;
+pub mod tenants;
 pub mod traps;
 pub mod twins;
 pub mod wakes;
