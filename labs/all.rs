@@ -40,11 +40,17 @@ mod lock_deadlock;
 mod lock_mutex;
 #[path = "lock_rwlock.rs"]
 mod lock_rwlock;
+#[path = "lock_semaphore.rs"]
+mod lock_semaphore;
+#[path = "lock_spin.rs"]
+mod lock_spin;
 
 /// The labs.
 pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &lock_mutex::LAB,
     &lock_rwlock::LAB,
+    &lock_spin::LAB,
+    &lock_semaphore::LAB,
     &lock_deadlock::LAB,
     &lock_audit::LAB,
     &cache_line::LAB,

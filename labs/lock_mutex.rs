@@ -5,18 +5,15 @@ use std::time::Duration;
 
 use underhood::{
     engine::{
-        crowd,
-        order::Order,
-        solo,
-        wait::{Enter, Hold, Queue, wait},
+        crowd, solo,
+        wait::{Contender, Hold, Queue, wait_all},
     },
     lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    lock,
+    lock as ours,
     plan::Plan,
-    record::AA,
     rivals::{
-        fair::enter,
-        lock::{Empty, Guarded, check, crowd as meet, solo as one},
+        fair::contender,
+        lock::{self, Empty, check, crowd as meet, solo as one},
     },
     sample::Sample,
 };
@@ -27,7 +24,7 @@ type Pl013 = pl013::Mutex<u64>;
 type Pl012Fair = pl012::FairMutex<u64>;
 type Pl013Fair = pl013::FairMutex<u64>;
 type Tokio = tokio::sync::Mutex<u64>;
-type Ours = lock::mutex::Mutex<u64>;
+type Ours = ours::mutex::Mutex<u64>;
 
 const LOCKS: &[&str] =
     &["std_mutex", "pl012_mutex", "pl013_mutex", "mutex", "pl012_fair", "pl013_fair", "tokio_mutex"];
@@ -263,21 +260,15 @@ fn crowded(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     })
 }
 
-/// A lock's name, and how to make a fresh one.
-type Contender = (&'static str, fn() -> Enter);
-
 fn locks() -> [Contender; 7] {
-    fn one<L: Guarded>() -> Contender {
-        (L::CASE, enter::<L>)
-    }
     [
-        one::<Std>(),
-        one::<Pl012>(),
-        one::<Pl013>(),
-        one::<Ours>(),
-        one::<Pl012Fair>(),
-        one::<Pl013Fair>(),
-        one::<Tokio>(),
+        contender::<Std>(),
+        contender::<Pl012>(),
+        contender::<Pl013>(),
+        contender::<Ours>(),
+        contender::<Pl012Fair>(),
+        contender::<Pl013Fair>(),
+        contender::<Tokio>(),
     ]
 }
 
@@ -293,7 +284,7 @@ fn who_waits(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
         sample_every: 8,
         time: plan.slice / 4,
     };
-    competing(plan, cases, params, queue)
+    checked(cases, params, || wait_all(plan, params, &locks(), |p| Ok(queue(p))))
 }
 
 fn barging(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
@@ -304,23 +295,7 @@ fn barging(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
         sample_every: 1,
         time: plan.slice.mul_f64(0.6),
     };
-    competing(plan, cases, params, queue)
-}
-
-/// Every lock at every parameter, and the first one twice, in random order.
-fn competing(plan: &Plan, cases: &[&str], params: &[&str], queue: impl Fn(&str) -> Queue) -> Vec<Sample> {
-    checked(cases, params, || {
-        let mut order = Order::new(plan.seed ^ (plan.launch as u64) << 32);
-        let locks = locks();
-        let mut turn: Vec<(&str, Contender)> = params
-            .iter()
-            .flat_map(|p| std::iter::once((AA, locks[0].1)).chain(locks).map(move |c| (*p, c)))
-            .collect();
-        order.shuffle(&mut turn);
-        turn.iter()
-            .map(|(param, (name, make))| wait(plan, queue(param), make()).sample(name, param))
-            .collect()
-    })
+    checked(cases, params, || wait_all(plan, params, &locks(), |p| Ok(queue(p))))
 }
 
 fn half(plan: &Plan) -> Plan {
@@ -329,7 +304,7 @@ fn half(plan: &Plan) -> Plan {
 
 /// No contender is timed before it has shown that it does what its name says.
 fn checked(cases: &[&str], params: &[&str], measure: impl FnOnce() -> Vec<Sample>) -> Vec<Sample> {
-    let checks = [
+    let checks: [lock::Check; 7] = [
         check::<Std>,
         check::<Pl012>,
         check::<Pl013>,
@@ -338,12 +313,7 @@ fn checked(cases: &[&str], params: &[&str], measure: impl FnOnce() -> Vec<Sample
         check::<Pl013Fair>,
         check::<Tokio>,
     ];
-    match checks.iter().try_for_each(|c| c()) {
-        Ok(()) => measure(),
-        Err(why) => {
-            params.iter().flat_map(|p| cases.iter().map(|c| Sample::unmeasured(c, p, why.clone()))).collect()
-        }
-    }
+    lock::checked(&checks, cases, params, measure)
 }
 
 fn benches(plan: &Plan) -> Vec<Bench> {

@@ -1,6 +1,9 @@
 //! More mutexes under the trait of [`crate::rivals::lock`]: those that differ in whom they let in.
 use crate::{
-    engine::{crowd::Apart, wait::Enter},
+    engine::{
+        crowd::Apart,
+        wait::{Contender, Enter},
+    },
     rivals::lock::Guarded,
 };
 
@@ -47,6 +50,11 @@ impl Guarded for tokio::sync::Mutex<u64> {
     fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
         inside(&mut self.blocking_lock())
     }
+}
+
+/// A lock's name, and how to make a fresh one that is entered for writing.
+pub fn contender<L: Guarded>() -> Contender {
+    (L::CASE, enter::<L>)
 }
 
 /// A fresh lock, to be entered for writing.

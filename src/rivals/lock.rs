@@ -18,6 +18,7 @@ use crate::{
         work,
     },
     lock,
+    sample::Sample,
 };
 
 /// A number behind a lock. A mutex reads exclusively; that is the point of comparing it.
@@ -173,7 +174,11 @@ fn is_read(order: &mut Order, reads_percent: u32) -> bool {
 /// # Errors
 /// A sentence that names the contender and the broken promise.
 pub fn check<L: Guarded>() -> Result<(), String> {
-    let met = meeting::<L>(false);
+    // Both at once: each of them mostly waits.
+    let (met, beside_writer) = thread::scope(|s| {
+        let other = s.spawn(|| meeting::<L>(true));
+        (meeting::<L>(false), other.join().expect("nobody panics in the meeting"))
+    });
     if met != L::SHARED {
         let (is, says) = if met { ("can", "exclusive") } else { ("cannot", "shared") };
         return Err(format!(
@@ -181,7 +186,7 @@ pub fn check<L: Guarded>() -> Result<(), String> {
             L::CASE
         ));
     }
-    if meeting::<L>(true) {
+    if beside_writer {
         return Err(format!("{}: a reader got in beside a writer", L::CASE));
     }
     // Long enough that two threads which start together really meet, also where they must share one CPU (hence the yields).
@@ -259,6 +264,24 @@ fn meeting<L: Guarded>(holder_writes: bool) -> bool {
         visitor.join().expect("the visitor does not panic");
     });
     met.get()
+}
+
+/// One of the checks above.
+pub type Check = fn() -> Result<(), String>;
+
+/// Measures if every check passes; else every case at every parameter is unmeasured, for the first reason found.
+pub fn checked(
+    checks: &[Check],
+    cases: &[&str],
+    params: &[&str],
+    measure: impl FnOnce() -> Vec<Sample>,
+) -> Vec<Sample> {
+    match checks.iter().try_for_each(|check| check()) {
+        Ok(()) => measure(),
+        Err(why) => {
+            params.iter().flat_map(|p| cases.iter().map(|c| Sample::unmeasured(c, p, why.clone()))).collect()
+        }
+    }
 }
 
 /// That a lane of this contender does exactly the reads and writes that the dice say, like every other contender's.

@@ -17,6 +17,7 @@ pub mod list;
 pub mod lock;
 pub mod map;
 pub mod presence;
+pub mod semaphore;
 pub mod sizes;
 pub mod starve;
 pub mod task_lock;
