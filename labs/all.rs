@@ -34,6 +34,8 @@ mod lock_deadlock;
 mod lock_mutex;
 #[path = "lock_rwlock.rs"]
 mod lock_rwlock;
+#[path = "lockfree_ring.rs"]
+mod lockfree_ring;
 
 /// The labs.
 pub(crate) const LABS: &[&underhood::lab::Lab] = &[
@@ -43,6 +45,7 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &lock_audit::LAB,
     &cache_line::LAB,
     &cache_scaling::LAB,
+    &lockfree_ring::LAB,
     &async_state_machine::LAB,
     &async_cancel::LAB,
     &async_starvation::LAB,
