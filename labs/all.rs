@@ -34,8 +34,12 @@ mod lock_deadlock;
 mod lock_mutex;
 #[path = "lock_rwlock.rs"]
 mod lock_rwlock;
+#[path = "lockfree_queue.rs"]
+mod lockfree_queue;
 #[path = "lockfree_ring.rs"]
 mod lockfree_ring;
+#[path = "lockfree_stack.rs"]
+mod lockfree_stack;
 
 /// The labs.
 pub(crate) const LABS: &[&underhood::lab::Lab] = &[
@@ -46,6 +50,8 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &cache_line::LAB,
     &cache_scaling::LAB,
     &lockfree_ring::LAB,
+    &lockfree_stack::LAB,
+    &lockfree_queue::LAB,
     &async_state_machine::LAB,
     &async_cancel::LAB,
     &async_starvation::LAB,

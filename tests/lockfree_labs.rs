@@ -3,6 +3,7 @@
 mod all;
 mod common;
 
+use std::collections::VecDeque;
 use std::sync::{
     Mutex, PoisonError,
     atomic::{AtomicU64, Ordering::Relaxed},
@@ -13,11 +14,16 @@ use underhood::{
     engine::relay::relay,
     judge::{Verdict, judge},
     lab::{Expect, Lab, Step},
+    lockfree::{queue::Queue, stack::Stack},
+    machine::allowed_cpus,
     plan::{Mode, Plan},
+    reclaim::{epoch::Epoch, hazard::Hazard},
     record::{AA, Record},
     rivals::{
         bags::{self, Access, Bag, Next},
         pipe::{self, Pipe},
+        stopped::stopped,
+        treiber::Treiber,
     },
 };
 
@@ -34,11 +40,18 @@ fn every_contender_passes() {
         ("crossbeam_channel", pipe::check::<pipe::CrossbeamChannel>),
         ("flume", pipe::check::<pipe::FlumeChannel>),
     ];
-    let bags: [(&str, Check); 4] = [
+    let bags: [(&str, Check); 11] = [
         ("mpmc", bags::check::<underhood::lockfree::mpmc::Mpmc<u64>>),
         ("array_queue", bags::check::<crossbeam::queue::ArrayQueue<u64>>),
         ("crossbeam_channel", bags::check::<bags::Crossbeam>),
         ("flume", bags::check::<bags::Flume>),
+        ("seg_queue", bags::check::<crossbeam::queue::SegQueue<u64>>),
+        ("mutex_deque", bags::check::<Mutex<VecDeque<u64>>>),
+        ("mutex_vec", bags::check::<Mutex<Vec<u64>>>),
+        ("crossbeam_treiber", bags::check::<Treiber>),
+        ("queue_hazard", bags::check::<Queue<u64, Hazard>>),
+        ("stack_epoch", bags::check::<Stack<u64, Epoch>>),
+        ("stack_hazard", bags::check::<Stack<u64, Hazard>>),
     ];
     for (name, check) in pipes.into_iter().chain(bags) {
         assert_eq!(check(), Ok(()), "{name}");
@@ -130,16 +143,23 @@ fn made_up(lab: &Lab, step: &Step, index: usize, value: f64) -> Vec<Record> {
         })
     };
     let mut rows = vec![row(claim.of.case, claim.of.param, claim.of.value, value)];
+    let mut mids = vec![(claim.of.case, claim.of.param, value)];
     if let Some(other) = claim.against {
         rows.push(row(other.case, other.param, other.value, 1.0));
+        mids.push((other.case, other.param, 1.0));
     }
     // The baseline and its twin, from which the smallest difference is known.
+    let base = step.cases[0];
     for pick in std::iter::once(claim.of).chain(claim.against) {
-        let params: Vec<(String, String)> = rows.iter().map(|r| (r.case.clone(), r.param.clone())).collect();
-        for case in [AA, step.cases[0]] {
-            if !params.contains(&(case.into(), pick.param.into())) {
-                rows.push(row(case, pick.param, pick.value, 1.0));
-            }
+        let of = |case: &str| mids.iter().find(|m| (m.0, m.1) == (case, pick.param)).map(|m| m.2);
+        let base_mid = of(base);
+        if of(AA).is_none() {
+            rows.push(row(AA, pick.param, pick.value, base_mid.unwrap_or(1.0)));
+            mids.push((AA, pick.param, 1.0));
+        }
+        if base_mid.is_none() {
+            rows.push(row(base, pick.param, pick.value, 1.0));
+            mids.push((base, pick.param, 1.0));
         }
     }
     rows
@@ -181,4 +201,14 @@ fn a_hand_over_needs_two_cpus() {
     let rows = relay(&plan, "", &[pipe::line(), pipe::ping_pong::<pipe::Ring>()]);
     assert_eq!(rows.iter().map(|r| r.case.as_str()).collect::<Vec<_>>(), ["line", AA, "ring"]);
     assert!(rows.iter().all(|r| r.unmeasured.as_deref() == Some("a hand-over needs two CPUs")), "{rows:?}");
+}
+
+#[test]
+fn whoever_is_stopped_inside_stops_the_others_behind_a_lock_only() {
+    let plan = Plan::new(Mode::Quick, allowed_cpus());
+    let kept = |sample: underhood::sample::Sample| sample.values["kept_share"];
+    assert!(kept(stopped::<Mutex<VecDeque<u64>>>(&plan, "")) < 0.01);
+    // On a loaded machine the rates scatter; that they go on at all is the point.
+    assert!(kept(stopped::<Queue<u64, Hazard>>(&plan, "")) > 0.05);
+    assert!(kept(stopped::<Stack<u64, Epoch>>(&plan, "")) > 0.05);
 }

@@ -7,6 +7,7 @@ use std::{
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
+    time::Duration,
 };
 
 use crossbeam::{
@@ -22,8 +23,11 @@ use crate::{
         queue::{Queue, QueueHandle},
         stack::{Stack, StackHandle},
     },
+    plan::Plan,
     reclaim::Reclaim,
+    record::AA,
     rivals::treiber::Treiber,
+    sample::Sample,
 };
 
 /// What comes out next.
@@ -215,14 +219,60 @@ impl Tally {
     }
 }
 
+/// Four quads of windows with more threads than CPUs, and a little more.
+const CROWDED: Duration = Duration::from_millis(430);
+
+/// The tallies of a launch, by case.
+#[derive(Debug, Default)]
+pub struct Tallies(Mutex<Vec<(&'static str, Arc<Tally>)>>);
+
+impl Tallies {
+    fn of(&self, case: &'static str) -> Arc<Tally> {
+        let mut all = lock(&self.0);
+        if let Some((_, tally)) = all.iter().find(|(c, _)| *c == case) {
+            return tally.clone();
+        }
+        all.push((case, Arc::default()));
+        all[all.len() - 1].1.clone()
+    }
+}
+
+/// Measures lanes at `1x_threads`, `2x_threads` and so on: one launch. Values as of [`crowd::crowd`](crate::engine::crowd::crowd), and
+/// `failed_ratio`, failed exchanges for each that succeeded, where they are counted. `arms` makes the contenders, the first of them the baseline.
+pub fn crowded(plan: &Plan, params: &[&str], arms: impl Fn(&Tallies) -> Vec<Crowd>) -> Vec<Sample> {
+    let at = |param: &&str| {
+        let tallies = Tallies::default();
+        let arms = arms(&tallies);
+        let times = param.strip_suffix("x_threads").and_then(|n| n.parse().ok()).unwrap_or(1);
+        // With more threads than CPUs a window lasts 24 ms, and there must be four quads of them.
+        let slice = if times > 1 && !plan.is_smoke() { plan.slice.max(CROWDED) } else { plan.slice / 2 };
+        let plan = Plan { threads: plan.threads * times, slice, ..plan.clone() };
+        let failed = |case: &str| {
+            let own = arms
+                .iter()
+                .map(|a| a.case)
+                .find(|own| *own == case)
+                .or((case == AA).then_some(arms[0].case))?;
+            tallies.of(own).failed_per_op()
+        };
+        let rows = crate::engine::crowd::crowd(&plan, param, 0.0, &arms);
+        let with_failed = |row: Sample| match failed(&row.case) {
+            Some(ratio) if row.unmeasured.is_none() => row.with("failed_ratio", ratio),
+            _ => row,
+        };
+        rows.into_iter().map(with_failed).collect::<Vec<_>>()
+    };
+    params.iter().flat_map(at).collect()
+}
+
 /// A shared object that lives as long as the process: the lanes' handles borrow it. One for each instance that is measured.
-fn for_ever<B: Bag>(threads: usize) -> &'static B {
+pub(crate) fn for_ever<B: Bag>(threads: usize) -> &'static B {
     &Box::leak(Box::new(Apart(B::new(threads)))).0
 }
 
 /// Lanes that share one bag: an operation of a lane is a push and then a pop, which finds something, since every lane has pushed first.
-pub fn crowd<B: Bag>(tally: &Arc<Tally>) -> Crowd {
-    let tally = tally.clone();
+pub fn crowd<B: Bag>(tallies: &Tallies) -> Crowd {
+    let tally = tallies.of(B::CASE);
     let make = move |lanes: usize| {
         let bag = for_ever::<B>(lanes);
         let lane = |_| {

@@ -19,6 +19,7 @@ pub mod map;
 pub mod pipe;
 pub mod sizes;
 pub mod starve;
+pub mod stopped;
 pub mod traps;
 pub mod treiber;
 pub mod twins;
