@@ -36,8 +36,12 @@ mod lock_mutex;
 mod lock_rwlock;
 #[path = "lockfree_queue.rs"]
 mod lockfree_queue;
+#[path = "lockfree_reclaim.rs"]
+mod lockfree_reclaim;
 #[path = "lockfree_ring.rs"]
 mod lockfree_ring;
+#[path = "lockfree_snapshot.rs"]
+mod lockfree_snapshot;
 #[path = "lockfree_stack.rs"]
 mod lockfree_stack;
 
@@ -52,6 +56,8 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &lockfree_ring::LAB,
     &lockfree_stack::LAB,
     &lockfree_queue::LAB,
+    &lockfree_snapshot::LAB,
+    &lockfree_reclaim::LAB,
     &async_state_machine::LAB,
     &async_cancel::LAB,
     &async_starvation::LAB,

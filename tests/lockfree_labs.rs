@@ -14,14 +14,15 @@ use underhood::{
     engine::relay::relay,
     judge::{Verdict, judge},
     lab::{Expect, Lab, Step},
-    lockfree::{queue::Queue, stack::Stack},
+    lockfree::{queue::Queue, snapshot::Snapshot, stack::Stack},
     machine::allowed_cpus,
     plan::{Mode, Plan},
-    reclaim::{epoch::Epoch, hazard::Hazard},
+    reclaim::{epoch::Epoch, hazard::Hazard, leak::Leak},
     record::{AA, Record},
     rivals::{
         bags::{self, Access, Bag, Next},
         pipe::{self, Pipe},
+        published::{self, Cached, Counted, CrossbeamEpoch, Haphazard, Line, Locked, Published, garbage},
         stopped::stopped,
         treiber::Treiber,
     },
@@ -53,7 +54,17 @@ fn every_contender_passes() {
         ("stack_epoch", bags::check::<Stack<u64, Epoch>>),
         ("stack_hazard", bags::check::<Stack<u64, Hazard>>),
     ];
-    for (name, check) in pipes.into_iter().chain(bags) {
+    let published: [(&str, Check); 8] = [
+        ("rwlock_arc", published::check::<Locked<Line>>),
+        ("arc_swap", published::check::<arc_swap::ArcSwap<Line>>),
+        ("arc_swap_cache", published::check::<Cached<Line>>),
+        ("snapshot_epoch", published::check::<Snapshot<Line, Epoch>>),
+        ("snapshot_hazard", published::check::<Snapshot<Line, Hazard>>),
+        ("snapshot_leak", published::check::<Snapshot<Line, Leak>>),
+        ("crossbeam_epoch", published::check::<CrossbeamEpoch<Line>>),
+        ("haphazard", published::check::<Haphazard<Line>>),
+    ];
+    for (name, check) in pipes.into_iter().chain(bags).chain(published) {
         assert_eq!(check(), Ok(()), "{name}");
     }
 }
@@ -128,6 +139,60 @@ fn broken_bags_are_caught() {
     assert!(order.contains("[2, 1, 0] came out"), "{order}");
     let empty = bags::check::<BadBag<false>>().expect_err("it is not always empty");
     assert!(empty.contains("found nothing"), "{empty}");
+}
+
+/// A published value that a reader sees torn, or that its own publisher does not see.
+struct BadLine<const TORN: bool>(Mutex<(Line, Line)>);
+
+impl<const TORN: bool> Published<Line> for BadLine<TORN> {
+    const CASE: &'static str = "bad";
+    type Access = &'static Self;
+    fn new(value: Line, _: usize) -> Self {
+        Self(Mutex::new((value, value)))
+    }
+    fn access(&'static self) -> &'static Self {
+        self
+    }
+}
+
+impl<const TORN: bool> published::Access<Line> for &'static BadLine<TORN> {
+    fn read<U>(&mut self, look: impl FnOnce(&Line) -> U) -> U {
+        let (mut line, older) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if TORN {
+            line[7] = older[7];
+        }
+        look(if TORN { &line } else { &older })
+    }
+    fn publish(&mut self, value: Line) {
+        let mut both = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *both = (value, both.0);
+    }
+}
+
+#[test]
+fn broken_snapshots_are_caught() {
+    let own = published::check::<BadLine<false>>().expect_err("it is one behind");
+    assert!(own.contains("published 1 and reads 0"), "{own}");
+    // Once published, every read of the other thread is torn; it may come too late to read.
+    let torn = (0..20).find_map(|_| published::check::<BadLine<true>>().err()).expect("it is torn");
+    assert!(torn.contains("half of one value"), "{torn}");
+}
+
+#[test]
+fn garbage_is_counted_exactly() {
+    let count = |sample: underhood::sample::Sample, name: &str| sample.values[name];
+    let epoch = |asleep| garbage::<Snapshot<Counted, Epoch>>("", 1_000, asleep);
+    assert!((count(epoch(true), "garbage_count") - 1_000.0).abs() < 0.5, "a sleeper keeps everything");
+    assert!(count(epoch(true), "after_count") < 300.0, "and nothing when it has left");
+    assert!(count(epoch(false), "peak_count") < 300.0);
+    assert!(count(garbage::<Snapshot<Counted, Hazard>>("", 1_000, true), "peak_count") < 70.0);
+    assert!(
+        (count(garbage::<Snapshot<Counted, Leak>>("", 1_000, false), "garbage_count") - 1_000.0).abs() < 0.5
+    );
+    assert!(count(garbage::<CrossbeamEpoch<Counted>>("", 1_000, true), "garbage_count") > 900.0);
+    assert!(count(garbage::<Haphazard<Counted>>("", 10_000, true), "peak_count") < 2_100.0);
+    // Who counts references keeps what is read, and no more.
+    assert!((count(garbage::<Locked<Counted>>("", 1_000, true), "garbage_count") - 1.0).abs() < 0.5);
 }
 
 /// Records with this value in the row of the claim, and 1 where it is compared.

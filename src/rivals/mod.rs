@@ -17,6 +17,7 @@ pub mod list;
 pub mod lock;
 pub mod map;
 pub mod pipe;
+pub mod published;
 pub mod sizes;
 pub mod starve;
 pub mod stopped;
