@@ -44,6 +44,16 @@ mod lock_rwlock;
 mod lock_semaphore;
 #[path = "lock_spin.rs"]
 mod lock_spin;
+#[path = "lockfree_queue.rs"]
+mod lockfree_queue;
+#[path = "lockfree_reclaim.rs"]
+mod lockfree_reclaim;
+#[path = "lockfree_ring.rs"]
+mod lockfree_ring;
+#[path = "lockfree_snapshot.rs"]
+mod lockfree_snapshot;
+#[path = "lockfree_stack.rs"]
+mod lockfree_stack;
 
 /// The labs.
 pub(crate) const LABS: &[&underhood::lab::Lab] = &[
@@ -55,6 +65,11 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &lock_audit::LAB,
     &cache_line::LAB,
     &cache_scaling::LAB,
+    &lockfree_ring::LAB,
+    &lockfree_queue::LAB,
+    &lockfree_stack::LAB,
+    &lockfree_snapshot::LAB,
+    &lockfree_reclaim::LAB,
     &async_state_machine::LAB,
     &async_cancel::LAB,
     &async_starvation::LAB,

@@ -2,6 +2,7 @@
 //!
 //! - [`solo`]: the cost of an operation on one thread, paired and interleaved (`race`, one lane).
 //! - [`crowd`]: throughput of lanes that really run at once, in windows cut out of running threads (`race`, many lanes).
+//! - [`relay`]: what a hand-over from one thread to another costs.
 //! - [`watch`]: how late a victim was (`watch`): probes, schedules with intended times, histograms.
 //! - [`wait`]: how long single acquisitions of a lock wait, and who gets them.
 //! - [`stuck`]: whether threads wait for each other for ever, seen from outside, and who waits for whom.
@@ -17,6 +18,7 @@ pub mod growth;
 pub mod keys;
 pub mod launch;
 pub mod order;
+pub mod relay;
 pub mod solo;
 pub mod stuck;
 pub mod wait;

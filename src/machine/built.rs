@@ -3,8 +3,20 @@
 use std::collections::BTreeMap;
 
 /// The crates whose code is measured or decides a number. `crossbeam` is a facade, so its parts count too.
-const CONTENDERS: [&str; 8] =
-    ["criterion", "hdrhistogram", "libmimalloc-sys", "loom", "mimalloc", "mmtk", "parking_lot", "tokio"];
+const CONTENDERS: [&str; 12] = [
+    "arc-swap",
+    "criterion",
+    "flume",
+    "haphazard",
+    "hdrhistogram",
+    "libmimalloc-sys",
+    "loom",
+    "mimalloc",
+    "mmtk",
+    "parking_lot",
+    "rtrb",
+    "tokio",
+];
 
 /// The build-time facts of this binary.
 pub fn facts() -> BTreeMap<String, String> {

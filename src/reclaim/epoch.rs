@@ -78,7 +78,10 @@ unsafe impl Reclaim for Epoch {
 
     fn handle(&self) -> Option<EpochHandle<'_>> {
         let thread = self.threads.iter().find(|t| t.place.take())?;
-        Some(EpochHandle { domain: self, thread, fresh: 0 })
+        // What the handle before left counts: else handles that live shortly would never free anything.
+        // SAFETY: we have just taken the place.
+        let fresh = unsafe { thread.place.with(|garbage| garbage.len()) };
+        Some(EpochHandle { domain: self, thread, fresh })
     }
 }
 

@@ -71,7 +71,10 @@ unsafe impl Reclaim for Hazard {
 
     fn handle(&self) -> Option<HazardHandle<'_>> {
         let thread = self.threads.iter().find(|t| t.place.take())?;
-        Some(HazardHandle { domain: self, thread, fresh: 0 })
+        // What the handle before left counts: else handles that live shortly would never free anything.
+        // SAFETY: we have just taken the place.
+        let fresh = unsafe { thread.place.with(|garbage| garbage.len()) };
+        Some(HazardHandle { domain: self, thread, fresh })
     }
 }
 

@@ -2,6 +2,7 @@
 //! before it is timed. A wrong adapter must not get a number: the best-known Rust lock benchmark took a write lock for "read" for nine years.
 pub mod alloc;
 pub mod arrivals;
+pub mod bags;
 pub mod cancel;
 pub mod collections;
 pub mod counter;
@@ -16,12 +17,16 @@ pub mod ladder;
 pub mod list;
 pub mod lock;
 pub mod map;
+pub mod pipe;
 pub mod presence;
+pub mod published;
 pub mod semaphore;
 pub mod sizes;
 pub mod starve;
+pub mod stopped;
 pub mod task_lock;
 pub mod tenants;
 pub mod traps;
+pub mod treiber;
 pub mod twins;
 pub mod wakes;

@@ -1,0 +1,216 @@
+//! How cheap can reading a shared value be, and what if it is replaced often?
+//!
+//! Run it: `cargo run --release --bin lockfree_snapshot -- --step`
+use arc_swap::ArcSwap;
+use underhood::{
+    engine::{
+        crowd::{self, Crowd},
+        solo::{self, Solo},
+    },
+    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
+    lockfree::snapshot::Snapshot,
+    plan::Plan,
+    reclaim::{epoch::Epoch, hazard::Hazard},
+    rivals::published::{self, Cached, Line, Locked, Published, alone, check},
+    sample::Sample,
+};
+
+type RwLockArc = Locked<Line>;
+type Swap = ArcSwap<Line>;
+type SwapCached = Cached<Line>;
+type WithEpochs = Snapshot<Line, Epoch>;
+type WithHazards = Snapshot<Line, Hazard>;
+
+const CASES: &[&str] = &["rwlock_arc", "arc_swap", "arc_swap_cache", "snapshot_epoch", "snapshot_hazard"];
+
+pub(crate) static LAB: Lab = Lab {
+    stem: "lockfree_snapshot",
+    question: "How cheap can reading a shared value be, and what if it is replaced often?",
+    steps: &[
+        Step {
+            name: "alone",
+            ask: "One thread reads a shared value of 64 bytes, nobody else is there. What does it take behind an RwLock<Arc>, in ns?",
+            predict: Predict::Number { case: "rwlock_arc", param: "read" },
+            kind: Kind::Single,
+            cases: CASES,
+            params: &["read", "publish"],
+            launch: Launch::Together,
+            measure: by_one,
+            headline: "op_ns",
+            columns: &[],
+            claims: &[
+                Claim {
+                    text: "reading our snapshot with epochs takes at most as long as arc-swap's load",
+                    of: pick("snapshot_epoch", "read", "op_ns"),
+                    against: Some(pick("arc_swap", "read", "op_ns")),
+                    expect: Expect::AtMost(1.0),
+                    cores: 1,
+                },
+                Claim {
+                    text: "a reader that keeps a copy and looks whether it is still the newest takes at most a quarter of the lock",
+                    of: pick("arc_swap_cache", "read", "op_ns"),
+                    against: Some(pick("rwlock_arc", "read", "op_ns")),
+                    expect: Expect::AtMost(0.25),
+                    cores: 1,
+                },
+                Claim {
+                    text: "publishing takes at least twice as long as reading, with our snapshot: it allocates, and frees later",
+                    of: pick("snapshot_epoch", "publish", "op_ns"),
+                    against: Some(pick("snapshot_epoch", "read", "op_ns")),
+                    expect: Expect::AtLeast(2.0),
+                    cores: 1,
+                },
+            ],
+            because: "RwLock<Arc> writes four times to shared lines for one read: in, count up, out, count down. arc-swap and the snapshot write only to a \
+                      line of the reader's own, and pay a fence, which must order that write before the look at the pointer: about as much as one \
+                      atomic instruction. Only the cache does without: it looks at the pointer and writes nothing.",
+            tour: false,
+        },
+        Step {
+            name: "publish_rate",
+            ask: "All threads read; every tenth operation of each publishes. Which does the most?",
+            predict: Predict::Best { param: "1_in_10" },
+            kind: Kind::Contended,
+            cases: CASES,
+            params: &["never", "1_in_1000", "1_in_10"],
+            launch: Launch::Together,
+            measure: by_many,
+            headline: "ops_per_s",
+            columns: &["lane_op_ns", "min_max_share"],
+            claims: &[
+                Claim {
+                    text: "if nobody publishes, our snapshot does at least 4 times what RwLock<Arc> does",
+                    of: pick("snapshot_epoch", "never", "ops_per_s"),
+                    against: Some(pick("rwlock_arc", "never", "ops_per_s")),
+                    expect: Expect::AtLeast(4.0),
+                    cores: 2,
+                },
+                Claim {
+                    text: "and at least what arc-swap does",
+                    of: pick("snapshot_epoch", "never", "ops_per_s"),
+                    against: Some(pick("arc_swap", "never", "ops_per_s")),
+                    expect: Expect::AtLeast(1.0),
+                    cores: 2,
+                },
+                Claim {
+                    text: "read-optimised structures lose when writes are frequent: at one in ten, arc-swap keeps at most a third of its rate",
+                    of: pick("arc_swap", "1_in_10", "ops_per_s"),
+                    against: Some(pick("arc_swap", "never", "ops_per_s")),
+                    expect: Expect::AtMost(0.33),
+                    cores: 2,
+                },
+                Claim {
+                    text: "our snapshot keeps at most half",
+                    of: pick("snapshot_epoch", "1_in_10", "ops_per_s"),
+                    against: Some(pick("snapshot_epoch", "never", "ops_per_s")),
+                    expect: Expect::AtMost(0.5),
+                    cores: 2,
+                },
+            ],
+            because: "Without publishing, no line moves: readers scale with the cores. Every publish moves the pointer's line to all readers, and the \
+                      value's; it allocates; and somebody must find out when the old value may go: arc-swap's writer looks at every reader's slots and pays \
+                      their debts, the snapshot's every 64th publish looks at every reader. The name says it: read mostly.",
+            tour: false,
+        },
+    ],
+    says: &[
+        Say {
+            step: "publish_rate",
+            text: "With {threads} threads that only read, our snapshot does {value}, an RwLock<Arc> {against}: {ratio}.",
+            of: pick("snapshot_epoch", "never", "ops_per_s"),
+            against: Some(pick("rwlock_arc", "never", "ops_per_s")),
+            not_true_when: "something is published every few reads, or a read takes microseconds",
+        },
+        Say {
+            step: "alone",
+            text: "Reading our snapshot takes {value}, arc-swap's load {against}: {ratio}.",
+            of: pick("snapshot_epoch", "read", "op_ns"),
+            against: Some(pick("arc_swap", "read", "op_ns")),
+            not_true_when: "the reader wants to keep the value: an Arc may be kept, our reader must leave",
+        },
+    ],
+    not_said: &[
+        "That a snapshot replaces a lock: two writers that read, change and publish lose updates.",
+        "What a reader costs that stays inside for long: memory, see lab lockfree_reclaim.",
+        "Anything about values that are dear to copy: each publish makes a whole new one.",
+    ],
+    next: &[
+        "Why does a reader need a fence, if it only reads? (it announces itself first, and that is a write)",
+        "When may the old value be freed? (lab lockfree_reclaim)",
+        "When is a seqlock better? (small values, no pointers in them: lab lock_seqlock)",
+    ],
+    sources: &[
+        "arc-swap 1.9, docs: debts of readers; \"unscientific\" benchmarks, users ask for a comparison (#176)",
+        "smithy-lang/smithy-rs#4595: RwLock, Mutex, ArcSwap, left-right and evmap at 16 threads",
+        "P. McKenney, J. Slingwine, Read-Copy Update, 1998",
+        "jonhoo/left-right, evmap: readers without fences between them, writers that wait",
+    ],
+    benches,
+};
+
+/// No contender is timed before it has shown that it does what its name says.
+fn checked(cases: &[&str], params: &[&str], measure: impl FnOnce() -> Vec<Sample>) -> Vec<Sample> {
+    let checks =
+        [check::<RwLockArc>, check::<Swap>, check::<SwapCached>, check::<WithEpochs>, check::<WithHazards>];
+    match checks.iter().try_for_each(|c| c()) {
+        Ok(()) => measure(),
+        Err(why) => {
+            params.iter().flat_map(|p| cases.iter().map(|c| Sample::unmeasured(c, p, why.clone()))).collect()
+        }
+    }
+}
+
+fn arms(publish: bool) -> [Solo; 5] {
+    fn arm<P: Published<Line>>(publish: bool) -> Solo {
+        Solo { case: P::CASE, make: if publish { alone::<P, true> } else { alone::<P, false> } }
+    }
+    [
+        arm::<RwLockArc>(publish),
+        arm::<Swap>(publish),
+        arm::<SwapCached>(publish),
+        arm::<WithEpochs>(publish),
+        arm::<WithHazards>(publish),
+    ]
+}
+
+fn by_one(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    let plan = Plan { slice: plan.slice / 4, ..plan.clone() };
+    let one = |p: &&str| solo::solo(&plan, p, &arms(*p == "publish"));
+    checked(cases, params, || params.iter().flat_map(one).collect())
+}
+
+fn crowds(every: u32) -> [Crowd; 5] {
+    [
+        published::crowd::<RwLockArc>(every),
+        published::crowd::<Swap>(every),
+        published::crowd::<SwapCached>(every),
+        published::crowd::<WithEpochs>(every),
+        published::crowd::<WithHazards>(every),
+    ]
+}
+
+fn by_many(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    let plan = Plan { slice: plan.slice / 2, ..plan.clone() };
+    let every = |p: &str| p.strip_prefix("1_in_").and_then(|n| n.parse().ok()).unwrap_or(0);
+    let many = |p: &&str| crowd::crowd(&plan, p, 0.0, &crowds(every(p)));
+    checked(cases, params, || params.iter().flat_map(many).collect())
+}
+
+fn benches(plan: &Plan) -> Vec<Bench> {
+    let reads = [0, 1, 3, 4].map(|i| {
+        let arm = &arms(false)[i];
+        let (id, make) = (format!("read/{}", arm.case), arm.make);
+        Bench { id, make: Box::new(move || solo::timed(make)) }
+    });
+    let mixed = [1, 3].map(|i| {
+        let plan = plan.clone();
+        let id = format!("crowd_1_in_10/{}", CASES[i]);
+        Bench { id, make: Box::new(move || crowd::timed(&plan, 0.0, &crowds(10)[i])) }
+    });
+    reads.into_iter().chain(mixed).collect()
+}
+
+#[allow(dead_code, reason = "used when this file is a binary root")]
+pub(crate) fn main() -> std::process::ExitCode {
+    underhood::cli::lab_main(&LAB)
+}

@@ -1,0 +1,279 @@
+//! The labs on lock-free structures: their contenders pass their checks, broken ones do not, and every claim can be held and refuted.
+#[path = "../labs/all.rs"]
+mod all;
+mod common;
+
+use std::collections::VecDeque;
+use std::sync::{
+    Mutex, PoisonError,
+    atomic::{AtomicU64, Ordering::Relaxed},
+};
+
+use common::{changed, record};
+use underhood::{
+    engine::relay::relay,
+    judge::{Verdict, judge},
+    lab::{Expect, Lab, Step},
+    lockfree::{queue::Queue, snapshot::Snapshot, stack::Stack},
+    machine::allowed_cpus,
+    plan::{Mode, Plan},
+    reclaim::{epoch::Epoch, hazard::Hazard, leak::Leak},
+    record::{AA, Record},
+    rivals::{
+        bags::{self, Access, Bag, Next},
+        pipe::{self, Pipe},
+        published::{self, Cached, Counted, CrossbeamEpoch, Haphazard, Line, Locked, Published, garbage},
+        stopped::stopped,
+        treiber::Treiber,
+    },
+};
+
+type Check = fn() -> Result<(), String>;
+
+#[test]
+fn every_contender_passes() {
+    let pipes: [(&str, Check); 7] = [
+        ("ring", pipe::check::<pipe::Ring>),
+        ("rtrb", pipe::check::<pipe::Rtrb>),
+        ("mpmc", pipe::check::<pipe::OurMpmc>),
+        ("array_queue", pipe::check::<pipe::Array>),
+        ("std_channel", pipe::check::<pipe::StdChannel>),
+        ("crossbeam_channel", pipe::check::<pipe::CrossbeamChannel>),
+        ("flume", pipe::check::<pipe::FlumeChannel>),
+    ];
+    let bags: [(&str, Check); 11] = [
+        ("mpmc", bags::check::<underhood::lockfree::mpmc::Mpmc<u64>>),
+        ("array_queue", bags::check::<crossbeam::queue::ArrayQueue<u64>>),
+        ("crossbeam_channel", bags::check::<bags::Crossbeam>),
+        ("flume", bags::check::<bags::Flume>),
+        ("seg_queue", bags::check::<crossbeam::queue::SegQueue<u64>>),
+        ("mutex_deque", bags::check::<Mutex<VecDeque<u64>>>),
+        ("mutex_vec", bags::check::<Mutex<Vec<u64>>>),
+        ("crossbeam_treiber", bags::check::<Treiber>),
+        ("queue_hazard", bags::check::<Queue<u64, Hazard>>),
+        ("stack_epoch", bags::check::<Stack<u64, Epoch>>),
+        ("stack_hazard", bags::check::<Stack<u64, Hazard>>),
+    ];
+    let published: [(&str, Check); 8] = [
+        ("rwlock_arc", published::check::<Locked<Line>>),
+        ("arc_swap", published::check::<arc_swap::ArcSwap<Line>>),
+        ("arc_swap_cache", published::check::<Cached<Line>>),
+        ("snapshot_epoch", published::check::<Snapshot<Line, Epoch>>),
+        ("snapshot_hazard", published::check::<Snapshot<Line, Hazard>>),
+        ("snapshot_leak", published::check::<Snapshot<Line, Leak>>),
+        ("crossbeam_epoch", published::check::<CrossbeamEpoch<Line>>),
+        ("haphazard", published::check::<Haphazard<Line>>),
+    ];
+    for (name, check) in pipes.into_iter().chain(bags).chain(published) {
+        assert_eq!(check(), Ok(()), "{name}");
+    }
+}
+
+/// A pipe with one mistake.
+struct Broken<const MISTAKE: u8>;
+const HOLDS_MORE: u8 = 0;
+const SWAPS: u8 = 1;
+const LOSES: u8 = 2;
+
+impl<const MISTAKE: u8> Pipe for Broken<MISTAKE> {
+    const CASE: &'static str = "broken";
+    type Tx = (crossbeam::channel::Sender<u64>, Option<u64>);
+    type Rx = crossbeam::channel::Receiver<u64>;
+    fn pair(capacity: usize) -> (Self::Tx, Self::Rx) {
+        let (tx, rx) = crossbeam::channel::bounded(capacity + usize::from(MISTAKE == HOLDS_MORE));
+        ((tx, None), rx)
+    }
+    fn push((tx, _): &mut Self::Tx, value: u64) -> bool {
+        let value = match (MISTAKE, value) {
+            (LOSES, 77) => return true,
+            (SWAPS, 77 | 78) => 155 - value,
+            _ => value,
+        };
+        tx.try_send(value).is_ok()
+    }
+    fn pop(rx: &mut Self::Rx) -> Option<u64> {
+        rx.try_recv().ok()
+    }
+}
+
+#[test]
+fn broken_pipes_are_caught() {
+    for (check, what) in [
+        (pipe::check::<Broken<HOLDS_MORE>> as Check, "it holds 5"),
+        (pipe::check::<Broken<SWAPS>>, "78 came out where 77 was next"),
+        (pipe::check::<Broken<LOSES>>, "78 came out where 77 was next"),
+    ] {
+        let why = check().expect_err("it is broken");
+        assert!(why.contains(what), "{why}");
+    }
+}
+
+/// A stack that says that it is a queue, or that finds nothing now and then.
+struct BadBag<const STACK: bool>(Mutex<Vec<u64>>, AtomicU64);
+
+impl<const STACK: bool> Bag for BadBag<STACK> {
+    const CASE: &'static str = "bad";
+    const NEXT: Next = if STACK { Next::Oldest } else { Next::Newest };
+    type Access = &'static Self;
+    fn new(_: usize) -> Self {
+        Self(Mutex::default(), AtomicU64::new(0))
+    }
+    fn access(&'static self) -> &'static Self {
+        self
+    }
+}
+
+impl<const STACK: bool> Access for &'static BadBag<STACK> {
+    fn push(&mut self, value: u64) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(value);
+    }
+    fn pop(&mut self) -> Option<u64> {
+        let mut values = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.1.fetch_add(1, Relaxed) == 99 { None } else { values.pop() }
+    }
+}
+
+#[test]
+fn broken_bags_are_caught() {
+    let order = bags::check::<BadBag<true>>().expect_err("it is a stack");
+    assert!(order.contains("[2, 1, 0] came out"), "{order}");
+    let empty = bags::check::<BadBag<false>>().expect_err("it is not always empty");
+    assert!(empty.contains("found nothing"), "{empty}");
+}
+
+/// A published value that a reader sees torn, or that its own publisher does not see.
+struct BadLine<const TORN: bool>(Mutex<(Line, Line)>);
+
+impl<const TORN: bool> Published<Line> for BadLine<TORN> {
+    const CASE: &'static str = "bad";
+    type Access = &'static Self;
+    fn new(value: Line, _: usize) -> Self {
+        Self(Mutex::new((value, value)))
+    }
+    fn access(&'static self) -> &'static Self {
+        self
+    }
+}
+
+impl<const TORN: bool> published::Access<Line> for &'static BadLine<TORN> {
+    fn read<U>(&mut self, look: impl FnOnce(&Line) -> U) -> U {
+        let (mut line, older) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if TORN {
+            line[7] = older[7];
+        }
+        look(if TORN { &line } else { &older })
+    }
+    fn publish(&mut self, value: Line) {
+        let mut both = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        *both = (value, both.0);
+    }
+}
+
+#[test]
+fn broken_snapshots_are_caught() {
+    let own = published::check::<BadLine<false>>().expect_err("it is one behind");
+    assert!(own.contains("published 1 and reads 0"), "{own}");
+    // Once published, every read of the other thread is torn; it may come too late to read.
+    let torn = (0..20).find_map(|_| published::check::<BadLine<true>>().err()).expect("it is torn");
+    assert!(torn.contains("half of one value"), "{torn}");
+}
+
+#[test]
+fn garbage_is_counted_exactly() {
+    let count = |sample: underhood::sample::Sample, name: &str| sample.values[name];
+    let epoch = |asleep| garbage::<Snapshot<Counted, Epoch>>("", 1_000, asleep);
+    assert!((count(epoch(true), "garbage_count") - 1_000.0).abs() < 0.5, "a sleeper keeps everything");
+    assert!(count(epoch(true), "after_count") < 300.0, "and nothing when it has left");
+    assert!(count(epoch(false), "peak_count") < 300.0);
+    assert!(count(garbage::<Snapshot<Counted, Hazard>>("", 1_000, true), "peak_count") < 70.0);
+    assert!(
+        (count(garbage::<Snapshot<Counted, Leak>>("", 1_000, false), "garbage_count") - 1_000.0).abs() < 0.5
+    );
+    assert!(count(garbage::<CrossbeamEpoch<Counted>>("", 1_000, true), "garbage_count") > 900.0);
+    assert!(count(garbage::<Haphazard<Counted>>("", 10_000, true), "peak_count") < 2_100.0);
+    // Who counts references keeps what is read, and no more.
+    assert!((count(garbage::<Locked<Counted>>("", 1_000, true), "garbage_count") - 1.0).abs() < 0.5);
+}
+
+/// Records with this value in the row of the claim, and 1 where it is compared.
+fn made_up(lab: &Lab, step: &Step, index: usize, value: f64) -> Vec<Record> {
+    let claim = &step.claims[index];
+    let row = |case: &str, param: &str, name: &str, mid: f64| {
+        let values = [1.0, 1.004, 0.996, 1.002, 0.998].map(|f| f * mid);
+        changed(&record(step, "run-01", case, param, &values), |r| {
+            r.lab = lab.stem.into();
+            for (launch, value) in r.launches.iter_mut().zip(values) {
+                launch.values.insert(name.into(), value);
+            }
+        })
+    };
+    let mut rows = vec![row(claim.of.case, claim.of.param, claim.of.value, value)];
+    let mut mids = vec![(claim.of.case, claim.of.param, value)];
+    if let Some(other) = claim.against {
+        rows.push(row(other.case, other.param, other.value, 1.0));
+        mids.push((other.case, other.param, 1.0));
+    }
+    // The baseline and its twin, from which the smallest difference is known.
+    let base = step.cases[0];
+    for pick in std::iter::once(claim.of).chain(claim.against) {
+        let of = |case: &str| mids.iter().find(|m| (m.0, m.1) == (case, pick.param)).map(|m| m.2);
+        let base_mid = of(base);
+        if of(AA).is_none() {
+            rows.push(row(AA, pick.param, pick.value, base_mid.unwrap_or(1.0)));
+            mids.push((AA, pick.param, 1.0));
+        }
+        if base_mid.is_none() {
+            rows.push(row(base, pick.param, pick.value, 1.0));
+            mids.push((base, pick.param, 1.0));
+        }
+    }
+    rows
+}
+
+fn labs() -> impl Iterator<Item = &'static &'static Lab> {
+    all::LABS.iter().filter(|l| l.stem.starts_with("lockfree_") || l.stem.starts_with("order_"))
+}
+
+#[test]
+fn every_claim_can_be_held_and_refuted() {
+    let mut judged = 0;
+    for lab in labs() {
+        for step in lab.steps {
+            for (index, claim) in step.claims.iter().enumerate() {
+                let (good, bad) = match claim.expect {
+                    Expect::AtLeast(x) => (x * 1.5 + 0.1, (x * 0.5).max(x - 0.5)),
+                    Expect::AtMost(x) => (x * 0.5, x * 1.5 + 0.1),
+                    Expect::Between(lo, hi) => (f64::midpoint(lo, hi), hi * 1.5 + 0.1),
+                };
+                for (value, want) in [(good, Verdict::Held), (bad, Verdict::Refuted)] {
+                    let finding = judge(lab, step, &made_up(lab, step, index, value)).remove(index);
+                    assert_eq!(
+                        finding.verdict, want,
+                        "{}/{}, '{}': {finding:?}",
+                        lab.stem, step.name, claim.text
+                    );
+                    judged += 1;
+                }
+            }
+        }
+    }
+    assert!(judged > 0);
+}
+
+#[test]
+fn a_hand_over_needs_two_cpus() {
+    let plan = Plan::new(Mode::Smoke, vec![0]);
+    let rows = relay(&plan, "", &[pipe::line(), pipe::ping_pong::<pipe::Ring>()]);
+    assert_eq!(rows.iter().map(|r| r.case.as_str()).collect::<Vec<_>>(), ["line", AA, "ring"]);
+    assert!(rows.iter().all(|r| r.unmeasured.as_deref() == Some("a hand-over needs two CPUs")), "{rows:?}");
+}
+
+#[test]
+fn whoever_is_stopped_inside_stops_the_others_behind_a_lock_only() {
+    let plan = Plan::new(Mode::Quick, allowed_cpus());
+    let kept = |sample: underhood::sample::Sample| sample.values["kept_share"];
+    assert!(kept(stopped::<Mutex<VecDeque<u64>>>(&plan, "")) < 0.01);
+    // On a loaded machine the rates scatter; that they go on at all is the point.
+    assert!(kept(stopped::<Queue<u64, Hazard>>(&plan, "")) > 0.05);
+    assert!(kept(stopped::<Stack<u64, Epoch>>(&plan, "")) > 0.05);
+}
