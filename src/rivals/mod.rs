@@ -12,6 +12,7 @@ pub mod flow;
 pub mod flow_cases;
 pub mod flow_keyed;
 pub mod held;
+pub mod injection;
 pub mod list;
 pub mod lock;
 pub mod map;
