@@ -7,6 +7,8 @@ mod async_cancel;
 mod async_cures;
 #[path = "async_deadlock.rs"]
 mod async_deadlock;
+#[path = "async_injection.rs"]
+mod async_injection;
 #[path = "async_locks.rs"]
 mod async_locks;
 #[path = "async_starvation.rs"]
@@ -77,6 +79,7 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &async_deadlock::LAB,
     &async_timeout::LAB,
     &async_locks::LAB,
+    &async_injection::LAB,
     &flow_rate_limit::LAB,
     &flow_noisy_neighbor::LAB,
     &flow_presence::LAB,

@@ -4,11 +4,14 @@
 use std::time::Duration;
 
 use underhood::{
-    engine::watch::interleaved,
+    engine::{
+        trace::{self, Trace},
+        watch::interleaved,
+    },
     lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
     plan::Plan,
     record::AA,
-    rivals::starve::{CURES, MECHANISMS, Starved, starve},
+    rivals::starve::{CURES, Cure, MECHANISMS, Mechanism, Starved, starve},
     sample::{Receipts, Sample},
 };
 
@@ -135,16 +138,28 @@ const fn against_nothing(
     Claim { text, of: pick(cure, mechanism, "late_mean_ns"), against: nothing, expect, cores: 1 }
 }
 
+fn pair(case: &str, param: &str) -> Result<(Mechanism, Cure), String> {
+    let cure = CURES.iter().find(|(name, _)| *name == case);
+    let mechanism = MECHANISMS.iter().find(|(name, _)| *name == param);
+    let ((_, cure), (_, mechanism)) = cure.zip(mechanism).ok_or("no such mechanism or cure")?;
+    Ok((*mechanism, *cure))
+}
+
+/// A few units of each cell, for a picture: `--trace FILE`.
+fn traced(_: &Plan, step: &Step) -> Vec<(String, Result<Trace, String>)> {
+    trace::each(step, |case, param| {
+        let (mechanism, cure) = pair(case, param)?;
+        starve(mechanism, cure, UNIT, UNIT * 3).map(|_| ())
+    })
+}
+
 fn measure(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     // The headline is a mean: a median needs twenty delays, and a victim that is slowed down with its offender has not as many.
     let (unit, window) =
         if plan.is_smoke() { (UNIT / 5, UNIT) } else { (UNIT, plan.slice.mul_f64(0.4).max(UNIT * 6)) };
     let slice = |case: &str, param: &str| {
-        let case = if case == AA { cases[0] } else { case };
-        let cure = CURES.iter().find(|(name, _)| *name == case);
-        let mechanism = MECHANISMS.iter().find(|(name, _)| *name == param);
-        let ((_, cure), (_, mechanism)) = cure.zip(mechanism).ok_or("no such mechanism or cure")?;
-        starve(*mechanism, *cure, unit, window)
+        let (mechanism, cure) = pair(if case == AA { cases[0] } else { case }, param)?;
+        starve(mechanism, cure, unit, window)
     };
     interleaved(plan, 1, cases, params, slice, |case, param, mut seen| match seen.pop() {
         Some(Ok(seen)) => sample(case, param, &seen),
@@ -174,5 +189,5 @@ fn sample(case: &str, param: &str, seen: &Starved) -> Sample {
 
 #[allow(dead_code, reason = "used when this file is a binary root")]
 pub(crate) fn main() -> std::process::ExitCode {
-    underhood::cli::lab_main(&LAB)
+    underhood::cli::traced_lab_main(&LAB, traced)
 }

@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
+use underhood::engine::trace::{self, Trace};
 use underhood::engine::watch::{RuntimeSeen, RuntimeWatch, interleaved, occupies_worker, watch_runtime};
 use underhood::lab::{Bench, Claim, Expect, Kind, Lab, Launch, Pick, Predict, Say, Step, Timed, pick};
 use underhood::plan::Plan;
@@ -222,13 +223,14 @@ const DOINGS: [Doing; 4] = [Doing::ThreadSleep, Doing::SpawnBlocking, Doing::Blo
 
 impl Doing {
     async fn unit(self, unit: Duration) {
+        let sleep = move || trace::blocking("thread::sleep", || std::thread::sleep(unit));
         match self {
-            Doing::ThreadSleep => std::thread::sleep(unit),
+            Doing::ThreadSleep => sleep(),
             Doing::SpawnBlocking => {
                 // Fails only if the runtime is being shut down, and then nobody counts this unit.
-                let _ = tokio::task::spawn_blocking(move || std::thread::sleep(unit)).await;
+                let _ = tokio::task::spawn_blocking(sleep).await;
             }
-            Doing::BlockInPlace => tokio::task::block_in_place(|| std::thread::sleep(unit)),
+            Doing::BlockInPlace => tokio::task::block_in_place(sleep),
             Doing::TokioSleep => tokio::time::sleep(unit).await,
         }
     }
@@ -336,6 +338,14 @@ fn watch(setup: Setup, unit: Duration, window: Duration) -> Result<RuntimeSeen, 
     watch_runtime(&watch, blockers, move || doing.unit(unit), move |start| rest.rest(start))
 }
 
+/// A round of each case, for a picture: `--trace FILE`.
+fn traced(_: &Plan, step: &Step) -> Vec<(String, Result<Trace, String>)> {
+    let setup: Parse = if step.name == STARVE.name { setup_starve } else { setup_one_blocker };
+    trace::each(step, |case, param| {
+        watch(setup(case, param).ok_or("no such case or parameter")?, UNIT / 5, ROUND / 5).map(|_| ())
+    })
+}
+
 /// If even the control row waited for a fifth of a unit at its median, the host starves the runtime, not the blockers.
 fn distrust_noisy_host(samples: &mut [Sample], unit: Duration) {
     let medians = samples.iter().filter(|s| s.case == "control");
@@ -398,5 +408,5 @@ fn bench<F: Future<Output = ()> + Send + 'static>(
 
 #[allow(dead_code, reason = "used when this file is a binary root")]
 pub(crate) fn main() -> std::process::ExitCode {
-    underhood::cli::lab_main(&LAB)
+    underhood::cli::traced_lab_main(&LAB, traced)
 }

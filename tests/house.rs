@@ -105,6 +105,8 @@ fn a_lab_refers_only_to_what_it_has() {
                     ("flow_rate_limit", "truth"),
                     ("flow_rate_limit", "fair"),
                     ("flow_noisy_neighbor", "others"),
+                    ("async_injection", "reproduce"),
+                    ("async_injection", "policies"),
                 ]
                 .contains(&(lab.stem, step.name));
                 let timed = ["_ns", "_per_s"].iter().any(|unit| value.ends_with(unit));

@@ -22,11 +22,23 @@ pub(super) struct Top {
 /// One lab.
 #[derive(Debug, Parser)]
 #[command(version = VERSION, after_help = EXITS)]
+#[group(skip)]
 pub(super) struct Single {
     #[command(flatten)]
     pub(super) common: Common,
     #[command(flatten)]
     pub(super) run: Run,
+}
+
+/// One lab whose cases can be traced.
+#[derive(Debug, Parser)]
+#[command(version = VERSION, after_help = EXITS)]
+pub(super) struct Traced {
+    #[command(flatten)]
+    pub(super) own: Single,
+    /// Measure nothing: play each case once and write who did what and when, for ui.perfetto.dev
+    #[arg(long, value_name = "FILE")]
+    pub(super) trace: Option<PathBuf>,
 }
 
 const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("UNDERHOOD_REV"), ")");

@@ -15,6 +15,7 @@ mod ready;
 mod run;
 mod tell;
 mod tour;
+mod trace;
 mod verify;
 
 use std::{
@@ -28,7 +29,10 @@ use self::{
     args::{Command, Top},
     out::{End, Out},
 };
-use crate::{engine::launch, lab::Lab};
+use crate::{
+    engine::{launch, trace::Tracer},
+    lab::Lab,
+};
 
 /// Set by Ctrl-C; whoever measures looks at it between children, and ends them.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -75,6 +79,20 @@ pub fn lab_main(lab: &'static Lab) -> ExitCode {
     let own = args::Single::parse();
     let mut out = Out::new(&own.common);
     let done = interruptible().and_then(|()| run::lab(lab, &own.run, &own.common, &mut out));
+    ended(done, &mut out)
+}
+
+/// The program of a lab whose cases can be traced: the same, and `--trace FILE`.
+pub fn traced_lab_main(lab: &'static Lab, tracer: Tracer) -> ExitCode {
+    if let Some(code) = launch::child(&[lab]) {
+        return code;
+    }
+    let args::Traced { own, trace } = args::Traced::parse();
+    let mut out = Out::new(&own.common);
+    let done = interruptible().and_then(|()| match &trace {
+        Some(file) => trace::trace(lab, tracer, &own.run, file, &mut out),
+        None => run::lab(lab, &own.run, &own.common, &mut out),
+    });
     ended(done, &mut out)
 }
 

@@ -42,7 +42,7 @@ pub(super) fn lab(lab: &'static Lab, run: &Run, common: &Common, out: &mut Out) 
     Ok(worst)
 }
 
-fn chosen(lab: &'static Lab, run: &Run) -> Result<Vec<&'static Step>, End> {
+pub(super) fn chosen(lab: &'static Lab, run: &Run) -> Result<Vec<&'static Step>, End> {
     for name in &run.only {
         if !lab.steps.iter().any(|s| s.name == name) {
             let names: Vec<&str> = lab.steps.iter().map(|s| s.name).collect();

@@ -6,6 +6,7 @@
 //! - [`watch`]: how late a victim was (`watch`): probes, schedules with intended times, histograms.
 //! - [`wait`]: how long single acquisitions of a lock wait, and who gets them.
 //! - [`stuck`]: whether threads wait for each other for ever, seen from outside, and who waits for whom.
+//! - [`trace`]: who did what and when on a tokio runtime, for a picture.
 //! - [`audit`]: what is wrong with a benchmark, found in what it measured.
 //! - [`launch`]: several child processes for each step, since one launch can be wrong as a whole.
 //! - [`keys`]: keys for maps, drawn beforehand: uniform, Zipf, one hot key.
@@ -21,6 +22,7 @@ pub mod order;
 pub mod relay;
 pub mod solo;
 pub mod stuck;
+pub mod trace;
 pub mod wait;
 pub mod watch;
 pub mod witness;

@@ -194,6 +194,6 @@ pub fn interleaved<T>(
 }
 
 /// A duration in whole ns; 584 years fit.
-fn ns(duration: Duration) -> u64 {
+pub(super) fn ns(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }

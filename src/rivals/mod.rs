@@ -13,6 +13,7 @@ pub mod flow;
 pub mod flow_cases;
 pub mod flow_keyed;
 pub mod held;
+pub mod injection;
 pub mod ladder;
 pub mod list;
 pub mod lock;

@@ -23,8 +23,9 @@ use tokio::{
 };
 
 use self::offence::Offence;
-use crate::engine::watch::{
-    Lateness, SchedTimes, Schedule, ThreadTimes, outside_wakes, timer_probe, wake_probe,
+use crate::engine::{
+    trace,
+    watch::{Lateness, SchedTimes, Schedule, ThreadTimes, outside_wakes, timer_probe, wake_probe},
 };
 
 /// How the runtime is starved.
@@ -132,11 +133,14 @@ pub fn starve(mechanism: Mechanism, cure: Cure, unit: Duration, window: Duration
         (if cure == Cure::MoreWorkers { 8 } else { 2 }, if mechanism == Mechanism::Pool { 4 } else { 64 });
     let elsewhere = own.as_ref().map(|own| own.handle().clone());
     let seen = if mechanism == Mechanism::CurrentThread && cure != Cure::MoreWorkers {
-        let runtime =
-            Builder::new_current_thread().enable_all().build().map_err(|e| format!("no runtime: {e}"))?;
+        let mut builder = Builder::new_current_thread();
+        trace::hook(&mut builder);
+        let runtime = builder.enable_all().build().map_err(|e| format!("no runtime: {e}"))?;
         let handle = runtime.handle().clone();
         let (quit, wait) = tokio::sync::oneshot::channel::<()>();
+        let carry = trace::carry();
         let driver = thread::spawn(move || {
+            carry();
             let _ = runtime.block_on(wait);
             runtime.shutdown_timeout(SHUTDOWN);
         });
@@ -163,6 +167,7 @@ pub fn starve(mechanism: Mechanism, cure: Cure, unit: Duration, window: Duration
 fn multi(workers: usize, pool: usize) -> Result<Runtime, String> {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(workers).max_blocking_threads(pool).enable_all();
+    trace::hook(&mut builder);
     builder.build().map_err(|e| format!("no runtime: {e}"))
 }
 
@@ -221,13 +226,13 @@ fn watch(
     };
     if mechanism == Mechanism::Sibling && count == 1 {
         let offender = offender(offence);
-        on.spawn(async move {
+        on.spawn(trace::task("victim and offender", async move {
             let victim = async { tell.send(victim.await) };
             tokio::join!(victim, offender)
-        });
+        }));
     } else {
-        on.spawn(async move { tell.send(victim.await) });
-        offenders.extend((0..count).map(|_| on.spawn(offender(offence.clone()))));
+        on.spawn(trace::task("victim", async move { tell.send(victim.await) }));
+        offenders.extend((0..count).map(|_| on.spawn(trace::task("offender", offender(offence.clone())))));
         drop(offence); // the victim of the LIFO slot ends when nobody is left to wake it
     }
     thread::sleep(window.saturating_sub(started.elapsed()));

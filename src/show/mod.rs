@@ -6,15 +6,18 @@
 //! | [`table`] | one step as a table or as sentences, and its findings |
 //! | [`quote`] | the sentence that may be quoted, or why there is none |
 //! | [`notes`] | the measured blocks of NOTES.md, and whether they still say what the records say |
+//! | [`lanes`], [`perfetto`] | a trace as swim lanes, and as a file that Perfetto opens |
 //! | [`number`] | one number, with unit and interval |
 //! | [`origin`] | machine, versions and grade in one line each |
 //! | [`mod@escape`] | makes strings from records harmless |
 pub mod check;
 pub mod escape;
+pub mod lanes;
 pub mod notes;
 mod notes_grid;
 pub mod number;
 pub mod origin;
+pub mod perfetto;
 pub mod quote;
 pub mod table;
 

@@ -14,7 +14,10 @@ use std::{
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::sample::{Receipts, Sample};
+use crate::{
+    engine::trace,
+    sample::{Receipts, Sample},
+};
 
 use super::{Lateness, SchedTimes, Schedule, ThreadTimes, ns, outside_wakes, timer_probe, wake_probe};
 
@@ -197,7 +200,9 @@ where
         let schedule = Schedule::over(watch.window, period);
         seen.intended_count += schedule.ticks_count();
         let tell = tell.clone();
-        runtime.spawn(async move { tell.send(Report::Timer(timer_probe(start, schedule).await)) });
+        runtime.spawn(trace::task("timer victim", async move {
+            tell.send(Report::Timer(timer_probe(start, schedule).await))
+        }));
     }
     let mut sender = None;
     if let Some(period) = watch.wake {
@@ -207,11 +212,14 @@ where
             outside_wakes(start, schedule).map_err(|e| format!("no thread to wake from: {e}"))?;
         sender = Some(thread);
         let tell = tell.clone();
-        runtime.spawn(async move { tell.send(Report::Wake(wake_probe(wakes).await)) });
+        runtime.spawn(trace::task(
+            "wake victim",
+            async move { tell.send(Report::Wake(wake_probe(wakes).await)) },
+        ));
     }
     for _ in 0..offenders {
         let (tell, stop, unit, rest) = (tell.clone(), Arc::clone(stop), unit.clone(), rest.clone());
-        runtime.spawn(async move {
+        runtime.spawn(trace::task("offender", async move {
             let (mut units, mut last_ns) = (Lateness::new(), 0);
             loop {
                 rest(start).await;
@@ -224,7 +232,7 @@ where
                 last_ns = ns(start.elapsed());
             }
             tell.send(Report::Offender { units, last_ns })
-        });
+        }));
     }
     drop(tell); // so that the channel closes if every task died
 
@@ -318,6 +326,8 @@ fn beside_another(
 }
 
 fn runtime(workers: usize) -> Result<Runtime, String> {
-    let built = Builder::new_multi_thread().worker_threads(workers).enable_all().build();
-    built.map_err(|e| format!("no tokio runtime: {e}"))
+    let mut builder = Builder::new_multi_thread();
+    builder.worker_threads(workers).enable_all();
+    trace::hook(&mut builder);
+    builder.build().map_err(|e| format!("no tokio runtime: {e}"))
 }

@@ -15,6 +15,7 @@ use tokio::{
 };
 
 use super::{Cure, Mechanism, TICK};
+use crate::engine::trace;
 
 /// The offenders' means.
 #[derive(Clone)]
@@ -42,7 +43,7 @@ impl Offence {
                     Cure::Control => {}
                     Cure::Yield => {
                         yield_now().await;
-                        thread::sleep(self.unit);
+                        sleep(self.unit);
                     }
                     _ => self.spend().await,
                 }
@@ -60,12 +61,12 @@ impl Offence {
                 if matches!(self.cure, Cure::Nothing | Cure::MoreWorkers | Cure::SpawnBlocking) =>
             {
                 let unit = self.unit;
-                let _ = spawn_blocking(move || thread::sleep(unit)).await;
+                let _ = spawn_blocking(move || sleep(unit)).await;
             }
             Mechanism::Pool if self.cure == Cure::Yield => {
                 let part = self.unit / 10;
                 for _ in 0..10 {
-                    let _ = spawn_blocking(move || thread::sleep(part)).await;
+                    let _ = spawn_blocking(move || sleep(part)).await;
                 }
             }
             _ => {
@@ -78,7 +79,7 @@ impl Offence {
     /// The unit itself.
     async fn spend(&self) {
         let (unit, spins) = (self.unit, self.mechanism == Mechanism::AlwaysReady);
-        let block = move |time: Duration| if spins { spin(time) } else { thread::sleep(time) };
+        let block = move |time: Duration| if spins { spin(time) } else { sleep(time) };
         match self.cure {
             Cure::Nothing | Cure::MoreWorkers | Cure::Control if spins => {
                 let began = Instant::now();
@@ -159,6 +160,11 @@ impl Offence {
     }
 }
 
+/// The thread's, which blocks.
+fn sleep(time: Duration) {
+    trace::blocking("thread::sleep", || thread::sleep(time));
+}
+
 fn spin(time: Duration) {
     let began = Instant::now();
     while began.elapsed() < time {
@@ -176,9 +182,11 @@ pub(super) struct Blocking {
 impl Blocking {
     /// Waits at most so long, then goes on without the lock: here a deadlock is to be seen as a delay.
     fn lock(&self, at_most: Duration) {
-        let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
-        let wait = self.freed.wait_timeout_while(held, at_most, |held| *held);
-        *wait.unwrap_or_else(PoisonError::into_inner).0 = true;
+        trace::blocking("lock", || {
+            let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+            let wait = self.freed.wait_timeout_while(held, at_most, |held| *held);
+            *wait.unwrap_or_else(PoisonError::into_inner).0 = true;
+        });
     }
     async fn held(self: Arc<Self>, unit: Duration) {
         self.lock(unit * 4);

@@ -1,0 +1,61 @@
+//! `--trace FILE`: plays the cases of a lab once each, and draws them: as a file for Perfetto, and as lanes of text.
+use std::{fs::File, io::Write, path::Path};
+
+use super::{
+    Outcome,
+    args::Run,
+    out::{End, Out},
+    run::chosen,
+};
+use crate::{
+    engine::trace::Tracer,
+    lab::Lab,
+    show::{lanes, perfetto},
+};
+
+/// Nothing of it is a measurement: no record is written, and the exit code only says whether there is a file.
+pub(super) fn trace(
+    lab: &'static Lab,
+    tracer: Tracer,
+    run: &Run,
+    file: &Path,
+    out: &mut Out,
+) -> Result<Outcome, End> {
+    let plan = run.plan();
+    out.heading(format!("{}: {}", lab.stem, lab.question))?;
+    out.prose("", "Each case once, traced. Tracing itself takes time and changes the wakers: no number here is a measurement.")?;
+    let mut traces = Vec::new();
+    for step in chosen(lab, run)? {
+        for (case, trace) in tracer(&plan, step) {
+            let name = format!("{} / {case}", step.name);
+            out.progress(&format!("traced {name}"));
+            match trace {
+                Ok(trace) => traces.push((name, trace)),
+                Err(why) => out.warn(&format!("{name}: {why}")),
+            }
+        }
+    }
+    out.progress_end();
+    // The file first: whoever reads the lanes may have had enough of them.
+    let failed = |e: std::io::Error| End::Failed(format!("cannot write {}: {e}", file.display()));
+    let json = perfetto::trace_events(traces.iter().map(|(name, trace)| (name.as_str(), trace)));
+    File::create(file).and_then(|mut f| f.write_all(json.to_string().as_bytes())).map_err(failed)?;
+    for (name, trace) in &traces {
+        out.say(format!("\n{name}"))?;
+        out.text(&lanes::text(trace, out.look.width))?;
+    }
+    out.say(format!("\n{}", lanes::LEGEND))?;
+    let events = traces.iter().map(|(_, t)| t.events.len()).sum::<usize>();
+    out.json(
+        &serde_json::json!({ "lab": lab.stem, "trace": file, "cases": traces.len(), "events": events }),
+    )?;
+    out.prose(
+        "",
+        &format!(
+            "{events} events of {} cases are in {}: open it in ui.perfetto.dev",
+            traces.len(),
+            file.display()
+        ),
+    )?;
+    Ok(if traces.is_empty() { Outcome::Failed } else { Outcome::Quotable })
+}
