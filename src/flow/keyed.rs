@@ -145,7 +145,7 @@ impl<K: Hash + Eq + Clone, S: BuildHasher> Keyed<K, S> {
     /// [`KeyedRefusal`].
     pub fn admit(&self, key: &K, now_ns: u64, cost: u64) -> Result<(), KeyedRefusal> {
         let price_ns = self.quota.price_ns(cost).map_err(KeyedRefusal::Quota)?;
-        let hash = self.hasher.hash_one(key);
+        let hash = spread(self.hasher.hash_one(key));
         // The upper half picks the shard and the lower the slot, so that a shard's keys don't all begin at the same slots.
         let shard = &self.shards[(hash >> 32) as usize & (self.shards.len() - 1)];
         let mut table = shard.0.lock();
@@ -173,6 +173,15 @@ impl<K: Hash + Eq + Clone, S: BuildHasher> Keyed<K, S> {
         let busy = |slot: &&Slot<K>| slot.tat_ns > now_ns;
         self.shards.iter().map(|shard| shard.0.lock().slots.iter().filter(busy).count()).sum()
     }
+}
+
+/// Lets every bit of the hash have a say in the bits used here. A fast hasher may be good as a whole and not in each part of its bits:
+/// in 1.7 % of processes (139 of 8,000) foldhash's fast one put 1,000 keys that count up into so few of 64 shards that up to 872
+/// of them found no slot. The step of Fibonacci hashing (D. Knuth, TAOCP 3, 6.4), once up and once down.
+#[inline]
+fn spread(hash: u64) -> u64 {
+    let up = (hash ^ (hash >> 32)).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    up ^ (up >> 32)
 }
 
 impl<K: Eq> Table<K> {

@@ -333,7 +333,9 @@ pub fn check<P: Published<Line>>() -> Result<(), String> {
     thread::scope(|s| {
         let reader = s.spawn(|| {
             let (mut access, mut newest) = (shared.access(), 0);
-            while !done.load(Acquire) {
+            loop {
+                // Asked before the read, so that there is a read after the last publication, however late this thread runs.
+                let last = done.load(Acquire);
                 let line = access.read(|line| *line);
                 if line.iter().any(|word| *word != line[0]) {
                     return Err(format!("{case}: half of one value and half of another: {line:?}"));
@@ -342,8 +344,10 @@ pub fn check<P: Published<Line>>() -> Result<(), String> {
                     return Err(format!("{case}: {} came back after {newest}", line[0]));
                 }
                 newest = line[0];
+                if last {
+                    return Ok(());
+                }
             }
-            Ok(())
         });
         let mut access = shared.access();
         let own = (1..=TIMES).find_map(|i| {
@@ -351,7 +355,7 @@ pub fn check<P: Published<Line>>() -> Result<(), String> {
             let seen = access.read(|line| line[0]);
             (seen != i).then(|| format!("{case}: a thread published {i} and reads {seen}"))
         });
-        done.store(true, Release); // ends the reader, which has nothing else to see
+        done.store(true, Release); // the reader looks once more, and ends
         reader.join().expect("a reader does not panic")?;
         own.map_or(Ok(()), Err)
     })

@@ -3,7 +3,7 @@
 use super::models::History;
 use super::{Clock, for_seeds};
 use std::collections::BTreeMap;
-use std::hash::{BuildHasherDefault, DefaultHasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hasher};
 use underhood::flow::keyed::{BadSize, Keyed, KeyedRefusal, WINDOW};
 use underhood::flow::{Quota, Refusal};
 
@@ -89,4 +89,39 @@ fn sizes_that_make_no_limiter() {
     assert_eq!(new(usize::MAX, 1), BadSize::TooManyKeys);
     assert_eq!(new(usize::MAX / 8, 1), BadSize::TooManyKeys);
     assert!(Keyed::<u64>::new(quota(), 1, 3).is_ok(), "shards are rounded up");
+}
+
+/// Hashes to the number itself, moved up: all of it is in the upper bits, and the lower ones are all the same.
+#[derive(Clone, Default)]
+struct Upper(u64);
+
+impl Hasher for Upper {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("keys are numbers")
+    }
+    fn write_u64(&mut self, key: u64) {
+        self.0 = key << self.0;
+    }
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// A hasher need not be good in each part of its bits: fast ones are not, for some seeds.
+#[test]
+fn keys_find_slots_wherever_a_hasher_puts_its_bits() {
+    #[derive(Clone)]
+    struct By(u64);
+    impl BuildHasher for By {
+        type Hasher = Upper;
+        fn build_hasher(&self) -> Upper {
+            Upper(self.0)
+        }
+    }
+    let quota = Quota::per_second(100, 100).unwrap();
+    for bits in 0..=54 {
+        let keyed = Keyed::with_hasher(quota, 1_000, 64, By(bits)).unwrap();
+        let crowded = (0..1_000_u64).filter(|key| keyed.admit(key, 1, 1).is_err()).count();
+        assert!(crowded <= 20, "keys moved up {bits} bits: {crowded} of 1,000 found no slot");
+    }
 }
