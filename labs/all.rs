@@ -56,6 +56,10 @@ mod lockfree_ring;
 mod lockfree_snapshot;
 #[path = "lockfree_stack.rs"]
 mod lockfree_stack;
+#[path = "order_litmus.rs"]
+mod order_litmus;
+#[path = "order_wakeup.rs"]
+mod order_wakeup;
 
 /// The labs.
 pub(crate) const LABS: &[&underhood::lab::Lab] = &[
@@ -72,6 +76,8 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &lockfree_stack::LAB,
     &lockfree_snapshot::LAB,
     &lockfree_reclaim::LAB,
+    &order_litmus::LAB,
+    &order_wakeup::LAB,
     &async_state_machine::LAB,
     &async_cancel::LAB,
     &async_starvation::LAB,

@@ -8,10 +8,14 @@ use std::sync::{
     Mutex, PoisonError,
     atomic::{AtomicU64, Ordering::Relaxed},
 };
+use std::time::Duration;
 
 use common::{changed, record};
 use underhood::{
-    engine::relay::relay,
+    engine::{
+        litmus::{MANNERS, Manner, OneCpu, PROGRAMS, Program, litmus},
+        relay::relay,
+    },
     judge::{Verdict, judge},
     lab::{Expect, Lab, Step},
     lockfree::{queue::Queue, snapshot::Snapshot, stack::Stack},
@@ -25,6 +29,7 @@ use underhood::{
         published::{self, Cached, Counted, CrossbeamEpoch, Haphazard, Line, Locked, Published, garbage},
         stopped::stopped,
         treiber::Treiber,
+        wakeup::{self, Between, wakes},
     },
 };
 
@@ -275,4 +280,53 @@ fn whoever_is_stopped_inside_stops_the_others_behind_a_lock_only() {
     // On a loaded machine the rates scatter; that they go on at all is the point.
     assert!(kept(stopped::<Queue<u64, Hazard>>(&plan, "")) > 0.05);
     assert!(kept(stopped::<Stack<u64, Epoch>>(&plan, "")) > 0.05);
+}
+
+#[test]
+fn litmus_outcomes_that_the_language_forbids_are_never_seen() {
+    let cpus = allowed_cpus();
+    for (name, program) in PROGRAMS {
+        for (manner_name, manner) in MANNERS {
+            match litmus(program, manner, &cpus, Duration::from_millis(10)) {
+                Ok(tally) => {
+                    assert!(
+                        tally.samples > 0 && tally.weak <= tally.met && tally.met <= tally.samples,
+                        "{tally:?}"
+                    );
+                    assert!(
+                        program.is_allowed(manner) || tally.weak == 0,
+                        "{name}, {manner_name}: {tally:?}"
+                    );
+                }
+                Err(OneCpu) => assert_eq!(cpus.len(), 1),
+            }
+        }
+    }
+    assert_eq!(litmus(Program::Sb, Manner::Relaxed, &cpus[..1], Duration::ZERO), Err(OneCpu));
+}
+
+#[test]
+fn weaker_orderings_forbid_no_more() {
+    for (name, program) in PROGRAMS {
+        let allowed = MANNERS.map(|(_, manner)| program.is_allowed(manner));
+        assert!(allowed[0] >= allowed[1] && allowed[1] >= allowed[2], "{name}: {allowed:?}");
+        assert!(!allowed[2] && !allowed[3], "{name}: SeqCst leaves an interleaving");
+    }
+}
+
+#[test]
+fn a_fence_loses_no_wake_up_and_everybody_is_released() {
+    for (name, between) in wakeup::CASES {
+        match wakes(between, &allowed_cpus(), Duration::from_millis(50)) {
+            Ok(seen) => {
+                assert!(
+                    seen.rounds > 0 && seen.lost <= seen.parked && seen.parked <= seen.rounds,
+                    "{name}: {seen:?}"
+                );
+                let sound = matches!(between, Between::Fence | Between::SeqCst);
+                assert!(!sound || seen.lost == 0, "{name}: {seen:?}");
+            }
+            Err(OneCpu) => assert_eq!(allowed_cpus().len(), 1),
+        }
+    }
 }

@@ -10,6 +10,7 @@
 //! - [`audit`]: what is wrong with a benchmark, found in what it measured.
 //! - [`launch`]: several child processes for each step, since one launch can be wrong as a whole.
 //! - [`keys`]: keys for maps, drawn beforehand: uniform, Zipf, one hot key.
+//! - [`litmus`]: programs of a few loads and stores, and which outcomes were seen (`tally`).
 //! - [`work`]: a hold time in nanoseconds, calibrated on this machine.
 //! - [`witness`]: what the kernel says of a thread: CPU time, run-queue delay, switches.
 pub mod audit;
@@ -18,6 +19,7 @@ mod gang;
 pub mod growth;
 pub mod keys;
 pub mod launch;
+pub mod litmus;
 pub mod order;
 pub mod relay;
 pub mod solo;

@@ -31,3 +31,4 @@ pub mod traps;
 pub mod treiber;
 pub mod twins;
 pub mod wakes;
+pub mod wakeup;

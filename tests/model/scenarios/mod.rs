@@ -47,6 +47,7 @@ mod tas;
 mod ticket;
 mod token_bucket;
 mod ttas;
+mod wakeup;
 
 use crate::sync::thread::JoinHandle;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -91,11 +92,11 @@ pub const ALL: &[Structure] = &[
 
 /// Structures with a mistake that is more than a weaker ordering, and whether the scenarios must pass all the same: a twin
 /// without its mistake shows that the mistake is what they find.
-pub const TWINS: &[(Structure, bool)] = safepoint::TWINS;
+pub const TWINS: &[&[(Structure, bool)]] = &[safepoint::TWINS, wakeup::TWINS];
 
 /// A structure or twin by its path.
 pub fn find(path: &str) -> Option<&'static Structure> {
-    ALL.iter().chain(TWINS.iter().map(|(twin, _)| twin)).find(|s| s.path == path)
+    ALL.iter().chain(TWINS.iter().copied().flatten().map(|(twin, _)| twin)).find(|s| s.path == path)
 }
 
 /// The scenarios of one structure.
