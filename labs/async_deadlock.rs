@@ -224,8 +224,10 @@ const DETECTOR: Step = Step {
     ],
     because: "A worker whose count of parks and unparks is even is not parked; if that count and its busy time stand still over a window, it has \
               been in one poll all the time. Whether it computes or blocks is the kernel's to say: CPU time, time in the run queue, the state. \
-              A pool thread that stays although idle ones are let go is occupied. What no counter shows is who waits for whom; tasks that \
-              wait for each other look like tasks that wait for the next request. The detector never wakes the runtime: a ping from outside \
+              A pool thread that stays although idle ones are let go is occupied. What no counter shows is who waits for whom: the \
+              futurelock is missed because there is nothing to see. All it leaves outside (counters, threads, their states) is the same \
+              as of a task that waits for a message from another thread (tests/deadlock.rs compares the two), so whoever calls for \
+              the one calls for the other; and how long it has lasted is no evidence on a server at night. The detector never wakes the runtime: a ping from outside \
               can un-wedge the hang. See src/engine/watch/stuck.rs.",
     tour: false,
 };

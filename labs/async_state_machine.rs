@@ -12,6 +12,7 @@ use underhood::{
         wakes::wakes,
     },
     sample::Sample,
+    task::machine::State,
 };
 
 pub(crate) static LAB: Lab = Lab {
@@ -292,11 +293,23 @@ fn measure_states(_: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
         match stand {
             None => Sample::unmeasured(case, param, "no such twin"),
             Some((state, awake)) => Sample::new(case, param)
+                .seeing(told(&state, awake, case == "before"))
                 .with("saved_bytes", state.saved_bytes as f64)
                 .with("state_count", f64::from(state.number))
                 .with("awake_count", f64::from(u8::from(awake))),
         }
     })
+}
+
+/// The state in words, for the notes under the table.
+fn told(state: &State, awake: bool, spawned: bool) -> String {
+    let saved = if state.saved.is_empty() { "nothing".into() } else { state.saved.join(", ") };
+    let woken = match (awake, spawned) {
+        (true, true) => "woken by spawn",
+        (true, false) => "woken by its own poll",
+        (false, _) => "woken by nobody",
+    };
+    format!("state {}, saves {saved}; {woken}", state.number)
 }
 
 fn measure_wakes(_: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {

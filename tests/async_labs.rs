@@ -53,13 +53,17 @@ fn no_cell_of_the_matrix_is_empty() {
     assert!(names(matrix.params, MECHANISMS.map(|(name, _)| name).into()), "every mechanism has its row");
     for (name, mechanism) in MECHANISMS {
         for (cure_name, cure) in CURES {
-            let seen = starve(mechanism, cure, Duration::from_millis(4), Duration::from_millis(40));
-            let seen = seen.unwrap_or_else(|why| panic!("{name} x {cure_name}: {why}"));
-            assert!(seen.late.samples_count() > 0, "{name} x {cure_name}: the victim was never seen");
             // Only where block_in_place is not allowed is the offender gone.
             let gone = cure_name == "control"
                 || (mechanism == Mechanism::CurrentThread && cure_name == "block_in_place");
-            assert!(gone || seen.units_count > 0, "{name} x {cure_name}: the offenders did nothing");
+            // On a machine that gives us no CPU for 40 ms nothing happens within 40 ms: so a longer window each time.
+            let filled = [40, 80, 160, 320, 640].into_iter().any(|window_ms| {
+                let seen =
+                    starve(mechanism, cure, Duration::from_millis(4), Duration::from_millis(window_ms));
+                let seen = seen.unwrap_or_else(|why| panic!("{name} x {cure_name}: {why}"));
+                seen.late.samples_count() > 0 && (gone || seen.units_count > 0)
+            });
+            assert!(filled, "{name} x {cure_name}: no victim was seen, or the offenders did nothing");
         }
     }
 }

@@ -74,6 +74,15 @@ fn other_deadlocks_are_detected_and_one_is_not() {
     assert!(play("futurelock", 2).miss(), "to a passive detector it looks like a server at night");
 }
 
+/// Why the futurelock is missed: in no field does it differ from a program that is sound. A rule over these fields that calls somebody for
+/// the one would call somebody for the other.
+#[test]
+fn from_outside_a_futurelock_is_a_task_that_waits_for_a_message() {
+    let [locked, waits] = ["futurelock", "waits_outside"].map(|name| play(name, 2));
+    assert!(locked.hung && !waits.hung, "{locked:?} {waits:?}");
+    assert_eq!(locked.seen, waits.seen, "the one field that differs would be the detector's rule");
+}
+
 #[test]
 fn what_only_looks_like_it_is_told_apart() {
     expect("computes", 2, false, Verdict::CpuBound);

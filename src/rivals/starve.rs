@@ -1,4 +1,4 @@
-//! Nine ways to starve a tokio runtime, and six cures: any of them with any other.
+//! Ten ways to starve a tokio runtime, and six cures: any of them with any other.
 //!
 //! Each pair runs on a fresh runtime: offenders that do a unit of work over and over, and a victim whose delays are recorded. A cure
 //! changes one thing only, how the unit is spent (or on how many workers), so that the column it makes can be compared.
@@ -19,7 +19,6 @@ use std::{
 use tokio::{
     runtime::{Builder, Handle, Runtime},
     sync::mpsc::unbounded_channel,
-    task::spawn_blocking,
 };
 
 use self::offence::Offence;
@@ -37,7 +36,7 @@ pub enum Mechanism {
     LifoSlot,
     /// One task that a timer woke blocks, and with it the driver, although other workers are idle.
     Driver,
-    /// The blocking pool, here of four threads, is full; the victim needs it too, as `tokio::fs` does.
+    /// The blocking pool, here of four threads, is full; the victim asks `tokio::fs` for something, which needs the pool too.
     Pool,
     /// As many tasks as workers await what is always ready: no poll ever ends by itself.
     AlwaysReady,
@@ -47,6 +46,9 @@ pub enum Mechanism {
     Guard,
     /// A future that holds a tokio lock is kept, but not polled while its task awaits something else.
     Unpolled,
+    /// As many tasks as workers call a `block_on` that is not tokio's (tokio's own panics there), over a timer of the very runtime that they
+    /// block. Bounded, so that what would hang is seen as a delay.
+    NestedBlockOn,
     /// A runtime of one thread, as `#[tokio::test]` makes it.
     CurrentThread,
 }
@@ -73,7 +75,7 @@ pub enum Cure {
 }
 
 /// Names and mechanisms.
-pub const MECHANISMS: [(&str, Mechanism); 9] = [
+pub const MECHANISMS: [(&str, Mechanism); 10] = [
     ("workers", Mechanism::Workers),
     ("lifo_slot", Mechanism::LifoSlot),
     ("driver", Mechanism::Driver),
@@ -82,6 +84,7 @@ pub const MECHANISMS: [(&str, Mechanism); 9] = [
     ("sibling", Mechanism::Sibling),
     ("guard", Mechanism::Guard),
     ("unpolled", Mechanism::Unpolled),
+    ("nested_block_on", Mechanism::NestedBlockOn),
     ("current_thread", Mechanism::CurrentThread),
 ];
 
@@ -188,7 +191,7 @@ fn watch(
         Mechanism::LifoSlot => Box::pin(wake_probe(woken)),
         Mechanism::Driver | Mechanism::Sibling => Box::pin(timer_probe(started, schedule)),
         Mechanism::Pool => Box::pin(each_tick(started, window, || async {
-            let _ = spawn_blocking(|| {}).await;
+            let _ = tokio::fs::metadata(".").await;
         })),
         Mechanism::Unpolled => {
             let lock = Arc::clone(&lock);
@@ -221,7 +224,7 @@ fn watch(
         (_, Cure::Control) => 0,
         (Mechanism::Pool, _) => 4,
         (Mechanism::Guard, _) => 3,
-        (Mechanism::Workers | Mechanism::AlwaysReady, _) => 2,
+        (Mechanism::Workers | Mechanism::AlwaysReady | Mechanism::NestedBlockOn, _) => 2,
         _ => 1,
     };
     if mechanism == Mechanism::Sibling && count == 1 {

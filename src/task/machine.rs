@@ -54,6 +54,8 @@ pub struct State {
     pub number: u8,
     /// Bytes of the locals that the state saves, the awaited child with them, padding not.
     pub saved_bytes: usize,
+    /// Their names.
+    pub saved: &'static [&'static str],
 }
 
 /// A future that can tell where it stands. The compiler's can't.
@@ -73,7 +75,11 @@ macro_rules! states {
             fn state(&self) -> State {
                 match self {
                     $(Self::$variant { $($field),* } =>
-                        State { number: $number, saved_bytes: 0 $(+ size_of_val($field))* },)+
+                        State {
+                            number: $number,
+                            saved_bytes: 0 $(+ size_of_val($field))*,
+                            saved: &[$(stringify!($field)),*],
+                        },)+
                 }
             }
         }

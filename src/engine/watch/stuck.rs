@@ -14,7 +14,9 @@
 //!
 //! # Limits
 //! - *Waiting* is what a server does at night, and also what tasks do that wait for each other (futurelock). From outside, without
-//!   knowing who waits for what, the two can't be told apart, and this detector does not try.
+//!   knowing who waits for what, the two can't be told apart, and this detector does not try: of a futurelock and of a task that waits for
+//!   another thread's message it sees the same, field by field. (Unstable metrics would not help: they count timers and sockets, but not
+//!   the wakers that threads outside hold. The lock itself could tell, if its waiters said when they were last polled.)
 //! - A poll that takes longer than the window is *blocked* or *CPU-bound*, although it may end.
 //! - That a pool thread is occupied shows in its being there: the runtime lets idle ones go after [`KEEP_ALIVE`], so a window must be longer.
 //! - Without `/proc` blocked and CPU-bound are not told apart ([`Verdict::Stuck`]), and the pool is not seen at all.

@@ -3,7 +3,7 @@ use std::{
     future::{Future, ready},
     pin::pin,
     sync::{Arc, Condvar, Mutex, PoisonError},
-    task::{Context, Waker},
+    task::{Context, Wake, Waker},
     thread,
     time::{Duration, Instant},
 };
@@ -57,6 +57,10 @@ impl Offence {
             }
             Mechanism::Guard => self.guarded().await,
             Mechanism::Unpolled => self.unpolled().await,
+            Mechanism::NestedBlockOn => {
+                self.nested().await;
+                yield_now().await;
+            }
             Mechanism::Pool
                 if matches!(self.cure, Cure::Nothing | Cure::MoreWorkers | Cure::SpawnBlocking) =>
             {
@@ -140,6 +144,29 @@ impl Offence {
         yield_now().await;
     }
 
+    /// Waits for a timer, in a `block_on` inside of a task.
+    async fn nested(&self) {
+        let unit = self.unit;
+        let block = move || {
+            trace::blocking("block_on", || block_on(tokio::time::sleep(unit), unit * 4));
+        };
+        match self.cure {
+            Cure::Async => tokio::time::sleep(unit).await,
+            Cure::InPlace => block_in_place(block),
+            Cure::SpawnBlocking => drop(spawn_blocking(block).await),
+            Cure::OwnRuntime => {
+                if let Some(elsewhere) = &self.elsewhere {
+                    let _ = elsewhere.spawn(async move { block() }).await;
+                }
+            }
+            Cure::Yield => {
+                yield_now().await;
+                block();
+            }
+            _ => block(),
+        }
+    }
+
     /// Takes the lock in a future, polls it once, and then spends a unit on something else.
     async fn unpolled(&self) {
         let holds = async {
@@ -157,6 +184,27 @@ impl Offence {
             _ => self.spend().await,
         }
         holds.await;
+    }
+}
+
+/// Polls it on this thread, which sleeps in between, for at most so long. As `futures::executor::block_on`: it knows no runtime.
+fn block_on(future: impl Future, at_most: Duration) {
+    let (began, mut future) = (Instant::now(), pin!(future));
+    let waker = Waker::from(Arc::new(Unpark(thread::current())));
+    while future.as_mut().poll(&mut Context::from_waker(&waker)).is_pending() {
+        let left = at_most.saturating_sub(began.elapsed());
+        if left.is_zero() {
+            return;
+        }
+        thread::park_timeout(left);
+    }
+}
+
+struct Unpark(thread::Thread);
+
+impl Wake for Unpark {
+    fn wake(self: Arc<Self>) {
+        self.0.unpark();
     }
 }
 
