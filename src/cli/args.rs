@@ -79,6 +79,14 @@ pub(super) enum Command {
         /// The record's id, or the beginning of it
         id: String,
     },
+    /// Everything in the store as one HTML page that needs no network
+    Report {
+        /// Only these labs, with all that is known of them
+        labs: Vec<String>,
+        /// Where to write it; - is stdout [default: report.html beside the records]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Write the measured blocks of NOTES.md from the store, or check them against the records committed beside it
     Notes {
         /// Change nothing; fail if text and records disagree
@@ -155,6 +163,7 @@ pub(super) fn parse(labs: &[&'static Lab]) -> Top {
     let known = || PossibleValuesParser::new(stems.clone());
     let command = Top::command()
         .mut_subcommand("run", |c| c.mut_arg("labs", |a| a.value_parser(known())))
+        .mut_subcommand("report", |c| c.mut_arg("labs", |a| a.value_parser(known())))
         .mut_subcommand("show", |c| c.mut_arg("lab", |a| a.value_parser(known())))
         .mut_subcommand("quote", |c| c.mut_arg("lab", |a| a.value_parser(known())));
     Top::from_arg_matches(&command.get_matches()).unwrap_or_else(|e| e.exit())

@@ -12,6 +12,7 @@ mod args;
 mod calibrate;
 mod out;
 mod ready;
+mod report;
 mod run;
 mod tell;
 mod tour;
@@ -117,6 +118,10 @@ fn dispatch(top: &Top, labs: &[&'static Lab], out: &mut Out) -> Result<Outcome, 
         Some(Command::Show { lab }) => tell::show(find(lab), common, out),
         Some(Command::Quote { lab }) => tell::quote(find(lab), common, out),
         Some(Command::Verify { id }) => verify::verify(id, labs, common, out),
+        Some(Command::Report { labs: stems, output }) => {
+            let only: Vec<&'static Lab> = stems.iter().map(|stem| find(stem)).collect();
+            report::report(labs, &only, output.clone(), common, out)
+        }
         Some(Command::Notes { check, file, records }) => {
             tell::notes(labs, *check, file, records, common, out)
         }

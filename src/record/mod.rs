@@ -3,7 +3,7 @@
 //! Raw values of every launch are kept, so that any interval can be computed again from the store.
 mod store;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -174,11 +174,6 @@ pub fn runs_of<'a>(records: &'a [Record], lab: &str, step: &str) -> Vec<&'a str>
         records.iter().enumerate().filter(|(_, r)| r.lab == lab && r.step == step).collect();
     // RFC 3339 in UTC sorts as text; of two runs that ended in the same second, the one that was appended later is newer.
     of_step.sort_by(|(i, a), (j, b)| (&b.at, j).cmp(&(&a.at, i)));
-    let mut runs: Vec<&str> = Vec::new();
-    for (_, r) in of_step {
-        if !runs.contains(&r.run.as_str()) {
-            runs.push(&r.run);
-        }
-    }
-    runs
+    let mut seen = HashSet::new();
+    of_step.into_iter().map(|(_, r)| r.run.as_str()).filter(|run| seen.insert(*run)).collect()
 }

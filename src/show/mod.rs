@@ -7,6 +7,7 @@
 //! | [`quote`] | the sentence that may be quoted, or why there is none |
 //! | [`notes`] | the measured blocks of NOTES.md, and whether they still say what the records say |
 //! | [`lanes`], [`perfetto`] | a trace as swim lanes, and as a file that Perfetto opens |
+//! | [`report`](mod@report) | everything as one HTML page |
 //! | [`number`] | one number, with unit and interval |
 //! | [`origin`] | machine, versions and grade in one line each |
 //! | [`mod@escape`] | makes strings from records harmless |
@@ -19,6 +20,7 @@ pub mod number;
 pub mod origin;
 pub mod perfetto;
 pub mod quote;
+pub mod report;
 pub mod table;
 
 /// How the reader wants it.

@@ -7,13 +7,13 @@
 //! ```
 //! The records that the blocks cite are committed beside the text (`tests/notes/<lab>.jsonl`, in the format of the store), so
 //! [`check`] needs nothing else. Everything outside of the markers belongs to people.
-use std::fmt;
+use std::{collections::HashMap, fmt};
 
 use super::{escape, notes_grid, number, origin, quote};
 use crate::{
     judge::{Verdict, judge},
     lab::Lab,
-    record::{Record, find, runs_of},
+    record::{Record, runs_of},
 };
 
 /// Lines of a block, without the markers.
@@ -103,12 +103,16 @@ pub fn check(text: &str, labs: &[&Lab], records: &[Record]) -> Result<Vec<Mismat
 pub fn cited(lab: &Lab, records: &[Record]) -> Vec<Record> {
     let mut out = Vec::new();
     for step in lab.steps {
+        // By run first: a store may hold a thousand runs.
+        let mut by_run: HashMap<&str, Vec<&Record>> = HashMap::new();
+        for r in records.iter().filter(|r| r.lab == lab.stem && r.step == step.name) {
+            by_run.entry(&r.run).or_default().push(r);
+        }
         let rank = |run: &&str| {
-            let rows: Vec<Option<&Record>> = step
-                .params
-                .iter()
-                .flat_map(|p| step.cases.iter().map(|c| find(records, run, c, p)))
-                .collect();
+            let of_run = by_run.get(run).map_or(&[][..], Vec::as_slice);
+            let row = |c: &str, p: &str| of_run.iter().copied().find(|r| r.case == c && r.param == p);
+            let rows: Vec<Option<&Record>> =
+                step.params.iter().flat_map(|p| step.cases.iter().map(|c| row(c, p))).collect();
             let quotable = |r: &Option<&Record>| r.is_some_and(|r| r.quotable && r.unmeasured().is_none());
             match rows.iter().all(Option::is_some) {
                 true if rows.iter().all(quotable) => 0,

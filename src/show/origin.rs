@@ -2,7 +2,7 @@
 use super::{escape, number};
 use crate::{
     lab::Kind,
-    machine::{Level, Machine},
+    machine::{Grade, Level, Machine},
     record::Record,
 };
 
@@ -50,11 +50,15 @@ pub fn versions(machine: &Machine) -> String {
 
 /// What the machine was fit for, for a kind of measurement.
 pub fn grade(machine: &Machine, kind: Kind) -> String {
-    let what = kind_words(kind);
     match machine.grades.get(&kind) {
-        None => format!("not examined for {what}"),
-        Some(grade) => escape::line(&format!("{} for {what}: {}", level_words(grade.level), grade.reason)),
+        None => format!("not examined for {}", kind_words(kind)),
+        Some(grade) => grade_text(kind, grade),
     }
+}
+
+/// A grade for a kind of measurement: `fit for pauses: own hiccups stayed under 60 us`.
+pub(super) fn grade_text(kind: Kind, grade: &Grade) -> String {
+    escape::line(&format!("{} for {}: {}", level_words(grade.level), kind_words(kind), grade.reason))
 }
 
 /// The day of a record.

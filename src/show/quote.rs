@@ -36,30 +36,24 @@ const LABEL: usize = 15;
 /// work, and the A/A row is there. Where the ratio does not clear the A/A row, the sentence becomes that no difference was
 /// shown: a result as quotable as any.
 pub fn quote(lab: &Lab, records: &[Record]) -> Quote {
-    let mut carried: Vec<(&Say, Sentence<'_>)> = Vec::new();
-    let mut refused: Option<(&Say, String)> = None;
-    for say in lab.says {
-        match newest(lab, say, records) {
-            Ok(sentence) => carried.push((say, sentence)),
-            Err(why) => refused = refused.or(Some((say, why))),
-        }
-    }
     let mut page = Page::default();
     page.put("Question", lab.question);
-    let Some((say, best)) = carried.first() else {
-        let (step, why) =
-            refused.map_or(("", "the lab has no sentence to say".into()), |(say, why)| (say.step, why));
-        page.put("Say", "nothing: not quotable here.");
-        page.put("Why", &escape::line(&why));
-        let newest = runs_of(records, lab.stem, step).first().copied();
-        if let Some(r) = records.iter().find(|r| Some(r.run.as_str()) == newest) {
-            page.put("Grade", &origin::grade(&r.machine, r.kind));
-            page.put("Machine", &origin::machine(&r.machine));
-            page.put("Measured", &escape::line(&r.at));
+    let carried = match carried(lab, records) {
+        Ok(carried) => carried,
+        Err((step, why)) => {
+            page.put("Say", "nothing: not quotable here.");
+            page.put("Why", &escape::line(&why));
+            let newest = runs_of(records, lab.stem, step).first().copied();
+            if let Some(r) = records.iter().find(|r| Some(r.run.as_str()) == newest) {
+                page.put("Grade", &origin::grade(&r.machine, r.kind));
+                page.put("Machine", &origin::machine(&r.machine));
+                page.put("Measured", &escape::line(&r.at));
+            }
+            page.put("Measure", &format!("cargo run --release --bin {}", lab.stem));
+            return Quote { text: page.text, quotable: false, ids: Vec::new() };
         }
-        page.put("Measure", &format!("cargo run --release --bin {}", lab.stem));
-        return Quote { text: page.text, quotable: false, ids: Vec::new() };
     };
+    let (say, best) = &carried[0];
     let facts = origin_of(say, best);
     page.put("Say", &best.text);
     for (label, text) in &facts {
@@ -83,8 +77,27 @@ pub fn quote(lab: &Lab, records: &[Record]) -> Quote {
     Quote { text: page.text, quotable: true, ids }
 }
 
+/// The sentences that the records carry, best first and at least one; else the step of the first sentence and why it is not.
+pub(super) fn carried<'a>(
+    lab: &Lab,
+    records: &'a [Record],
+) -> Result<Vec<(&'static Say, Sentence<'a>)>, (&'static str, String)> {
+    let mut carried = Vec::new();
+    let mut refused = None;
+    for say in lab.says {
+        match newest(lab, say, records) {
+            Ok(sentence) => carried.push((say, sentence)),
+            Err(why) => refused = refused.or(Some((say.step, why))),
+        }
+    }
+    if carried.is_empty() {
+        return Err(refused.unwrap_or(("", "the lab has no sentence to say".into())));
+    }
+    Ok(carried)
+}
+
 /// What a sceptic asks about a sentence, by label.
-fn origin_of(say: &Say, sentence: &Sentence<'_>) -> Vec<(&'static str, String)> {
+pub(super) fn origin_of(say: &Say, sentence: &Sentence<'_>) -> Vec<(&'static str, String)> {
     let r = sentence.records[0];
     let ids: Vec<String> = sentence.records.iter().map(|r| escape::line(&r.id)).collect();
     let launches = r.values(say.of.value).len();

@@ -99,12 +99,12 @@ fn title(lab: &Lab, step: &Step, rows: &[&Record], look: Look) -> String {
 
 /// Numbered doubts, each text once.
 #[derive(Default)]
-struct Doubts {
-    texts: Vec<String>,
+pub(super) struct Doubts {
+    pub(super) texts: Vec<String>,
 }
 
 impl Doubts {
-    fn number(&mut self, text: String) -> usize {
+    pub(super) fn number(&mut self, text: String) -> usize {
         let known = self.texts.iter().position(|t| *t == text);
         known.unwrap_or_else(|| {
             self.texts.push(text);
@@ -189,7 +189,7 @@ fn aligned(lines: &[Vec<String>], width: usize) -> String {
 }
 
 /// Why a row may not be quoted: all doubts, not only the first.
-fn reasons(r: &Record) -> Vec<String> {
+pub(super) fn reasons(r: &Record) -> Vec<String> {
     if r.doubts.is_empty() || r.unmeasured().is_some() {
         return not_quotable(r).map(|why| escape::line(&why)).into_iter().collect();
     }
@@ -197,7 +197,7 @@ fn reasons(r: &Record) -> Vec<String> {
 }
 
 /// What a reader should know of the launches behind a number: what was seen in them, those that failed, and those that are odd.
-fn remarks(r: &Record) -> Vec<String> {
+pub(super) fn remarks(r: &Record) -> Vec<String> {
     let mut out: Vec<String> = Vec::new();
     for what in r.launches.iter().flat_map(|s| &s.seen).map(|what| escape::line(what)) {
         if !out.contains(&what) {
@@ -236,7 +236,7 @@ pub(super) fn against_baseline(step: &Step, records: &[Record], r: &Record) -> O
 }
 
 /// The text of the cell, and a remark if the ratio could not be had for a reason that the row does not show yet.
-fn ratio_cell(step: &Step, records: &[Record], r: &Record) -> (String, Option<String>) {
+pub(super) fn ratio_cell(step: &Step, records: &[Record], r: &Record) -> (String, Option<String>) {
     match against_baseline(step, records, r) {
         None => ("baseline".into(), None),
         Some(Compared::Differs { ratio, .. }) => (number::interval("ratio", &ratio), None),

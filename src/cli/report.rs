@@ -1,0 +1,51 @@
+//! `underhood report`: what the store holds, as one page.
+use std::{
+    fs,
+    io::{self, Write},
+    path::PathBuf,
+};
+
+use super::{
+    Outcome,
+    args::Common,
+    out::{End, Out},
+    ready,
+};
+use crate::{lab::Lab, show};
+
+/// Writes the page, of all labs or of `only` some; `-` is stdout, and the usual place is beside the records.
+pub(super) fn report(
+    labs: &[&'static Lab],
+    only: &[&'static Lab],
+    output: Option<PathBuf>,
+    common: &Common,
+    out: &mut Out,
+) -> Result<Outcome, End> {
+    let store = ready::store(common)?;
+    let mut loaded = store.load_all()?;
+    let skipped = loaded.skipped();
+    if let Some(what) = &skipped {
+        out.warn(what);
+    }
+    let labs = if only.is_empty() { labs } else { only };
+    if !only.is_empty() {
+        loaded.records.retain(|r| only.iter().any(|l| l.stem == r.lab));
+    }
+    let known = loaded.records.iter().filter(|r| labs.iter().any(|l| l.stem == r.lab)).count();
+    if known == 0 {
+        return Err(End::Failed(format!(
+            "no records in {} yet; make some: cargo run --release",
+            store.dir().display()
+        )));
+    }
+    let page = show::report::report(labs, &loaded.records, skipped.as_deref());
+    let file = output.unwrap_or_else(|| store.dir().join("report.html"));
+    if file.as_os_str() == "-" {
+        io::stdout().write_all(page.as_bytes())?;
+        return Ok(Outcome::Quotable);
+    }
+    fs::write(&file, &page).map_err(|e| End::Failed(format!("cannot write {}: {e}", file.display())))?;
+    out.say(format!("{}: {} bytes from {known} records", file.display(), page.len()))?;
+    out.json(&serde_json::json!({ "report": file, "bytes": page.len(), "records": known }))?;
+    Ok(Outcome::Quotable)
+}

@@ -1,0 +1,294 @@
+//! The report: one page, complete in itself, harmless, within its size, and linked in all its parts.
+#[path = "../labs/all.rs"]
+mod all;
+mod common;
+
+use std::{collections::BTreeSet, fs, path::Path, process::Command};
+
+use common::*;
+use underhood::{
+    lab::Lab,
+    record::{AA, Record},
+    sample::Sample,
+    show::report::{MOST_BYTES, report},
+};
+
+/// The values of an attribute, quoted or not.
+fn values<'a>(page: &'a str, attribute: &str) -> Vec<&'a str> {
+    let starts = page.match_indices(attribute).map(|(at, _)| &page[at + attribute.len()..]);
+    starts
+        .map(|rest| match rest.strip_prefix('"') {
+            Some(quoted) => quoted.split('"').next().unwrap(),
+            None => rest.split([' ', '>']).next().unwrap(),
+        })
+        .collect()
+}
+
+fn demo() -> String {
+    let records = [reads("2026-11-25"), touch("2026-11-26")].concat();
+    report(&[&LAB], &records, None)
+}
+
+/// A record of every row of every step of every lab, with every column, as a full run would give it; not measured.
+fn full(run: &str) -> Vec<Record> {
+    let mut out = Vec::new();
+    for lab in all::LABS {
+        for step in lab.steps {
+            let rows = step.params.iter().flat_map(|p| step.cases.iter().chain([&AA]).map(move |c| (*c, *p)));
+            for (i, (case, param)) in rows.enumerate() {
+                let mut r = draft(step, run, case, param, &around(1e3 * (i + 1) as f64));
+                r.lab = lab.stem.into();
+                r.command = format!("cargo run --release --bin {} -- --only {}", lab.stem, step.name);
+                for sample in &mut r.launches {
+                    sample.values.extend(step.columns.iter().map(|name| ((*name).to_string(), 123.4)));
+                }
+                out.push(r.seal());
+            }
+        }
+    }
+    out
+}
+
+#[test]
+fn the_page_needs_nothing_but_itself() {
+    let page = demo();
+    assert!(page.starts_with("<!DOCTYPE html><html lang=\"en\">"), "{}", &page[..80]);
+    for word in ["http:", "https:", "//", "src=", "url(", "@import", "<img", "<iframe", "@font-face"] {
+        let at = page.find(word);
+        assert!(at.is_none(), "{word}: {}", &page[at.unwrap()..(at.unwrap() + 60).min(page.len())]);
+    }
+    assert!(page.contains("default-src 'none'"), "and its policy forbids the rest");
+    assert_eq!(page.matches("<script").count(), 1);
+    // Without a script everything is there; only the buttons that need one are hidden until it runs.
+    assert_eq!(page.matches("<button").count(), page.matches("hidden data-copy").count());
+    assert_eq!(demo(), page, "the same records give the same bytes");
+}
+
+#[test]
+fn the_page_says_what_the_records_say() {
+    let page = demo();
+    for words in [
+        "When is a reader-writer lock superior to a mutex?",
+        "+ held",
+        "Example CPU 3000, 2 of 2 CPUs",
+        "fit for contended throughput: 2 spinners did 1.98 times the work of one",
+        "Every number on this page may be quoted",
+        "the rwlock does 3.15x [",
+        "Not true when</b> somebody writes",
+        "cargo run --release --bin demo_lock",
+        "Reader-writer locks are faster.",
+        "What if one in a hundred writes?",
+        "no difference shown",
+    ] {
+        assert!(page.contains(words), "the page lacks '{words}'");
+    }
+    // Titles state a finding; two parameters give two charts of dots, and no line.
+    assert!(page.contains("<figcaption>ops at 0 ns: no case differs from mutex</figcaption>"), "{page}");
+    assert!(
+        page.contains("<figcaption>ops at 400 ns: from 1.65 M/s (mutex) to 5.20 M/s (rwlock)</figcaption>")
+    );
+    assert!(!page.contains("class=\"panels\""));
+    // Each mark is a launch; some may fall on the same spot.
+    let dots: usize =
+        page.split("class=d d=\"").skip(1).map(|d| d.split('"').next().unwrap().matches('M').count()).sum();
+    assert!((3 * 8..=5 * 8).contains(&dots), "{dots} marks for five launches of six rows and of two");
+}
+
+#[test]
+fn what_may_not_be_quoted_is_marked_and_explained() {
+    let mut records = reads("2026-11-25");
+    records[4] = changed(&records[4], |r| {
+        r.quotable = false;
+        r.doubts = vec!["other programs used 41 % of the CPUs".into()];
+    });
+    records[1] = changed(&records[1], |r| {
+        let gone = |_: &Sample| Sample::unmeasured("rwlock", "0 ns", "the lanes did not run at once");
+        r.launches = r.launches.iter().map(gone).collect();
+        r.quotable = false;
+    });
+    let page = report(&[&LAB], &records, Some("skipped lines of the store: 3 damaged"));
+    for words in [
+        "demo_lock.reads</a>: 2 of 6 numbers: ",
+        "rwlock was not measured: the lanes did not run at once (and 1 other reason)",
+        "Say nothing yet: </b>",
+        "skipped lines of the store: 3 damaged.",
+        "demo_lock.touch: not measured yet.",
+        "unmeasured !",
+        "? not shown here",
+        "not quotable.",
+    ] {
+        assert!(page.contains(words), "the page lacks '{words}'");
+    }
+    assert!(!page.contains("Every number on this page may be quoted"));
+    assert_eq!(page.matches("class=\"i q\"").count(), 1, "only the row that has a number is drawn as such");
+    assert!(page.contains("rwlock</span><b>5.20 [5.15, 5.25] M/s !</b>"), "and said");
+}
+
+#[test]
+fn every_link_leads_somewhere_on_the_page() {
+    let records = [reads("2026-11-25"), touch("2026-11-26")].concat();
+    let page = report(&[&LAB], &records, None);
+    let ids = values(&page, " id=");
+    let unique: BTreeSet<&str> = ids.iter().copied().collect();
+    assert_eq!(ids.len(), unique.len(), "an id twice: {ids:?}");
+    let named = values(&page, " href=").into_iter().filter_map(|h| h.strip_prefix('#'));
+    let named = named.chain(values(&page, " data-copy=")).chain(values(&page, " aria-labelledby="));
+    for target in named {
+        assert!(unique.contains(target), "nothing has the id {target}");
+    }
+    assert!(unique.contains("demo_lock") && unique.contains("demo_lock.reads"));
+    for r in &records {
+        assert!(unique.contains(format!("r{}", r.id).as_str()), "no deep link to the record of {}", r.case);
+    }
+}
+
+#[test]
+fn every_chart_has_a_title_an_alternative_and_a_table() {
+    let records = full("2026-11-25");
+    let lab = all::LABS.iter().find(|l| l.stem == "lock_rwlock").unwrap();
+    let page = report(&[lab], &records, None);
+    assert!(page.contains("class=\"panels\""), "a step over many parameters is drawn over them");
+    let figures: Vec<&str> = page.split("<figure>").skip(1).collect();
+    assert!(figures.len() > lab.steps.len(), "{} charts", figures.len());
+    for figure in figures {
+        let figure = figure.split("</figure>").next().unwrap();
+        let title =
+            figure.strip_prefix("<figcaption>").expect("the title comes first").split('<').next().unwrap();
+        assert!(title.contains(':') && title.len() > 10, "{title}");
+        let alternative = values(figure, "role=\"img\" aria-label=");
+        assert_eq!(alternative.len(), 1);
+        assert!(alternative[0].starts_with("Chart of ") && alternative[0].ends_with('.'), "{alternative:?}");
+        let name = title.split([':', ' ']).next().unwrap();
+        assert!(figure.contains(&format!("<p class=\"key\">{name}")), "the key says what is drawn: {figure}");
+    }
+    assert_eq!(page.matches("<details>").count(), lab.steps.len());
+}
+
+/// A page of records that have this text wherever a record has text.
+fn full_of(text: &str, runs_too: bool) -> String {
+    let mut records = [reads("2026-11-25"), touch("2026-11-26")].concat();
+    for (i, r) in records.iter_mut().enumerate() {
+        *r = changed(r, |r| {
+            r.command = text.into();
+            r.at = format!("2026-11-25T{text}");
+            r.machine.facts.insert("cpu".into(), text.into());
+            r.machine.facts.insert("versions".into(), text.into());
+            for grade in r.machine.grades.values_mut() {
+                grade.reason = text.into();
+            }
+            if i % 2 == 1 {
+                r.quotable = false;
+                r.doubts = vec![text.into()];
+                r.launches[0].unmeasured = Some(text.into());
+            }
+            if i == 3 {
+                r.case = text.into();
+                r.param = text.into();
+            }
+            if runs_too {
+                r.run = text.into();
+            }
+        });
+    }
+    report(&[&LAB], &records, Some(text))
+}
+
+#[test]
+fn strings_that_mean_harm_stay_strings() {
+    let harm = "\"><script>alert(1)</script><img src=x onerror='x()'>&lt;\u{202e}\u{1b}[31m`x`";
+    for runs_too in [false, true] {
+        let (page, tame) = (full_of(harm, runs_too), full_of("some words", runs_too));
+        assert!(page.contains("&gt;&lt;script&gt;alert(1)"), "it is shown as what it is");
+        assert_eq!(page.matches("<script").count(), 1, "ours");
+        assert!(!page.contains("<img") && !page.contains(['\u{202e}', '\u{1b}']));
+        // Neither a tag nor an attribute more than with harmless words in the same places.
+        for mark in ['<', '"'] {
+            assert_eq!(page.matches(mark).count(), tame.matches(mark).count(), "{mark} from a record");
+        }
+    }
+}
+
+#[test]
+fn a_page_of_everything_stays_within_its_size() {
+    let records = full("2026-11-25");
+    let page = report(all::LABS, &records, None);
+    assert!(
+        page.len() <= MOST_BYTES,
+        "{} bytes from {} records of {} labs",
+        page.len(),
+        records.len(),
+        all::LABS.len()
+    );
+    for lab in all::LABS {
+        assert!(page.contains(&format!("<section id=\"{}\"", lab.stem)), "{} is missing", lab.stem);
+        for step in lab.steps {
+            assert!(
+                page.contains(&format!("id=\"{}.{}\"", lab.stem, step.name)),
+                "{}/{} is missing",
+                lab.stem,
+                step.name
+            );
+        }
+    }
+    // What was left out is said.
+    let one: &Lab = all::LABS[0];
+    let small = report(&[one], &records, None);
+    assert_eq!(small.contains("for the size of the page"), small.len() > MOST_BYTES);
+}
+
+#[test]
+fn ten_thousand_records_give_the_page_of_the_newest_runs() {
+    let mut records: Vec<Record> = Vec::new();
+    for i in 0..1250 {
+        let run = format!("2026-{:04}-{:02}", i, i % 28 + 1);
+        records.extend(reads("2026-11-10").iter().chain(&touch("2026-11-10")).map(|r| {
+            let mut r = r.clone();
+            r.run.clone_from(&run);
+            r.at = format!("2026-11-25T00:{:02}:{:02}Z", i / 60, i % 60);
+            r
+        }));
+    }
+    assert_eq!(records.len(), 10_000);
+    let page = report(&[&LAB], &records, None);
+    assert!(page.contains("9992 records of other runs are in the store"), "{}", &page[page.len() - 2000..]);
+    assert!(page.contains("run 2026-1249-"), "the newest");
+    let one = report(&[&LAB], &records[9_992..], None);
+    assert!(page.len() < one.len() + 200, "the number of records does not show in the size");
+}
+
+fn underhood(store: &Path) -> Command {
+    let mut c = Command::new(env!("CARGO_BIN_EXE_underhood"));
+    c.arg("--store").arg(store).arg("report").env_remove("UNDERHOOD_STORE");
+    c
+}
+
+#[test]
+fn the_command_writes_the_page_where_it_is_told() {
+    let store = tempfile::tempdir().unwrap();
+    let none = underhood(store.path()).output().unwrap();
+    assert_eq!(none.status.code(), Some(1), "an empty store");
+    assert!(String::from_utf8_lossy(&none.stderr).contains("no records in"), "{none:?}");
+
+    // The records that the notes cite are a store, too.
+    let notes = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/notes");
+    for entry in fs::read_dir(notes).unwrap() {
+        let path = entry.unwrap().path();
+        fs::copy(&path, store.path().join(path.file_name().unwrap())).unwrap();
+    }
+    let usual = underhood(store.path()).output().unwrap();
+    assert_eq!(usual.status.code(), Some(0), "{usual:?}");
+    let page = fs::read_to_string(store.path().join("report.html")).unwrap();
+    assert!(page.len() <= MOST_BYTES && page.ends_with("</html>"), "{} bytes", page.len());
+
+    let stdout = underhood(store.path()).args(["-o", "-"]).output().unwrap();
+    assert_eq!(String::from_utf8(stdout.stdout).unwrap(), page, "and nothing else");
+    let json =
+        underhood(store.path()).args(["--json", "-o"]).arg(store.path().join("b.html")).output().unwrap();
+    let said: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();
+    assert_eq!(said["bytes"], page.len());
+
+    let nowhere = store.path().join("no/such/folder/report.html");
+    let failed = underhood(store.path()).arg("-o").arg(&nowhere).output().unwrap();
+    assert_eq!(failed.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&failed.stderr).contains("cannot write"), "{failed:?}");
+}
