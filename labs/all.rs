@@ -11,6 +11,8 @@ mod async_deadlock;
 mod async_injection;
 #[path = "async_locks.rs"]
 mod async_locks;
+#[path = "async_observer.rs"]
+mod async_observer;
 #[path = "async_starvation.rs"]
 mod async_starvation;
 #[path = "async_state_machine.rs"]
@@ -83,6 +85,7 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &async_starvation::LAB,
     &async_cures::LAB,
     &async_deadlock::LAB,
+    &async_observer::LAB,
     &async_timeout::LAB,
     &async_locks::LAB,
     &async_injection::LAB,

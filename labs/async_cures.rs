@@ -159,9 +159,9 @@ fn traced(_: &Plan, step: &Step) -> Vec<(String, Result<Trace, String>)> {
 }
 
 fn measure(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
-    // The headline is a mean: a median needs twenty delays, and a victim that is slowed down with its offender has not as many.
+    // Ninety cells in each launch: 50 ms each, so that five launches stay below half a minute. The headline is a mean: a median needs twenty delays, and a victim that is slowed down with its offender has not as many.
     let (unit, window) =
-        if plan.is_smoke() { (UNIT / 5, UNIT) } else { (UNIT, plan.slice.mul_f64(0.4).max(UNIT * 6)) };
+        if plan.is_smoke() { (UNIT / 5, UNIT) } else { (UNIT, plan.slice.mul_f64(0.2).max(UNIT * 5)) };
     let slice = |case: &str, param: &str| {
         let (mechanism, cure) = pair(if case == AA { cases[0] } else { case }, param)?;
         starve(mechanism, cure, unit, window)

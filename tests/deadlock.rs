@@ -7,7 +7,10 @@ use std::{
 
 use underhood::{
     engine::watch::{KEEP_ALIVE, Look, SchedTimes, ThreadSeen, Verdict, compare},
-    rivals::deadlock::{SCENES, Trial, trial},
+    rivals::{
+        deadlock::{SCENES, Trial, trial},
+        observe::{PROBES, Probe, probed},
+    },
 };
 
 /// Long enough for a sound scene to end on a busy machine; one that ends is not waited for.
@@ -81,6 +84,26 @@ fn from_outside_a_futurelock_is_a_task_that_waits_for_a_message() {
     let [locked, waits] = ["futurelock", "waits_outside"].map(|name| play(name, 2));
     assert!(locked.hung && !waits.hung, "{locked:?} {waits:?}");
     assert_eq!(locked.seen, waits.seen, "the one field that differs would be the detector's rule");
+}
+
+/// On this tokio. A watchdog that pings cures the one hang and leaves the other alone; whoever reads counters changes neither.
+#[test]
+fn a_ping_unwedges_the_driver_and_not_the_lifo_slot() {
+    for (name, probe) in PROBES {
+        for scene in ["mutex_block_on", "blocked"] {
+            let scene = SCENES.iter().find(|s| s.name == scene).expect("a scene");
+            let [period, settle] = [5, 100].map(Duration::from_millis);
+            // A hang is waited for in full; what ends, ends long before.
+            let patience = Duration::from_millis(1500);
+            let went = probed(scene, 4, probe, period, settle, patience).expect("a runtime");
+            assert!(went.released, "{} under {name}: {went:?}", scene.name);
+            let freed = scene.name == "mutex_block_on" && matches!(probe, Probe::Wake | Probe::Ping);
+            // A timer probe may have been due together with the scene's, and have kept the driver alive: that is luck.
+            if probe != Probe::Timer {
+                assert_eq!(went.hung, !freed, "{} under {name}", scene.name);
+            }
+        }
+    }
 }
 
 #[test]

@@ -18,6 +18,7 @@ pub mod ladder;
 pub mod list;
 pub mod lock;
 pub mod map;
+pub mod observe;
 pub mod pipe;
 pub mod presence;
 pub mod published;
