@@ -85,7 +85,6 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &async_starvation::LAB,
     &async_cures::LAB,
     &async_deadlock::LAB,
-    &async_observer::LAB,
     &async_timeout::LAB,
     &async_locks::LAB,
     &async_injection::LAB,
@@ -97,4 +96,5 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &gc_large_objects::LAB,
     &collections_cost::LAB,
     &collections_worst::LAB,
+    &async_observer::LAB,
 ];
