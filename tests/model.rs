@@ -4,6 +4,7 @@
 //! cargo test --test model                            all of it
 //! cargo test --test model -- mutants --nocapture     the report: every mutant, its end, executions explored
 //! UNDERHOOD_MODEL_ONLY=lock/mutex cargo test ...     one structure
+//! ... --test model -- orders --ignored --nocapture   each ordering: written, the weakest that passes, what breaks the next weaker one
 //! cargo test --test model -- twins --nocapture       the fault zoo; beside it: --test chaos -- zoo, --test real -- zoo
 //! UNDERHOOD_MODEL_BOUND=3 cargo test ...             more preemptions than the scenarios ask for: minutes
 //! ```
@@ -71,6 +72,17 @@ fn mutants() {
     let complaints: Vec<String> = chosen.into_iter().flat_map(report::structure).collect();
     println!("\nall in {:.1} s", started.elapsed().as_secs_f64());
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+/// Not a test: prints, for each ordering of `UNDERHOOD_MODEL_ONLY` (or of everything), the weakest that passes.
+#[test]
+#[ignore = "a report, for whoever asks for it: the same runs as `mutants`"]
+fn orders() {
+    let only = env::var("UNDERHOOD_MODEL_ONLY").ok();
+    scenarios::ALL
+        .iter()
+        .filter(|s| only.as_ref().is_none_or(|only| only == s.path))
+        .for_each(report::orders);
 }
 
 /// Mistakes that no change of an ordering makes: each is found, and a twin without one is not.
