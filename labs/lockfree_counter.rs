@@ -182,7 +182,7 @@ fn by_many(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 }
 
 fn benches(plan: &Plan) -> Vec<Bench> {
-    let crowd = [1, 2, 3].map(|i| {
+    let crowd = [1, 3].map(|i| {
         let (plan, id) = (plan.clone(), format!("crowd/{}", CASES[i]));
         Bench { id, make: Box::new(move || crowd::timed(&plan, 0.0, &crowds(&Arc::default())[i])) }
     });
