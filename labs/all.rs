@@ -48,6 +48,8 @@ mod lock_rwlock;
 mod lock_semaphore;
 #[path = "lock_spin.rs"]
 mod lock_spin;
+#[path = "lockfree_counter.rs"]
+mod lockfree_counter;
 #[path = "lockfree_queue.rs"]
 mod lockfree_queue;
 #[path = "lockfree_reclaim.rs"]
@@ -73,6 +75,7 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &lock_audit::LAB,
     &cache_line::LAB,
     &cache_scaling::LAB,
+    &lockfree_counter::LAB,
     &lockfree_ring::LAB,
     &lockfree_queue::LAB,
     &lockfree_stack::LAB,

@@ -197,12 +197,12 @@ fn by_many(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 }
 
 fn benches(plan: &Plan) -> Vec<Bench> {
-    let reads = [0, 1, 3, 4].map(|i| {
+    let reads = [1, 3, 4].map(|i| {
         let arm = &arms(false)[i];
         let (id, make) = (format!("read/{}", arm.case), arm.make);
         Bench { id, make: Box::new(move || solo::timed(make)) }
     });
-    let mixed = [1, 3].map(|i| {
+    let mixed = [3].map(|i| {
         let plan = plan.clone();
         let id = format!("crowd_1_in_10/{}", CASES[i]);
         Bench { id, make: Box::new(move || crowd::timed(&plan, 0.0, &crowds(10)[i])) }

@@ -10,6 +10,7 @@
 )]
 #![allow(unused_imports, reason = "a face has all its names, whatever part the structures use")]
 #![allow(missing_debug_implementations, reason = "the chaotic face has no users to debug")]
+#![allow(clippy::print_stdout, reason = "the zoo's row of the detection matrix")]
 
 #[path = "../src/flow/mod.rs"]
 mod flow;
@@ -78,4 +79,18 @@ fn a_broken_lock_is_caught() {
         .map(|i| seed().wrapping_add(i))
         .find_map(|s| stress::round(s, sync::chaos::begin, program).err());
     assert!(caught.expect("5,000 rounds found nothing").contains("inside the cell"));
+}
+
+/// The fault zoo in chaos: what pauses can find they find, within seconds; and a sound twin raises no alarm.
+#[test]
+fn zoo() {
+    const ROUNDS: u64 = 200;
+    for fault in scenarios::zoo::FAULTS {
+        let found =
+            stress::hunt(&fault.broken, (!fault.pauses_find_it).then_some(ROUNDS), sync::chaos::begin);
+        println!("{:36} {}", fault.broken.path, found.as_deref().unwrap_or("not found"));
+        assert!(found.is_some() || !fault.pauses_find_it, "{}: pauses did not find it", fault.name);
+        let alarm = stress::hunt(&fault.sound, Some(ROUNDS), sync::chaos::begin);
+        assert_eq!(alarm, None, "{}: a false alarm", fault.name);
+    }
 }

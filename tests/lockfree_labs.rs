@@ -18,13 +18,14 @@ use underhood::{
     },
     judge::{Verdict, judge},
     lab::{Expect, Lab, Step},
-    lockfree::{queue::Queue, snapshot::Snapshot, stack::Stack},
+    lockfree::{self, queue::Queue, snapshot::Snapshot, stack::Stack},
     machine::allowed_cpus,
     plan::{Mode, Plan},
     reclaim::{epoch::Epoch, hazard::Hazard, leak::Leak},
     record::{AA, Record},
     rivals::{
         bags::{self, Access, Bag, Next},
+        counter,
         pipe::{self, Pipe},
         published::{self, Cached, Counted, CrossbeamEpoch, Haphazard, Line, Locked, Published, garbage},
         stopped::stopped,
@@ -69,7 +70,13 @@ fn every_contender_passes() {
         ("crossbeam_epoch", published::check::<CrossbeamEpoch<Line>>),
         ("haphazard", published::check::<Haphazard<Line>>),
     ];
-    for (name, check) in pipes.into_iter().chain(bags).chain(published) {
+    let counters: [(&str, Check); 4] = [
+        ("per_thread", counter::check::<counter::PerThread>),
+        ("counter", counter::check::<lockfree::counter::Counter>),
+        ("cas_counter", counter::check::<lockfree::counter::CasCounter>),
+        ("sharded_64", counter::check::<lockfree::counter::Sharded>),
+    ];
+    for (name, check) in pipes.into_iter().chain(bags).chain(published).chain(counters) {
         assert_eq!(check(), Ok(()), "{name}");
     }
 }

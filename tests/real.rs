@@ -2,6 +2,7 @@
 //!
 //! `UNDERHOOD_REAL_ROUNDS` sets how often (default 5).
 #![allow(dead_code, unreachable_pub, reason = "shared with the other machines")]
+#![allow(clippy::print_stdout, reason = "the zoo's row of the detection matrix")]
 
 #[path = "model/scenarios/mod.rs"]
 mod scenarios;
@@ -14,6 +15,17 @@ use underhood::{flow, lock, lockfree, managed, reclaim, sync, task};
 #[test]
 fn every_scenario() {
     stress::every_scenario(stress::number("UNDERHOOD_REAL_ROUNDS", 5), 200, 0, |_| {});
+}
+
+/// The fault zoo without any help: what plain stress finds is luck, so only the sound twins are asserted.
+#[test]
+fn zoo() {
+    const ROUNDS: u64 = 20;
+    for fault in scenarios::zoo::FAULTS {
+        let found = stress::hunt(&fault.broken, Some(ROUNDS), |_| {});
+        println!("{:36} {}", fault.broken.path, found.as_deref().unwrap_or("not found"));
+        assert_eq!(stress::hunt(&fault.sound, Some(ROUNDS), |_| {}), None, "{}: a false alarm", fault.name);
+    }
 }
 
 /// The faces are free: a lock is its word and its value, a tracked pointer is a pointer.

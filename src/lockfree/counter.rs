@@ -83,20 +83,20 @@ impl CasCounter {
 }
 
 impl Sharded {
-    /// Zero, in so many shards: as many as there are threads that add.
+    /// Zero, in at least so many shards, a power of two: as many as there are threads that add.
     ///
     /// # Panics
     /// If there is no shard.
     pub fn new(shards: usize) -> Self {
         assert!(shards > 0, "a count needs a word");
-        Self((0..shards).map(|_| Padded(AtomicU64::new(0))).collect())
+        Self((0..shards.next_power_of_two()).map(|_| Padded(AtomicU64::new(0))).collect())
     }
 
     /// Adds to the shard of that number (modulo their count). Any thread may use any shard; it is fast as long as they differ.
     #[inline]
     pub fn add(&self, shard: usize, n: u64) {
         // Not a load and a store, though a shard should have one owner: nothing here makes sure of it.
-        self.0[shard % self.0.len()].0.fetch_add(n, Relaxed);
+        self.0[shard & (self.0.len() - 1)].0.fetch_add(n, Relaxed);
     }
 
     /// The shards added up, one after the other; see the limits in the [module](self).

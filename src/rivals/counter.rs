@@ -10,7 +10,13 @@ use std::{
 
 use crossbeam::utils::CachePadded;
 
-use crate::engine::crowd::{Apart, Crowd, Lane};
+use crate::{
+    engine::{
+        crowd::{Apart, Crowd, Lane},
+        solo::Ops,
+    },
+    lockfree::counter as lockfree,
+};
 
 /// A count that many threads add to. All orderings are relaxed: the count carries no other data.
 pub trait Counter: Send + Sync + 'static {
@@ -139,6 +145,101 @@ impl Counter for Batched {
     fn read(&self) -> u64 {
         self.total.0.load(Relaxed)
     }
+}
+
+impl Counter for lockfree::Counter {
+    const CASE: &'static str = "counter";
+    fn new(_: usize) -> Self {
+        Self::new()
+    }
+    fn add(&self, _: usize) {
+        self.add(1);
+    }
+    fn read(&self) -> u64 {
+        self.get()
+    }
+}
+
+impl Counter for lockfree::CasCounter {
+    const CASE: &'static str = "cas_counter";
+    fn new(_: usize) -> Self {
+        Self::new()
+    }
+    fn add(&self, _: usize) {
+        self.add(1);
+    }
+    fn read(&self) -> u64 {
+        self.get()
+    }
+}
+
+/// At least 64 shards, as on a large machine: a reader must visit all of them.
+impl Counter for lockfree::Sharded {
+    const CASE: &'static str = "sharded_64";
+    fn new(lanes: usize) -> Self {
+        Self::new(lanes.max(64))
+    }
+    fn add(&self, lane: usize) {
+        self.add(lane, 1);
+    }
+    fn read(&self) -> u64 {
+        self.get()
+    }
+}
+
+/// Exchanges of the compare-and-exchange loop, over all instances.
+#[derive(Debug, Default)]
+pub struct Exchanges {
+    done: CachePadded<AtomicU64>,
+    failed: CachePadded<AtomicU64>,
+}
+
+impl Exchanges {
+    /// Failed ones for each that succeeded; `None` if there was none.
+    pub fn failed_ratio(&self) -> Option<f64> {
+        let done = self.done.load(Relaxed);
+        (done > 0).then(|| self.failed.load(Relaxed) as f64 / done as f64)
+    }
+}
+
+/// Lanes that add to one [`lockfree::CasCounter`], and count what it cost them.
+pub fn exchanging(tally: &Arc<Exchanges>) -> Crowd {
+    let tally = tally.clone();
+    let make = move |lanes: usize| {
+        let counter = Arc::new(Apart(lockfree::CasCounter::new()));
+        let lane = |_| {
+            let (counter, tally) = (counter.clone(), tally.clone());
+            let (mut done, mut failed) = (0, 0);
+            Box::new(move |n: u32, _: u32| {
+                for _ in 0..n {
+                    failed += u64::from(counter.0.add_counting(black_box(1)).1);
+                }
+                done += u64::from(n);
+                // Once in hundreds of operations: a shared tally must not be what is measured.
+                if done >= 512 {
+                    tally.done.fetch_add(done, Relaxed);
+                    tally.failed.fetch_add(failed, Relaxed);
+                    (done, failed) = (0, 0);
+                }
+            }) as Lane
+        };
+        (0..lanes).map(lane).collect()
+    };
+    Crowd { case: <lockfree::CasCounter as Counter>::CASE, make: Box::new(make) }
+}
+
+/// One thread that only adds, or only reads.
+pub fn alone<C: Counter, const READ: bool>() -> Ops {
+    let counter = Box::new(Apart(C::new(1)));
+    Box::new(move |n| {
+        for _ in 0..n {
+            if READ {
+                black_box(counter.0.read());
+            } else {
+                counter.0.add(black_box(0));
+            }
+        }
+    })
 }
 
 /// Lanes that share one counter; every `read_every`-th operation of a lane reads instead of adding (0: none does).

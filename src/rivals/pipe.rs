@@ -175,7 +175,7 @@ pub fn line() -> Relay {
 /// A sentence that names the contender and the broken promise.
 pub fn check<P: Pipe>() -> Result<(), String> {
     const CAPACITY: u64 = 4;
-    const EACH: u64 = 5_000;
+    const EACH: u64 = 1_000;
     const PATIENCE: Duration = Duration::from_secs(10);
     let case = P::CASE;
     let (mut tx, mut rx) = P::pair(4);

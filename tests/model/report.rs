@@ -110,15 +110,7 @@ fn weakened(s: &Structure, source: &[&str], sites: &BTreeMap<Site, Ordering>) ->
         .collect();
     let mut outcomes = Vec::new();
     for ((site, written, change), answer) in all.iter().zip(run(&orders)) {
-        let outcome = Outcome {
-            code: source.get(site.line as usize - 1).copied().unwrap_or_default().to_owned(),
-            change: Shown(*site, *written, *change).to_string(),
-            fate: match answer.end {
-                End::Passed => Fate::Survived,
-                End::Failed { .. } => Fate::Killed,
-                End::TimedOut => Fate::Undecided,
-            },
-        };
+        let outcome = outcome(source, *site, *written, *change, &answer);
         println!("  {}", line(s, *site, &outcome, &answer));
         outcomes.push(outcome);
     }
@@ -133,6 +125,57 @@ fn weakened(s: &Structure, source: &[&str], sites: &BTreeMap<Site, Ordering>) ->
         count(Fate::Undecided)
     );
     complaints(s.path, &outcomes, SURVIVORS)
+}
+
+fn outcome(source: &[&str], site: Site, written: Ordering, change: Change, answer: &Answer) -> Outcome {
+    Outcome {
+        code: source.get(site.line as usize - 1).copied().unwrap_or_default().to_owned(),
+        change: Shown(site, written, change).to_string(),
+        fate: match answer.end {
+            End::Passed => Fate::Survived,
+            End::Failed { .. } => Fate::Killed,
+            End::TimedOut => Fate::Undecided,
+        },
+    }
+}
+
+/// Of one structure, for each ordering in its source: the weakest that passes, and what breaks the next weaker one.
+pub fn orders(s: &Structure) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(format!("{}.rs", s.path));
+    let source = fs::read_to_string(path).expect("the structure's source");
+    let source: Vec<&str> = source.lines().map(str::trim).collect();
+    let everything = Order { structure: s.path, scenario: None, world: World::default(), mutant: None };
+    let sites = run(&[everything]).remove(0).sites;
+    println!("\n{}: written, the weakest that passes, and what breaks the next weaker one", s.path);
+    for (site, written) in sites {
+        let changes: Vec<Change> =
+            mutants(site, written).into_iter().filter(|change| matches!(change, Change::To(_))).collect();
+        let orders: Vec<Order> = changes
+            .iter()
+            .map(|change| Order {
+                structure: s.path,
+                scenario: None,
+                world: World::default(),
+                mutant: Some((site, *change)),
+            })
+            .collect();
+        let (mut weakest, mut breaks) = (written, "nothing is weaker".to_owned());
+        for (change, answer) in changes.iter().zip(run(&orders)) {
+            let Change::To(weaker) = change else { continue };
+            match answer.end {
+                End::Passed => weakest = *weaker,
+                End::Failed { scenario, message } if breaks == "nothing is weaker" => {
+                    let message: String = message.chars().take(70).collect();
+                    breaks = format!("{weaker:?}: {scenario}, execution {}: {message}", answer.executions);
+                }
+                End::Failed { .. } => {}
+                End::TimedOut => breaks = format!("{weaker:?}: over the time limit"),
+            }
+        }
+        let code = source.get(site.line as usize - 1).copied().unwrap_or_default();
+        println!("  {:4} {code}", site.line);
+        println!("       {:?}: {written:?}, weakest {weakest:?}; {breaks}", site.role);
+    }
 }
 
 fn line(s: &Structure, site: Site, outcome: &Outcome, answer: &Answer) -> String {

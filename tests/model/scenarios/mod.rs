@@ -48,6 +48,7 @@ mod ticket;
 mod token_bucket;
 mod ttas;
 mod wakeup;
+pub mod zoo;
 
 use crate::sync::thread::JoinHandle;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -92,7 +93,7 @@ pub const ALL: &[Structure] = &[
 
 /// Structures with a mistake that is more than a weaker ordering, and whether the scenarios must pass all the same: a twin
 /// without its mistake shows that the mistake is what they find.
-pub const TWINS: &[&[(Structure, bool)]] = &[safepoint::TWINS, wakeup::TWINS];
+pub const TWINS: &[&[(Structure, bool)]] = &[safepoint::TWINS, wakeup::TWINS, zoo::TWINS];
 
 /// A structure or twin by its path.
 pub fn find(path: &str) -> Option<&'static Structure> {
