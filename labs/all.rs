@@ -27,6 +27,8 @@ mod cache_scaling;
 mod collections_cost;
 #[path = "collections_worst.rs"]
 mod collections_worst;
+#[path = "flow_bulkhead.rs"]
+mod flow_bulkhead;
 #[path = "flow_noisy_neighbor.rs"]
 mod flow_noisy_neighbor;
 #[path = "flow_presence.rs"]
@@ -92,6 +94,7 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &async_locks::LAB,
     &async_injection::LAB,
     &flow_rate_limit::LAB,
+    &flow_bulkhead::LAB,
     &flow_noisy_neighbor::LAB,
     &flow_presence::LAB,
     &alloc_first_touch::LAB,

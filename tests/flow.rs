@@ -17,6 +17,8 @@ mod models;
 mod rates;
 #[path = "flow/rivals.rs"]
 mod rivals;
+#[path = "flow/service.rs"]
+mod service;
 #[path = "flow/tenants.rs"]
 mod tenants;
 

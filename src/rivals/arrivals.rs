@@ -96,7 +96,7 @@ pub fn polite_share(mut dice: Option<Order>, passes: impl Fn(u64, u64) -> bool) 
 }
 
 /// A random gap of a stream without memory, in whole ns.
-fn exponential(dice: &mut Order, mean_ns: u64) -> u64 {
+pub(super) fn exponential(dice: &mut Order, mean_ns: u64) -> u64 {
     let uniform = ((dice.next_u64() >> 11) as f64 + 1.0) / (1u64 << 53) as f64;
     #[expect(
         clippy::cast_possible_truncation,

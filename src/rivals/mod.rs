@@ -23,6 +23,7 @@ pub mod pipe;
 pub mod presence;
 pub mod published;
 pub mod semaphore;
+pub mod service;
 pub mod sizes;
 pub mod starve;
 pub mod stopped;
