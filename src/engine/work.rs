@@ -21,7 +21,7 @@ pub fn chain(mut x: u64, iterations: u32) -> u64 {
     x
 }
 
-/// How long one iteration of [`spin`] takes on this thread now, in ns: the 25th percentile of 31 short probes, so that an
+/// How long one iteration of [`spin()`] takes on this thread now, in ns: the 25th percentile of 31 short probes, so that an
 /// interruption does not count.
 pub fn ns_per_iteration() -> f64 {
     const ITERATIONS: u32 = 20_000;

@@ -2,7 +2,7 @@
 //!
 //! | file | what is there |
 //! |---|---|
-//! | [`bench`] | single operations, for criterion |
+//! | [`mod@bench`] | single operations, for criterion |
 //! | [`buffer`] | a new one, a pooled one, one in pieces |
 //! | [`live`] | objects that stay alive, and the proof that they did |
 //! | [`churn`] | garbage made beside them until there were enough collections; what came of it |
