@@ -47,6 +47,56 @@ fn every_request_is_served_once_and_in_its_tenants_order() {
     });
 }
 
+/// The order of service as the paper has it, for requests that all wait already: whole turns, one after the other.
+fn served_in_turns(
+    lines: &[Vec<u32>],
+    first_come: &[usize],
+    weights: &[u32],
+    quantum: u32,
+) -> Vec<(usize, u32)> {
+    let mut lines: Vec<VecDeque<u32>> = lines.iter().cloned().map(VecDeque::from).collect();
+    let (mut credit, mut served) = (vec![0_u64; lines.len()], Vec::new());
+    while lines.iter().any(|line| !line.is_empty()) {
+        // Who is done stays in this list, and has no turn: the others' order is the same.
+        for &tenant in first_come {
+            if lines[tenant].is_empty() {
+                continue;
+            }
+            credit[tenant] += u64::from(quantum) * u64::from(weights[tenant]);
+            while lines[tenant].front().is_some_and(|cost| u64::from(*cost) <= credit[tenant]) {
+                let cost = lines[tenant].pop_front().unwrap();
+                credit[tenant] -= u64::from(cost);
+                served.push((tenant, cost));
+            }
+        }
+    }
+    served
+}
+
+/// Batch after batch through one queue: what a tenant had left over when its line was empty must be forgotten by the next.
+#[test]
+fn a_batch_is_served_in_the_order_of_the_paper() {
+    for_seeds(|dice| {
+        let weights: Vec<u32> = (0..4).map(|_| 1 + dice.below(3) as u32).collect();
+        let quantum = 1 + dice.below(20) as u32;
+        let mut queue = FairQueue::new(&weights, quantum, 50).unwrap();
+        for _ in 0..3 {
+            let (mut lines, mut first_come) = (vec![Vec::new(); 4], Vec::new());
+            for _ in 0..dice.below(30) {
+                let (tenant, cost) = (dice.below(4), dice.below(40) as u32);
+                queue.push(tenant as u32, cost, cost).unwrap();
+                if lines[tenant].is_empty() {
+                    first_come.push(tenant);
+                }
+                lines[tenant].push(cost);
+            }
+            let served: Vec<(usize, u32)> =
+                std::iter::from_fn(|| queue.pop()).map(|(tenant, cost)| (tenant as usize, cost)).collect();
+            assert_eq!(served, served_in_turns(&lines, &first_come, &weights, quantum));
+        }
+    });
+}
+
 /// The law of Shreedhar and Varghese: of tenants that always have something waiting, none is ever ahead of another by more than one
 /// turn, and for each of the two its costliest request; in cost divided by weight.
 #[test]

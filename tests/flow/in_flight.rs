@@ -98,8 +98,49 @@ fn a_limit_that_nobody_reaches_does_not_grow() {
     assert_eq!(limit.limit(), 8);
 }
 
+/// What an adaptive limit does, without words and bits: rounds are told apart by the number of cuts, and never wrap.
+struct Aimd {
+    settings: AdaptiveSettings,
+    /// In 1/65,536 of a place, rounded down at each step.
+    limit: u64,
+    cuts: usize,
+    /// When each call inside began, and after how many cuts.
+    inside: Vec<(u64, usize)>,
+}
+
+const PLACE: u64 = 65_536;
+
+impl Aimd {
+    fn enters(&mut self, now_ns: u64) -> bool {
+        let room = (self.inside.len() as u64) < self.limit / PLACE;
+        if room {
+            self.inside.push((now_ns, self.cuts));
+        }
+        room
+    }
+
+    /// The call leaves and says whether it went well, or nothing.
+    fn leaves(&mut self, which: usize, now_ns: u64, ok: Option<bool>) {
+        let half_used = self.inside.len() as u64 * 2 * PLACE >= self.limit;
+        let (began_ns, cuts) = self.inside.swap_remove(which);
+        let Some(ok) = ok else { return };
+        // On a clock that stepped back a call took no time.
+        let in_time = ok && (now_ns < began_ns || now_ns - began_ns <= self.settings.target_ns);
+        if in_time {
+            if half_used {
+                let most = u64::from(self.settings.max) * PLACE;
+                self.limit = most.min(self.limit + PLACE * PLACE / self.limit);
+            }
+        } else if cuts == self.cuts {
+            let least = u64::from(self.settings.min) * PLACE;
+            self.limit = least.max(self.limit * u64::from(self.settings.keep_percent) / 100);
+            self.cuts += 1;
+        }
+    }
+}
+
 #[test]
-fn an_adaptive_limit_stays_in_bounds_and_counts_right() {
+fn an_adaptive_limit_does_as_the_model() {
     for_seeds(|dice| {
         let (min, max) = (1 + dice.below(3) as u16, 4 + dice.below(9) as u16);
         let settings = AdaptiveSettings {
@@ -110,25 +151,28 @@ fn an_adaptive_limit_stays_in_bounds_and_counts_right() {
             keep_percent: 1 + dice.below(99) as u8,
         };
         let limit = Adaptive::new(settings).unwrap();
+        let start = u64::from(settings.start) * PLACE;
+        let mut model = Aimd { settings, limit: start, cuts: 0, inside: Vec::new() };
         let (mut inside, mut clock) = (Vec::new(), Clock::new(10, true));
         for _ in 0..80 {
             let now_ns = clock.tick(dice);
             if dice.below(2) == 0 {
                 let pass = limit.try_enter(now_ns);
-                assert_eq!(pass.is_some(), inside.len() < limit.limit() as usize);
+                assert_eq!(pass.is_some(), model.enters(now_ns));
                 inside.extend(pass);
             } else if !inside.is_empty() {
-                let before = limit.limit();
-                let pass = inside.swap_remove(dice.below(inside.len()));
-                match dice.below(5) {
-                    0 => drop(pass),
-                    1 => pass.report(now_ns, false),
-                    _ => pass.report(now_ns, true),
+                let which = dice.below(inside.len());
+                let ok = [None, Some(false), Some(true), Some(true), Some(true)][dice.below(5)];
+                model.leaves(which, now_ns, ok);
+                let pass = inside.swap_remove(which);
+                match ok {
+                    None => drop(pass),
+                    Some(ok) => pass.report(now_ns, ok),
                 }
-                assert!(limit.limit() <= before + 1, "one call gains one place at most");
             }
-            assert!((min..=max).contains(&limit.limit()));
+            assert_eq!(u64::from(limit.limit()), model.limit / PLACE);
             assert_eq!(limit.inside() as usize, inside.len());
+            assert!((min..=max).contains(&limit.limit()));
         }
     });
 }
