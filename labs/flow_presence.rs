@@ -16,6 +16,7 @@ use underhood::{
 };
 
 const ALL: f64 = 100e6;
+/// What a structure may weigh: all of 10 million users fit, of 100 million the slab only.
 const BOUND_BYTES: u64 = 1 << 30;
 
 pub(crate) static LAB: Lab = Lab {
@@ -205,7 +206,7 @@ fn beats(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
         }
         presence::check::<P>()?;
         let users = users(plan, param);
-        let weighed = presence::weigh::<P>(users, plan.threads, BOUND_BYTES * 3 / 2)?;
+        let weighed = presence::weigh::<P>(users, plan.threads, BOUND_BYTES)?;
         let arm = presence::beats(&weighed.state, users, plan.seed);
         // The twin that the engine adds works on the same structure; the A/A row comes from a second process.
         let mut sample = crowd::crowd(plan, param, 0.0, &[arm]).swap_remove(0);
