@@ -3,8 +3,6 @@
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     collections::BTreeSet,
-    fs,
-    path::PathBuf,
     sync::Mutex,
     time::Duration,
 };
@@ -235,48 +233,6 @@ fn recorded_texts_of_the_kernel_are_read() {
 }
 
 #[test]
-fn the_cgroup_that_limits_memory_is_found() {
-    let v2 = "0::/user.slice/user-1000.slice/session-2.scope\n";
-    assert_eq!(mem::parse_cgroup(v2), Some((2, "/user.slice/user-1000.slice/session-2.scope".into())));
-    let v1 = "9:name=systemd:/\n4:memory:/docker/4f2a\n1:cpu,cpuacct:/docker/4f2a\n";
-    assert_eq!(mem::parse_cgroup(v1), Some((1, "/docker/4f2a".into())));
-    let hybrid = format!("{v1}0::/\n");
-    assert_eq!(
-        mem::parse_cgroup(&hybrid),
-        Some((1, "/docker/4f2a".into())),
-        "in hybrid mode version 1 limits"
-    );
-    assert_eq!(mem::parse_cgroup("3:cpu:/x:with:colons\n"), None);
-    assert_eq!(mem::parse_cgroup(""), None);
-}
-
-#[test]
-fn the_tightest_limit_on_the_way_up_counts_and_cache_is_no_use() {
-    let root = Tree::new("v2");
-    root.file("memory.max", "max\n");
-    root.file("memory.current", "5000000\n");
-    assert_eq!(
-        mem::limit_left(&root.0, "/a/b"),
-        None,
-        "no limit is no limit, and missing directories are skipped"
-    );
-    root.file("a/memory.max", "1000000");
-    root.file("a/memory.current", "700000");
-    root.file("a/memory.stat", "anon 100\ninactive_file 200000\n");
-    root.file("a/b/memory.max", "900000");
-    root.file("a/b/memory.current", "100000");
-    assert_eq!(mem::limit_left(&root.0, "/a/b"), Some(500_000));
-    assert_eq!(mem::limit_left(&root.0, "/a/b/gone"), Some(500_000));
-    let old = Tree::new("v1");
-    old.file("memory.limit_in_bytes", "9223372036854771712");
-    old.file("memory.usage_in_bytes", "1");
-    old.file("x/memory.limit_in_bytes", "1000");
-    old.file("x/memory.usage_in_bytes", "3000");
-    assert_eq!(mem::limit_left(&old.0, "/x"), Some(0), "over the limit is no room, not a wrapped number");
-    assert_eq!(mem::limit_left(&old.0, "/"), None);
-}
-
-#[test]
 fn a_block_that_does_not_fit_is_refused_with_the_reason() {
     let room = |available, limit| Room { available_bytes: available, limit_left_bytes: limit };
     let need = (300 * MIB) as u64;
@@ -419,26 +375,4 @@ fn step(name: &str) -> &'static Step {
 fn plan() -> Plan {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     Plan::new(Mode::Smoke, (0..cpus).collect())
-}
-
-/// A directory that is gone when the test is.
-struct Tree(PathBuf);
-
-impl Tree {
-    fn new(name: &str) -> Self {
-        let root = std::env::temp_dir().join(format!("underhood-alloc-{name}-{}", std::process::id()));
-        fs::create_dir_all(&root).unwrap();
-        Self(root)
-    }
-    fn file(&self, path: &str, text: &str) {
-        let path = self.0.join(path);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
-        fs::write(path, text).unwrap();
-    }
-}
-
-impl Drop for Tree {
-    fn drop(&mut self) {
-        let _ = fs::remove_dir_all(&self.0);
-    }
 }

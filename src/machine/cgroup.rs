@@ -40,10 +40,9 @@ const V1_NO_LIMIT_BYTES: f64 = (1_u64 << 62) as f64;
 
 /// Reads the limits under `root` ("/" for this machine; a recorded tree in tests). Never fails.
 pub fn limits(root: &Path) -> Limits {
-    let Ok(groups) = fs::read_to_string(root.join("proc/self/cgroup")) else {
+    let Some((groups, mounts)) = read(root) else {
         return Limits { flavour: "none", cpu_cores: Limit::Unknown, memory_bytes: Limit::Unknown };
     };
-    let mounts = mounts(&fs::read_to_string(root.join("proc/self/mountinfo")).unwrap_or_default());
     let v1 = mounts.iter().any(|m| !m.unified && m.controllers.iter().any(|c| c == "cpu" || c == "memory"));
     let v2 = mounts.iter().any(|m| m.unified);
     let flavour = match (v1, v2) {
@@ -63,6 +62,35 @@ pub fn limits(root: &Path) -> Limits {
         cpu_cores: limit("cpu", cpu_v1, cpu_v2),
         memory_bytes: limit("memory", memory_v1, memory_v2),
     }
+}
+
+/// How many more bytes this process may use: the smallest `limit - used` of its group and all parents; `None` if there is no
+/// limit or it can't be told. Used means used less the inactive file cache, since that can be dropped at once (as Kubernetes
+/// counts it). Reads under `root` as [`limits`] does.
+pub fn memory_left_bytes(root: &Path) -> Option<u64> {
+    let (groups, mounts) = read(root)?;
+    let place = place(&groups, &mounts, "memory")?;
+    place.folders(root).iter().filter_map(|folder| left_in(folder, place.unified)).min()
+}
+
+fn left_in(folder: &Path, unified: bool) -> Option<u64> {
+    let text = |name: &str| fs::read_to_string(folder.join(name)).ok();
+    let number = |name: &str| text(name)?.trim().parse::<u64>().ok();
+    let limit = match (if unified { memory_v2 } else { memory_v1 })(folder) {
+        Level::Is(Limit::At(bytes)) => bytes as u64,
+        _ => return None,
+    };
+    let used = number(if unified { "memory.current" } else { "memory.usage_in_bytes" })?;
+    let stat = text("memory.stat").unwrap_or_default();
+    let cache = ["total_inactive_file ", "inactive_file "]
+        .iter()
+        .find_map(|key| stat.lines().find_map(|l| l.strip_prefix(key))?.trim().parse::<u64>().ok());
+    Some(limit.saturating_sub(used.saturating_sub(cache.unwrap_or(0))))
+}
+
+fn read(root: &Path) -> Option<(String, Vec<Mount>)> {
+    let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
+    Some((groups, mounts(&fs::read_to_string(root.join("proc/self/mountinfo")).unwrap_or_default())))
 }
 
 /// A mounted hierarchy.
@@ -130,6 +158,19 @@ fn place<'a>(groups: &str, mounts: &[Mount], controller: &'a str) -> Option<Plac
     Some(Place { controller, unified: mount.unified, point: mount.point.clone(), below })
 }
 
+impl Place<'_> {
+    /// From the mount point down to the process's own folder.
+    fn folders(&self, root: &Path) -> Vec<PathBuf> {
+        let mut folder = root.join(self.point.strip_prefix("/").unwrap_or(&self.point));
+        let mut folders = vec![folder.clone()];
+        for name in &self.below {
+            folder.push(name);
+            folders.push(folder.clone());
+        }
+        folders
+    }
+}
+
 /// What one folder says.
 enum Level {
     /// No such file: the hierarchy's root has none, or the controller is not switched on here.
@@ -141,12 +182,10 @@ enum Level {
 
 /// The smallest limit from the mount point down to the process's own folder.
 fn smallest(root: &Path, place: &Place, read: fn(&Path) -> Level) -> Limit {
-    let mut folder = root.join(place.point.strip_prefix("/").unwrap_or(&place.point));
     let mut known = false;
     let mut garbage = false;
     let mut least = f64::INFINITY;
-    for name in std::iter::once(Path::new("")).chain(place.below.iter().map(PathBuf::as_path)) {
-        folder.push(name);
+    for folder in place.folders(root) {
         match read(&folder) {
             Level::Absent => {
                 // A v2 root has no limit files at all, but it lists its controllers; in a hybrid the list lacks ours.

@@ -4,6 +4,8 @@
 //! Linux first: elsewhere a question that can't be answered gives `None`, never 0.
 use std::{fs, path::Path};
 
+use crate::machine::cgroup;
+
 /// The size of a page in bytes.
 pub fn page_bytes() -> usize {
     sys::page_bytes()
@@ -58,12 +60,7 @@ impl Room {
     /// Asks the kernel.
     pub fn now() -> Self {
         let available = fs::read_to_string("/proc/meminfo").ok().and_then(|t| field_kib(&t, "MemAvailable:"));
-        let limit = fs::read_to_string("/proc/self/cgroup").ok().and_then(|text| {
-            let (version, path) = parse_cgroup(&text)?;
-            let root = if version == 1 { "/sys/fs/cgroup/memory" } else { "/sys/fs/cgroup" };
-            limit_left(Path::new(root), &path)
-        });
-        Self { available_bytes: available, limit_left_bytes: limit }
+        Self { available_bytes: available, limit_left_bytes: cgroup::memory_left_bytes(Path::new("/")) }
     }
 
     /// Why `need` bytes must not be touched here, or `None` if they may (or nothing is known).
@@ -78,36 +75,6 @@ impl Room {
             (room < need).then(|| format!("needs {} MiB, but only {} MiB {what}", mib(need), room >> 20))
         })
     }
-}
-
-/// From the text of `/proc/self/cgroup`: the version (1 or 2) of the hierarchy that limits memory, and our place in
-/// it. In hybrid mode both are present, and a `memory` line means that version 1 does the limiting.
-pub fn parse_cgroup(text: &str) -> Option<(u8, String)> {
-    let lines = || text.lines().filter_map(|l| l.split_once(':')?.1.split_once(':'));
-    let v1 = lines().find(|(controllers, _)| controllers.split(',').any(|c| c == "memory"));
-    let v2 = || lines().find(|(controllers, _)| controllers.is_empty());
-    v1.map(|(_, path)| (1, path.into())).or_else(|| v2().map(|(_, path)| (2, path.into())))
-}
-
-/// The smallest `limit - used` from the cgroup `path` up to `root`; `None` if no limit is set. Directories that don't
-/// exist are skipped: inside a container the path may be the host's, and then the root is the container's own. Used
-/// means used less the inactive file cache, since that can be dropped at once (as Kubernetes counts it).
-pub fn limit_left(root: &Path, path: &str) -> Option<u64> {
-    let leaf = root.join(path.trim_start_matches('/'));
-    leaf.ancestors().take_while(|dir| dir.starts_with(root)).filter_map(limit_left_in).min()
-}
-
-fn limit_left_in(dir: &Path) -> Option<u64> {
-    let text = |name: &str| fs::read_to_string(dir.join(name)).ok();
-    let number = |name: &str| text(name)?.trim().parse::<u64>().ok();
-    // `max` in version 2 is no number, so it is no limit; version 1 says "no limit" with a number near 2^63.
-    let limit = number("memory.max").or_else(|| number("memory.limit_in_bytes")).filter(|l| *l < 1 << 62)?;
-    let used = number("memory.current").or_else(|| number("memory.usage_in_bytes"))?;
-    let stat = text("memory.stat").unwrap_or_default();
-    let cache = ["total_inactive_file ", "inactive_file "]
-        .iter()
-        .find_map(|key| stat.lines().find_map(|l| l.strip_prefix(key))?.trim().parse::<u64>().ok());
-    Some(limit.saturating_sub(used.saturating_sub(cache.unwrap_or(0))))
 }
 
 /// Anonymous private memory straight from the kernel; dropping it unmaps it.

@@ -1,7 +1,7 @@
 //! Recorded trees of control groups; the texts are as kernels and container engines write them.
 use underhood::machine::cgroup::{
     Limit::{self, At, None, Unknown},
-    limits,
+    limits, memory_left_bytes,
 };
 
 use crate::Tree;
@@ -250,4 +250,31 @@ fn garbage_is_unknown() {
 fn no_proc() {
     check("none", Unknown, Unknown, &[]);
     check("unknown", Unknown, Unknown, &[("proc/self/cgroup", "0::/\n")]);
+}
+
+#[test]
+fn the_tightest_limit_on_the_way_up_counts_and_cache_is_no_use() {
+    let proc = [("proc/self/cgroup", "0::/a/b\n"), ("proc/self/mountinfo", V2_MOUNT)];
+    let outer = [("sys/fs/cgroup/memory.max", "max\n"), ("sys/fs/cgroup/memory.current", "5000000\n")];
+    let left = |files: &[&[(&str, &str)]]| memory_left_bytes(&Tree::new(&files.concat()).0);
+    assert_eq!(left(&[&proc, &outer]), Option::None, "no limit is no limit, and missing folders are skipped");
+    let a = [
+        ("sys/fs/cgroup/a/memory.max", "1000000"),
+        ("sys/fs/cgroup/a/memory.current", "700000"),
+        ("sys/fs/cgroup/a/memory.stat", "anon 100\ninactive_file 200000\n"),
+    ];
+    let b = [("sys/fs/cgroup/a/b/memory.max", "900000"), ("sys/fs/cgroup/a/b/memory.current", "100000")];
+    assert_eq!(left(&[&proc, &outer, &a, &b]), Some(500_000));
+    assert_eq!(left(&[&proc, &outer, &b]), Some(800_000));
+    let proc = [("proc/self/cgroup", "4:memory:/x\n0::/y\n"), ("proc/self/mountinfo", V1_MOUNTS)];
+    let top = [
+        ("sys/fs/cgroup/memory/memory.limit_in_bytes", V1_MAX),
+        ("sys/fs/cgroup/memory/memory.usage_in_bytes", "1"),
+    ];
+    let x = [
+        ("sys/fs/cgroup/memory/x/memory.limit_in_bytes", "1000"),
+        ("sys/fs/cgroup/memory/x/memory.usage_in_bytes", "3000"),
+    ];
+    assert_eq!(left(&[&proc, &top, &x]), Some(0), "over the limit is no room, not a wrapped number");
+    assert_eq!(left(&[&proc, &top]), Option::None);
 }
