@@ -17,8 +17,8 @@ use underhood::{
     plan::{Mode, Plan},
 };
 
-const WARM_UP: Duration = Duration::from_millis(200);
-const MEASURE: Duration = Duration::from_millis(600);
+const WARM_UP: Duration = Duration::from_millis(150);
+const MEASURE: Duration = Duration::from_millis(450);
 const SAMPLES: usize = 20;
 
 fn main() -> ExitCode {
