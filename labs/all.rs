@@ -89,6 +89,7 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &async_cancel::LAB,
     &async_starvation::LAB,
     &async_cures::LAB,
+    &async_observer::LAB,
     &async_deadlock::LAB,
     &async_timeout::LAB,
     &async_locks::LAB,
@@ -103,5 +104,4 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &alloc_first_touch::LAB,
     &collections_cost::LAB,
     &collections_worst::LAB,
-    &async_observer::LAB,
 ];

@@ -8,7 +8,10 @@ use underhood::{
     engine::solo::{self, Solo},
     lab::{Bench, Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
     plan::Plan,
-    rivals::tenants::{Fair, Front, GlobalLimit, Load, SharedQueue, TenantLimit, check, serve, through},
+    rivals::{
+        gate::{Check, checked},
+        tenants::{Fair, Front, GlobalLimit, Load, SharedQueue, TenantLimit, check, serve, through},
+    },
     sample::Sample,
 };
 
@@ -152,21 +155,9 @@ const COST: Step = Step {
     tour: false,
 };
 
-fn unmeasured(cases: &[&str], params: &[&str], why: &str) -> Vec<Sample> {
-    params.iter().flat_map(|p| cases.iter().map(move |c| Sample::unmeasured(c, p, why))).collect()
-}
-
-fn checked() -> Result<(), String> {
-    check::<SharedQueue>()?;
-    check::<GlobalLimit>()?;
-    check::<TenantLimit>()?;
-    check::<Fair>()
-}
+const CHECKS: &[Check] = &[check::<SharedQueue>, check::<GlobalLimit>, check::<TenantLimit>, check::<Fair>];
 
 fn others(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
-    if let Err(why) = checked() {
-        return unmeasured(cases, params, &why);
-    }
     let seconds = if plan.is_smoke() { 0.2 } else { 20.0 };
     let seed = plan.seed ^ (plan.launch as u64) << 32; // other arrivals in each launch: the interval is over those
     let one = |case: &str, param: &str| {
@@ -191,7 +182,8 @@ fn others(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
             None => Sample::unmeasured(case, param, "too few requests for a 99th percentile"),
         }
     };
-    params.iter().flat_map(|p| cases.iter().map(move |c| (*c, *p))).map(|(c, p)| one(c, p)).collect()
+    let pairs = || params.iter().flat_map(|p| cases.iter().map(move |c| (*c, *p)));
+    checked(CHECKS, cases, params, || pairs().map(|(c, p)| one(c, p)).collect())
 }
 
 fn arms() -> [Solo; 4] {
@@ -204,10 +196,7 @@ fn arms() -> [Solo; 4] {
 }
 
 fn cost(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
-    match checked() {
-        Ok(()) => params.iter().flat_map(|p| solo::solo(plan, p, &arms())).collect(),
-        Err(why) => unmeasured(cases, params, &why),
-    }
+    checked(CHECKS, cases, params, || params.iter().flat_map(|p| solo::solo(plan, p, &arms())).collect())
 }
 
 fn benches(_: &Plan) -> Vec<Bench> {

@@ -9,7 +9,8 @@ use underhood::{
     rivals::{
         arrivals::{after_idle, long_run_per_s, polite_share, worst_second},
         flow::{self, Come, Governor, LeakyMeter, LeakyQueue, Limit, Log, Rate, Told},
-        flow_cases::{self, CHECKS, Check, KEY_CHECKS},
+        flow_cases::{self, CHECKS, KEY_CHECKS},
+        gate::checked,
     },
     sample::Sample,
 };
@@ -347,19 +348,6 @@ fn fair(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
         };
         Sample::new(case, param).with("polite_share", share)
     })
-}
-
-/// No contender is timed before it has shown that it does what its name says.
-fn checked(
-    checks: &[Check],
-    cases: &[&str],
-    params: &[&str],
-    measure: impl FnOnce() -> Vec<Sample>,
-) -> Vec<Sample> {
-    match checks.iter().try_for_each(|check| check()) {
-        Ok(()) => measure(),
-        Err(why) => each(cases, params, |case, param| Sample::unmeasured(case, param, &why)),
-    }
 }
 
 /// A part of a slice for each of the 47 timed rows: 0.4 is a hundred quads of blocks, 0.5 a dozen of windows. Enough for tens of percents.

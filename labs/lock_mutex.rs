@@ -13,7 +13,8 @@ use underhood::{
     plan::Plan,
     rivals::{
         fair::contender,
-        lock::{self, Empty, check, crowd as meet, solo as one},
+        gate::{self, Check},
+        lock::{Empty, check, crowd as meet, solo as one},
     },
     sample::Sample,
 };
@@ -304,7 +305,7 @@ fn half(plan: &Plan) -> Plan {
 
 /// No contender is timed before it has shown that it does what its name says.
 fn checked(cases: &[&str], params: &[&str], measure: impl FnOnce() -> Vec<Sample>) -> Vec<Sample> {
-    let checks: [lock::Check; 7] = [
+    let checks: [Check; 7] = [
         check::<Std>,
         check::<Pl012>,
         check::<Pl013>,
@@ -313,7 +314,7 @@ fn checked(cases: &[&str], params: &[&str], measure: impl FnOnce() -> Vec<Sample
         check::<Pl013Fair>,
         check::<Tokio>,
     ];
-    lock::checked(&checks, cases, params, measure)
+    gate::checked(&checks, cases, params, measure)
 }
 
 fn benches(plan: &Plan) -> Vec<Bench> {

@@ -12,7 +12,10 @@ use underhood::{
     lock,
     plan::Plan,
     record::AA,
-    rivals::lock::{Empty, Guarded, check, check_work, crowd, solo as one},
+    rivals::{
+        gate,
+        lock::{Empty, Guarded, check, check_work, crowd, solo as one},
+    },
     sample::Sample,
 };
 
@@ -198,20 +201,19 @@ fn checked(cases: &[&str], params: &[&str], measure: impl FnOnce() -> Vec<Sample
         check::<L>()?;
         [100, 99, 50].into_iter().try_for_each(check_work::<L>)
     }
-    let checks = [
-        sound::<StdMutex>,
-        sound::<StdRwLock>,
-        sound::<PlMutex>,
-        sound::<PlRwLock>,
-        sound::<OurMutex>,
-        sound::<OurRwLock>,
-    ];
-    match checks.iter().try_for_each(|c| c()) {
-        Ok(()) => measure(),
-        Err(why) => {
-            params.iter().flat_map(|p| cases.iter().map(|c| Sample::unmeasured(c, p, why.clone()))).collect()
-        }
-    }
+    gate::checked(
+        &[
+            sound::<StdMutex>,
+            sound::<StdRwLock>,
+            sound::<PlMutex>,
+            sound::<PlRwLock>,
+            sound::<OurMutex>,
+            sound::<OurRwLock>,
+        ],
+        cases,
+        params,
+        measure,
+    )
 }
 
 /// Part of the plan's slice, but no less than the windows take that a contender needs to be heard.
@@ -269,7 +271,6 @@ fn crossing(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
         [crowd::<M>(reads_percent), crowd::<R>(reads_percent)]
     }
     const LONGEST_NS: f64 = 20_000.0;
-    let plan = &part(plan, 0.5);
     let find = |case: &str, param: &str| {
         let share = reads(param);
         let [mutex, rwlock] = match case {

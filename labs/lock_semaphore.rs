@@ -12,7 +12,7 @@ use underhood::{
     plan::Plan,
     record::AA,
     rivals::{
-        lock::{Check, checked},
+        gate::{Check, checked},
         semaphore::{Permitted, buffer, check, handover, head_of_line, starved},
     },
     sample::Sample,
@@ -233,6 +233,7 @@ pub(crate) static LAB: Lab = Lab {
         },
     ],
     not_said: &[
+        "That the two expectations of the buffer step were foretold: they were written after a first look at a run. Only later runs test them.",
         "That tokio's semaphore is slow: it is for tasks, and here threads park on it.",
         "That fairness is good or bad: it costs utilisation, and its absence costs the large and the unlucky.",
         "Anything about LIFO wake-ups: none of these serves the last comer first.",

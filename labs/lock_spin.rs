@@ -19,7 +19,8 @@ use underhood::{
     plan::Plan,
     rivals::{
         fair::contender,
-        lock::{Check, Empty, check, checked, crowd as meet, solo as one},
+        gate::{Check, checked},
+        lock::{Empty, check, crowd as meet, solo as one},
     },
     sample::Sample,
 };

@@ -11,7 +11,10 @@ use underhood::{
     lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
     lockfree::counter::{CasCounter, Counter, Sharded},
     plan::Plan,
-    rivals::counter::{self as rivals, Counter as Counts, Exchanges, PerThread, alone, check, exchanging},
+    rivals::{
+        counter::{self as rivals, Counter as Counts, Exchanges, PerThread, alone, check, exchanging},
+        gate,
+    },
     sample::Sample,
 };
 
@@ -135,13 +138,12 @@ pub(crate) static LAB: Lab = Lab {
 
 /// No contender is timed before it has shown that it does what its name says.
 fn checked(cases: &[&str], params: &[&str], measure: impl FnOnce() -> Vec<Sample>) -> Vec<Sample> {
-    let checks = [check::<PerThread>, check::<Counter>, check::<CasCounter>, check::<Sharded>];
-    match checks.iter().try_for_each(|c| c()) {
-        Ok(()) => measure(),
-        Err(why) => {
-            params.iter().flat_map(|p| cases.iter().map(|c| Sample::unmeasured(c, p, why.clone()))).collect()
-        }
-    }
+    gate::checked(
+        &[check::<PerThread>, check::<Counter>, check::<CasCounter>, check::<Sharded>],
+        cases,
+        params,
+        measure,
+    )
 }
 
 fn arms(read: bool) -> [Solo; 4] {

@@ -16,6 +16,7 @@ use underhood::{
     record::AA,
     rivals::{
         bags::{self, Bag, Tallies, alone, check, crowded},
+        gate,
         stopped::stopped,
     },
     sample::Sample,
@@ -211,13 +212,12 @@ pub(crate) static LAB: Lab = Lab {
 
 /// No contender is timed before it has shown that it does what its name says.
 fn checked(cases: &[&str], params: &[&str], measure: impl FnOnce() -> Vec<Sample>) -> Vec<Sample> {
-    let checks = [check::<Locked>, check::<WithEpochs>, check::<WithHazards>, check::<Segments>];
-    match checks.iter().try_for_each(|c| c()) {
-        Ok(()) => measure(),
-        Err(why) => {
-            params.iter().flat_map(|p| cases.iter().map(|c| Sample::unmeasured(c, p, why.clone()))).collect()
-        }
-    }
+    gate::checked(
+        &[check::<Locked>, check::<WithEpochs>, check::<WithHazards>, check::<Segments>],
+        cases,
+        params,
+        measure,
+    )
 }
 
 fn arms() -> [Solo; 4] {

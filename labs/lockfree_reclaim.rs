@@ -11,7 +11,10 @@ use underhood::{
     plan::Plan,
     reclaim::{epoch::Epoch, hazard::Hazard, leak::Leak},
     record::AA,
-    rivals::published::{self, Counted, CrossbeamEpoch, Haphazard, Line, Published, alone, check, garbage},
+    rivals::{
+        gate,
+        published::{self, Counted, CrossbeamEpoch, Haphazard, Line, Published, alone, check, garbage},
+    },
     sample::Sample,
 };
 
@@ -177,19 +180,18 @@ pub(crate) static LAB: Lab = Lab {
 
 /// No contender is timed before it has shown that it does what its name says.
 fn checked(cases: &[&str], params: &[&str], measure: impl FnOnce() -> Vec<Sample>) -> Vec<Sample> {
-    let checks = [
-        check::<Snapshot<Line, Leak>>,
-        check::<Snapshot<Line, Epoch>>,
-        check::<Snapshot<Line, Hazard>>,
-        check::<CrossbeamEpoch<Line>>,
-        check::<Haphazard<Line>>,
-    ];
-    match checks.iter().try_for_each(|c| c()) {
-        Ok(()) => measure(),
-        Err(why) => {
-            params.iter().flat_map(|p| cases.iter().map(|c| Sample::unmeasured(c, p, why.clone()))).collect()
-        }
-    }
+    gate::checked(
+        &[
+            check::<Snapshot<Line, Leak>>,
+            check::<Snapshot<Line, Epoch>>,
+            check::<Snapshot<Line, Hazard>>,
+            check::<CrossbeamEpoch<Line>>,
+            check::<Haphazard<Line>>,
+        ],
+        cases,
+        params,
+        measure,
+    )
 }
 
 fn arms() -> [Solo; 5] {

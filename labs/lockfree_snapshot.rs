@@ -11,7 +11,10 @@ use underhood::{
     lockfree::snapshot::Snapshot,
     plan::Plan,
     reclaim::{epoch::Epoch, hazard::Hazard},
-    rivals::published::{self, Cached, Line, Locked, Published, alone, check},
+    rivals::{
+        gate,
+        published::{self, Cached, Line, Locked, Published, alone, check},
+    },
     sample::Sample,
 };
 
@@ -130,6 +133,8 @@ pub(crate) static LAB: Lab = Lab {
         },
     ],
     not_said: &[
+        "That arc-swap is slow: it is read from any thread through a shared reference and finds the thread's slot \
+         by a thread-local; ours wants a handle for each thread. arc_swap_cache is the one that keeps something in each reader, too.",
         "That a snapshot replaces a lock: two writers that read, change and publish lose updates.",
         "What a reader costs that stays inside for long: memory, see lab lockfree_reclaim.",
         "Anything about values that are dear to copy: each publish makes a whole new one.",
@@ -150,14 +155,12 @@ pub(crate) static LAB: Lab = Lab {
 
 /// No contender is timed before it has shown that it does what its name says.
 fn checked(cases: &[&str], params: &[&str], measure: impl FnOnce() -> Vec<Sample>) -> Vec<Sample> {
-    let checks =
-        [check::<RwLockArc>, check::<Swap>, check::<SwapCached>, check::<WithEpochs>, check::<WithHazards>];
-    match checks.iter().try_for_each(|c| c()) {
-        Ok(()) => measure(),
-        Err(why) => {
-            params.iter().flat_map(|p| cases.iter().map(|c| Sample::unmeasured(c, p, why.clone()))).collect()
-        }
-    }
+    gate::checked(
+        &[check::<RwLockArc>, check::<Swap>, check::<SwapCached>, check::<WithEpochs>, check::<WithHazards>],
+        cases,
+        params,
+        measure,
+    )
 }
 
 fn arms(publish: bool) -> [Solo; 5] {

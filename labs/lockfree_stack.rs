@@ -14,6 +14,7 @@ use underhood::{
     reclaim::{epoch::Epoch, hazard::Hazard},
     rivals::{
         bags::{self, Bag, Tallies, alone, check, crowded},
+        gate,
         treiber::Treiber,
     },
     sample::Sample,
@@ -164,13 +165,12 @@ pub(crate) static LAB: Lab = Lab {
 
 /// No contender is timed before it has shown that it does what its name says.
 fn checked(cases: &[&str], params: &[&str], measure: impl FnOnce() -> Vec<Sample>) -> Vec<Sample> {
-    let checks = [check::<Locked>, check::<WithEpochs>, check::<WithHazards>, check::<Treiber>];
-    match checks.iter().try_for_each(|c| c()) {
-        Ok(()) => measure(),
-        Err(why) => {
-            params.iter().flat_map(|p| cases.iter().map(|c| Sample::unmeasured(c, p, why.clone()))).collect()
-        }
-    }
+    gate::checked(
+        &[check::<Locked>, check::<WithEpochs>, check::<WithHazards>, check::<Treiber>],
+        cases,
+        params,
+        measure,
+    )
 }
 
 fn arms() -> [Solo; 4] {

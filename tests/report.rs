@@ -269,6 +269,12 @@ fn the_command_writes_the_page_where_it_is_told() {
     assert_eq!(none.status.code(), Some(1), "an empty store");
     assert!(String::from_utf8_lossy(&none.stderr).contains("no records in"), "{none:?}");
 
+    fs::write(store.path().join("lock_mutex.jsonl"), "{\"schema\":7,\"id\":\"x\"}\n").unwrap();
+    let newer = underhood(store.path()).output().unwrap();
+    assert_eq!(newer.status.code(), Some(1), "a store of a newer version");
+    let why = String::from_utf8_lossy(&newer.stderr);
+    assert!(why.contains("can be shown") && why.contains("newer") && !why.contains("make some"), "{why}");
+
     // The records that the notes cite are a store, too.
     let notes = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/notes");
     for entry in fs::read_dir(notes).unwrap() {

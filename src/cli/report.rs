@@ -24,19 +24,20 @@ pub(super) fn report(
     let store = ready::store(common)?;
     let mut loaded = store.load_all()?;
     let skipped = loaded.skipped();
-    if let Some(what) = &skipped {
-        out.warn(what);
-    }
     let labs = if only.is_empty() { labs } else { only };
     if !only.is_empty() {
         loaded.records.retain(|r| only.iter().any(|l| l.stem == r.lab));
     }
     let known = loaded.records.iter().filter(|r| labs.iter().any(|l| l.stem == r.lab)).count();
     if known == 0 {
-        return Err(End::Failed(format!(
-            "no records in {} yet; make some: cargo run --release",
-            store.dir().display()
-        )));
+        let dir = store.dir().display();
+        return Err(End::Failed(match &skipped {
+            Some(what) => format!("nothing in {dir} can be shown: {what}"),
+            None => format!("no records in {dir} yet; make some: cargo run --release"),
+        }));
+    }
+    if let Some(what) = &skipped {
+        out.warn(what);
     }
     let page = show::report::report(labs, &loaded.records, skipped.as_deref());
     let file = output.unwrap_or_else(|| store.dir().join("report.html"));

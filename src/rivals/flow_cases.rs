@@ -12,10 +12,8 @@ use super::{
 use crate::{
     engine::{crowd::Crowd, solo::Solo},
     flow::{fixed_window::FixedWindow, gcra::Gcra, keyed::Keyed, token_bucket::TokenBucket},
+    rivals::gate::Check,
 };
-
-/// What a contender must show, or a sentence that names it and what it did instead.
-pub type Check = fn() -> Result<(), String>;
 
 /// For one limiter.
 pub const CHECKS: &[Check] = &[

@@ -18,7 +18,6 @@ use crate::{
         work,
     },
     lock,
-    sample::Sample,
 };
 
 /// A number behind a lock. A mutex reads exclusively; that is the point of comparing it.
@@ -264,24 +263,6 @@ fn meeting<L: Guarded>(holder_writes: bool) -> bool {
         visitor.join().expect("the visitor does not panic");
     });
     met.get()
-}
-
-/// One of the checks above.
-pub type Check = fn() -> Result<(), String>;
-
-/// Measures if every check passes; else every case at every parameter is unmeasured, for the first reason found.
-pub fn checked(
-    checks: &[Check],
-    cases: &[&str],
-    params: &[&str],
-    measure: impl FnOnce() -> Vec<Sample>,
-) -> Vec<Sample> {
-    match checks.iter().try_for_each(|check| check()) {
-        Ok(()) => measure(),
-        Err(why) => {
-            params.iter().flat_map(|p| cases.iter().map(|c| Sample::unmeasured(c, p, why.clone()))).collect()
-        }
-    }
 }
 
 /// That a lane of this contender does exactly the reads and writes that the dice say, like every other contender's.

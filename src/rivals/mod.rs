@@ -12,6 +12,7 @@ pub mod flood;
 pub mod flow;
 pub mod flow_cases;
 pub mod flow_keyed;
+pub mod gate;
 pub mod held;
 pub mod injection;
 pub mod ladder;
