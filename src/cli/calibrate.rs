@@ -134,6 +134,8 @@ struct Tally {
     counted: usize,
     /// A/A intervals that cover 1.
     cover: usize,
+    /// The twin over the baseline: median of the trials. Off 1 by more than chance, the two places are not alike.
+    twin: Option<f64>,
     /// Trials in which the second case came out slower, with its whole interval.
     signs: usize,
     /// Cost of the second case over the first, and of each in ns: medians of the trials.
@@ -154,11 +156,11 @@ pub(super) fn calibrate(out: &mut Out) -> Result<Outcome, End> {
 }
 
 fn tell(tally: &Tally, launches: usize, out: &mut Out) -> Result<Outcome, End> {
-    let Tally { step, trials, counted, cover, signs, ratio, cost_ns } = *tally;
+    let Tally { step, trials, counted, cover, twin, signs, ratio, cost_ns } = *tally;
     let mut failed = counted == trials && cover < COVER;
     out.prose(
         &format!("{step}: "),
-        &format!("{cover} of {counted} A/A intervals over {launches} launches cover 1 ({trials} trials; at least {COVER} should)"),
+        &format!("{cover} of {counted} A/A intervals over {launches} launches cover 1 ({trials} trials; at least {COVER} should); median ratio {}", twin.map_or("unknown".into(), |r| format!("{r:.4}"))),
     )?;
     match (step, ratio, cost_ns) {
         ("harness", _, [Some(bare), Some(empty)]) => {
@@ -197,7 +199,7 @@ fn trials(step: &'static Step, plan: &Plan, out: &mut Out) -> Result<Tally, End>
     // What an operation costs on one lane, whichever engine measured it.
     let value = if step.kind == Kind::Contended { "lane_op_ns" } else { "op_ns" };
     let mut tally = Tally { step: step.name, trials: TRIALS, ..Tally::default() };
-    let (mut ratios, mut costs) = (Vec::new(), [Vec::new(), Vec::new()]);
+    let (mut twins, mut ratios, mut costs) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
     for trial in 0..TRIALS {
         out.progress(&format!("calibrating {}: trial {} of {TRIALS}", step.name, trial + 1));
         let plan = Plan { seed: plan.seed + trial as u64, ..plan.clone() };
@@ -213,6 +215,7 @@ fn trials(step: &'static Step, plan: &Plan, out: &mut Out) -> Result<Tally, End>
         if let Some(aa) = ratio(AA, step.cases[0]) {
             tally.counted += 1;
             tally.cover += usize::from(aa.lo <= 1.0 && 1.0 <= aa.hi);
+            twins.push(aa.mid);
         }
         if let Some(known) = step.cases.get(1).and_then(|c| ratio(c, step.cases[0])) {
             tally.signs += usize::from(known.lo > 1.0);
@@ -223,6 +226,7 @@ fn trials(step: &'static Step, plan: &Plan, out: &mut Out) -> Result<Tally, End>
         }
     }
     out.progress_end();
+    tally.twin = stats::median(&twins);
     tally.ratio = stats::median(&ratios);
     tally.cost_ns = costs.map(|c| stats::median(&c));
     Ok(tally)
