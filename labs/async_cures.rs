@@ -11,7 +11,7 @@ use underhood::{
     lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
     plan::Plan,
     record::AA,
-    rivals::starve::{CURES, Cure, MECHANISMS, Mechanism, Starved, starve},
+    rivals::starve::{CURES, Cure, MECHANISMS, Mechanism, SWITCHES, Starved, starve},
     sample::{Receipts, Sample},
 };
 
@@ -23,7 +23,7 @@ const WORKERS: f64 = 2.0;
 pub(crate) static LAB: Lab = Lab {
     stem: "async_cures",
     question: "Which cure cures which kind of starvation?",
-    steps: &[MATRIX],
+    steps: &[MATRIX, UNSTABLE],
     says: &[
         Say {
             step: "matrix",
@@ -84,6 +84,8 @@ const MATRIX: Step = Step {
         "pool",
         "always_ready",
         "sibling",
+        "select",
+        "buffered",
         "guard",
         "unpolled",
         "nested_block_on",
@@ -105,7 +107,15 @@ const MATRIX: Step = Step {
         fails("but not a sibling: it stands still with its task", "block_in_place", "sibling"),
         cures("spawn_blocking cures the lack of workers", "spawn_blocking", "workers"),
         cures("and a sibling", "spawn_blocking", "sibling"),
-        fails("but not a full pool, which it filled", "spawn_blocking", "pool"),
+        fails("but not another branch of a select! whose handler awaits it", "spawn_blocking", "select"),
+        cures("the work as a branch of its own does", "async_primitive", "select"),
+        fails(
+            "Nor what waits in a buffered stream while its consumer awaits it",
+            "spawn_blocking",
+            "buffered",
+        ),
+        cures("a task for each future does", "async_primitive", "buffered"),
+        fails("Nor a full pool, which it filled", "spawn_blocking", "pool"),
         cures("A runtime of its own for the offender cures a full pool", "own_runtime", "pool"),
         cures("and what is always ready", "own_runtime", "always_ready"),
         cures("A coop budget cures what is always ready", "async_primitive", "always_ready"),
@@ -116,10 +126,34 @@ const MATRIX: Step = Step {
     ],
     because: "Starvation is not one thing. A cure works if it takes away what the victim waits for: a worker (more workers, or the block \
               elsewhere), a slot or a driver that only the blocked worker could serve (a yield before the block, or block_in_place, which \
-              hands both over), a thread of the pool (another pool), a turn in the same task (the block in another task), or a poll of the \
-              one who holds the lock (polling it). Where the holder sleeps in the kernel, the victim waits until the system runs it \
+              hands both over), a thread of the pool (another pool), a turn in the same task (the block in another task), or a poll (of the one who holds the lock, of the other branches while a \
+              select! handler runs, of a buffer while its consumer is busy: there even a handler that only awaits starves them). Where the holder sleeps in the kernel, the victim waits until the system runs it \
               again: on a busy host that is longer than a unit. Awaiting instead of blocking removes all but the last. block_in_place on the runtime of \
               one thread panics, so the offender is gone: zero units. See src/rivals/starve/offence.rs, where each cell is a line or two.",
+    tour: false,
+};
+
+const UNSTABLE: Step = Step {
+    name: "unstable",
+    ask: "tokio has two unstable switches: no LIFO slot, and an eager hand-off of the driver. Which of them cures a blocked owner of the driver?",
+    predict: Predict::Number { case: "driver_hand_off", param: "driver" },
+    kind: Kind::Tail,
+    cases: &["nothing", "no_lifo_slot", "driver_hand_off"],
+    params: &["lifo_slot", "driver"],
+    launch: Launch::Together,
+    measure,
+    headline: "late_mean_ns",
+    columns: &["late_p50_ns", "late_max_ns", "units_per_s", "cpu_share"],
+    claims: &[
+        cures("Without a LIFO slot the woken task is stolen", "no_lifo_slot", "lifo_slot"),
+        fails("which helps no timer", "no_lifo_slot", "driver"),
+        cures("With the hand-off another worker looks after the timers", "driver_hand_off", "driver"),
+        fails("which frees no slot", "driver_hand_off", "lifo_slot"),
+    ],
+    because: "Both are choices for throughput: the slot keeps the woken task on the warm core, and a worker that finds one ready task wakes nobody, to save \
+              a futex call. Each switch undoes one of them (tokio 1.54.1, runtime/builder.rs). They are compiled only with --cfg tokio_unstable, so this step \
+              has its rows in a build of its own: RUSTFLAGS=\"--cfg tokio_unstable\" cargo run --release --target-dir target/unstable --bin async_cures -- \
+              --only unstable. In a stable build the rows say so and stay empty.",
     tour: false,
 };
 
@@ -144,7 +178,7 @@ const fn against_nothing(
 }
 
 fn pair(case: &str, param: &str) -> Result<(Mechanism, Cure), String> {
-    let cure = CURES.iter().find(|(name, _)| *name == case);
+    let cure = CURES.iter().chain(&SWITCHES).find(|(name, _)| *name == case);
     let mechanism = MECHANISMS.iter().find(|(name, _)| *name == param);
     let ((_, cure), (_, mechanism)) = cure.zip(mechanism).ok_or("no such mechanism or cure")?;
     Ok((*mechanism, *cure))
@@ -159,7 +193,7 @@ fn traced(_: &Plan, step: &Step) -> Vec<(String, Result<Trace, String>)> {
 }
 
 fn measure(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
-    // Ninety cells in each launch: 50 ms each, so that five launches stay below half a minute. The headline is a mean: a median needs twenty delays, and a victim that is slowed down with its offender has not as many.
+    // A hundred cells in each launch: 50 ms each, so that five launches stay below half a minute. The headline is a mean: a median needs twenty delays, and a victim that is slowed down with its offender has not as many.
     let (unit, window) =
         if plan.is_smoke() { (UNIT / 5, UNIT) } else { (UNIT, plan.slice.mul_f64(0.2).max(UNIT * 5)) };
     let slice = |case: &str, param: &str| {

@@ -8,7 +8,10 @@ use std::{
 };
 
 use underhood::{
-    engine::watch::{KEEP_ALIVE, Verdict},
+    engine::{
+        trace::{self, Trace},
+        watch::{KEEP_ALIVE, Verdict},
+    },
     lab::{Bench, Claim, Expect, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
     plan::Plan,
     rivals::deadlock::{SCENES, Trial, trial},
@@ -291,16 +294,23 @@ fn sample(case: &str, param: &str, trial: &Trial) -> Sample {
     sample
 }
 
+fn workers(param: &str) -> Result<usize, String> {
+    let workers = param.strip_prefix('w').and_then(|n| n.parse().ok()).filter(|n| (1..=64).contains(n));
+    workers.ok_or("no such number of workers".into())
+}
+
+/// Each scene until its rescue, for a picture: `--trace FILE`. The detector's step has the same scenes again.
+fn traced(plan: &Plan, step: &Step) -> Vec<(String, Result<Trace, String>)> {
+    if step.name == DETECTOR.name {
+        return Vec::new();
+    }
+    trace::each(step, |case, param| played(plan, case, workers(param)?, false).map(|_| ()))
+}
+
 fn measure_scenes(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
-    let at = |case: &str, param: &str| {
-        let workers = param.strip_prefix('w').and_then(|n| n.parse().ok()).filter(|n| (1..=64).contains(n));
-        match workers
-            .ok_or("no such number of workers".to_string())
-            .and_then(|w| played(plan, case, w, false))
-        {
-            Ok(trial) => sample(case, param, &trial),
-            Err(why) => Sample::unmeasured(case, param, why),
-        }
+    let at = |case: &str, param: &str| match workers(param).and_then(|w| played(plan, case, w, false)) {
+        Ok(trial) => sample(case, param, &trial),
+        Err(why) => Sample::unmeasured(case, param, why),
     };
     cases.iter().flat_map(|c| params.iter().map(|p| at(c, p))).collect()
 }
@@ -356,5 +366,5 @@ fn score<'a>(param: &str, trials: impl Iterator<Item = &'a Trial> + Clone) -> Sa
 
 #[allow(dead_code, reason = "used when this file is a binary root")]
 pub(crate) fn main() -> std::process::ExitCode {
-    underhood::cli::lab_main(&LAB)
+    underhood::cli::traced_lab_main(&LAB, traced)
 }

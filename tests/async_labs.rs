@@ -8,7 +8,7 @@ use underhood::{
     lab::Step,
     machine::allowed_cpus,
     plan::{Mode, Plan},
-    rivals::starve::{CURES, MECHANISMS, Mechanism, starve},
+    rivals::starve::{CURES, MECHANISMS, Mechanism, SWITCHES, starve},
     sample::Sample,
 };
 
@@ -42,6 +42,20 @@ fn only_a_permit_in_the_job_stops_the_leak() {
     let samples = run(step("async_timeout", "leak"));
     assert!(value(&samples, "permit_in_job", "running_max_count") < 1.01);
     assert!(value(&samples, "retried", "running_max_count") > 1.5);
+}
+
+#[test]
+fn an_unstable_switch_says_how_to_get_it() {
+    for (name, cure) in SWITCHES {
+        let seen = starve(Mechanism::LifoSlot, cure, Duration::from_millis(4), Duration::from_millis(40));
+        match seen {
+            Ok(_) if cfg!(tokio_unstable) => {}
+            Err(why) if !cfg!(tokio_unstable) => {
+                assert!(why.contains("--cfg tokio_unstable"), "{name}: {why}")
+            }
+            other => panic!("{name}: {other:?}"),
+        }
+    }
 }
 
 #[test]

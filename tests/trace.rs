@@ -7,10 +7,16 @@ use std::{
 
 use serde_json::Value;
 use underhood::{
-    engine::trace::{self, Event, MOST, Trace, What, blocking, record},
-    rivals::starve::{Cure, Mechanism, starve},
+    engine::{
+        trace::{self, Event, MOST, Trace, What, blocking, record},
+        watch::KEEP_ALIVE,
+    },
+    rivals::{
+        deadlock::{SCENES, trial},
+        starve::{Cure, Mechanism, starve},
+    },
     show::{
-        lanes::{self, Doing, Of, Step},
+        lanes::{self, Doing, Lane, Of, Step},
         perfetto,
     },
 };
@@ -108,6 +114,28 @@ fn a_block_is_where_it_blocks() {
         let other = if lane == Of::Worker { Of::Blocking } else { Of::Worker };
         assert!(blocks(lane) > 0 && blocks(other) == 0, "{cure:?}:\n{}", lanes::text(&trace, 100));
     }
+}
+
+/// The riddle's picture: the asker blocks a worker in its poll until the rescue, and the helper is ready all that time.
+#[test]
+fn a_hang_shows_who_waits_for_whom() {
+    let scene = SCENES.iter().find(|s| s.name == "blocked").expect("the riddle");
+    let (trial, trace) = record(|| trial(scene, 2, KEEP_ALIVE * 2, KEEP_ALIVE * 2));
+    assert!(trial.expect("a runtime").hung);
+    check(&file("blocked", &trace)).expect("valid");
+    let lanes = lanes::lanes(&trace);
+    let longest_ns = |lane: &Lane, doing: Doing| {
+        let spans = lane.steps.windows(2);
+        let of =
+            spans.filter(|w| matches!(&w[0].1, Step::Begin(d, _) if *d == doing)).map(|w| w[1].0 - w[0].0);
+        of.max().unwrap_or(0)
+    };
+    let text = lanes::text(&trace, 100);
+    let all_ns = trace.events.last().expect("events").at_ns;
+    let helper = lanes.iter().find(|l| l.of == Of::Task && l.name.starts_with("helper")).expect("the helper");
+    assert!(longest_ns(helper, Doing::Ready) > all_ns / 2, "{text}");
+    let blocked = lanes.iter().filter(|l| l.of == Of::Worker && longest_ns(l, Doing::Block) > all_ns / 2);
+    assert_eq!(blocked.count(), 1, "{text}");
 }
 
 #[test]

@@ -167,7 +167,21 @@ pub fn each(
 
 /// If this thread is being recorded, so will be the threads of the runtime that this builder builds. Takes the four callbacks.
 pub fn hook(builder: &mut Builder) {
-    let Some(recording) = current() else { return };
+    if current().is_some() {
+        hook_beside(builder, || {}, || {});
+    }
+}
+
+/// The same for a caller who wants to know himself when a thread begins and ends: tokio has room for one callback each.
+pub fn hook_beside(
+    builder: &mut Builder,
+    begins: impl Fn() + Send + Sync + 'static,
+    ends: impl Fn() + Send + Sync + 'static,
+) {
+    let Some(recording) = current() else {
+        builder.on_thread_start(begins).on_thread_stop(ends);
+        return;
+    };
     let runtime = {
         let mut state = recording.state();
         state.runtimes += 1;
@@ -177,8 +191,12 @@ pub fn hook(builder: &mut Builder) {
         .on_thread_start(move || {
             CURRENT.set(Some(Current { recording: Arc::clone(&recording), runtime }));
             event(What::Start);
+            begins();
         })
-        .on_thread_stop(|| event(What::Stop))
+        .on_thread_stop(move || {
+            ends();
+            event(What::Stop);
+        })
         .on_thread_park(|| event(What::Park))
         .on_thread_unpark(|| event(What::Unpark));
 }

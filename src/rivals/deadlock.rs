@@ -18,7 +18,10 @@ use tokio::{
     task,
 };
 
-use crate::engine::watch::{Seen, Verdict, Watched};
+use crate::engine::{
+    trace,
+    watch::{Seen, Verdict, Watched},
+};
 
 /// A program that was started.
 pub struct Play {
@@ -134,14 +137,14 @@ fn riddle(on: &Handle, wait: Wait, spawn_between: bool) -> Play {
     let (tell, done) = mpsc::channel();
     let (answer, result) = mpsc::channel();
     let rescue = answer.clone();
-    on.spawn(async move {
+    let asker = async move {
         let (sent, awaited) = oneshot::channel();
-        tokio::spawn(async move {
+        tokio::spawn(trace::task("helper", async move {
             let _ = answer.send(());
             let _ = sent.send(());
-        });
+        }));
         if spawn_between {
-            tokio::spawn(async {}); // takes the LIFO slot, and the helper moves to the queue that others may steal from
+            tokio::spawn(trace::task("unrelated", async {})); // takes the LIFO slot, and the helper moves to the queue that others may steal from
         }
         match wait {
             Wait::Await => drop(awaited.await),
@@ -150,7 +153,8 @@ fn riddle(on: &Handle, wait: Wait, spawn_between: bool) -> Play {
             Wait::InPool => drop(task::spawn_blocking(move || wait_for(&result)).await),
         }
         let _ = tell.send(());
-    });
+    };
+    on.spawn(trace::task("asker", asker));
     let rescue = Box::new(move || {
         let _ = rescue.send(());
     });
@@ -159,7 +163,7 @@ fn riddle(on: &Handle, wait: Wait, spawn_between: bool) -> Play {
 
 /// Blocks the thread. An error is an answer too: nobody is left to send one.
 fn wait_for(result: &Receiver<()>) {
-    let _ = result.recv();
+    let _ = trace::blocking("recv", || result.recv());
 }
 
 /// What sets a task free that listens for it.
@@ -177,23 +181,24 @@ fn pool_cycle(on: &Handle) -> Play {
         .map(|_| {
             let (on, free, all_here) = (on.clone(), Arc::clone(&free), Arc::clone(&all_here));
             on.clone().spawn_blocking(move || {
-                all_here.wait(); // else the first could be through before the fourth begins
+                trace::blocking("barrier", || all_here.wait()); // else the first could be through before the fourth begins
                 let inner = on.spawn_blocking(|| {});
-                on.block_on(async {
+                let answered = async {
                     tokio::select! {
                         _ = inner => {}
                         _ = free.acquire() => {}
                     }
-                });
+                };
+                trace::blocking("block_on", || on.block_on(answered));
             })
         })
         .collect();
-    on.spawn(async move {
+    on.spawn(trace::task("waits for all", async move {
         for job in jobs {
             let _ = job.await;
         }
         let _ = tell.send(());
-    });
+    }));
     Play { done, rescue: Box::new(move || free.add_permits(4)) }
 }
 
@@ -208,22 +213,24 @@ fn mutex_block_on(on: &Handle, held: bool) -> Play {
         let guard = theirs.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = locked.send(());
         let guard = held.then_some(guard);
-        in_job.block_on(async {
+        let timer = async {
             tokio::select! {
                 () = tokio::time::sleep(Duration::from_millis(20)) => {}
                 _ = rescued => {}
             }
-        });
+        };
+        trace::blocking("block_on", || in_job.block_on(timer));
         drop(guard);
     });
-    on.spawn(async move {
+    let locks = async move {
         let _ = is_locked.await;
         // The worker that is woken for this timer has just polled the driver; it goes on to block, and the driver is nobody's.
         tokio::time::sleep(Duration::from_millis(5)).await;
-        drop(mutex.lock());
+        trace::blocking("lock", || drop(mutex.lock()));
         let _ = job.await;
         let _ = tell.send(());
-    });
+    };
+    on.spawn(trace::task("locks", locks));
     Play { done, rescue: send(rescue) }
 }
 
@@ -234,13 +241,13 @@ fn futurelock(on: &Handle, kept: bool) -> Play {
     let (held, is_held) = oneshot::channel();
     let (queued, is_queued) = oneshot::channel();
     let holder = Arc::clone(&mutex);
-    on.spawn(async move {
+    on.spawn(trace::task("holder", async move {
         let guard = holder.lock().await;
         let _ = held.send(());
         let _ = is_queued.await;
         drop(guard); // passes to the first in the queue, who is not polled any more
-    });
-    let task = on.spawn(async move {
+    }));
+    let wants_twice = async move {
         let _ = is_held.await;
         let mut loser = Some(Box::pin(mutex.lock()));
         if let Some(lock) = loser.as_mut() {
@@ -257,7 +264,8 @@ fn futurelock(on: &Handle, kept: bool) -> Play {
         drop(mutex.lock().await);
         drop(loser);
         let _ = tell.send(());
-    });
+    };
+    let task = on.spawn(trace::task("wants it twice", wants_twice));
     Play { done, rescue: Box::new(move || task.abort()) }
 }
 

@@ -1,8 +1,9 @@
-//! Ten ways to starve a tokio runtime, and six cures: any of them with any other.
+//! Twelve ways to starve a tokio runtime, and six cures: any of them with any other.
 //!
 //! Each pair runs on a fresh runtime: offenders that do a unit of work over and over, and a victim whose delays are recorded. A cure
 //! changes one thing only, how the unit is spent (or on how many workers), so that the column it makes can be compared.
 mod offence;
+mod same_task;
 
 use std::{
     future::Future,
@@ -42,6 +43,10 @@ pub enum Mechanism {
     AlwaysReady,
     /// The victim is a branch of the same task's `join!`.
     Sibling,
+    /// The victim is a branch of a `select!` loop, and the unit is spent in another branch's handler.
+    Select,
+    /// The victims are the futures of a `buffered` stream whose consumer spends a unit on each item.
+    Buffered,
     /// A lock that blocks, held across an await; the other tasks wait for it on their workers.
     Guard,
     /// A future that holds a tokio lock is kept, but not polled while its task awaits something else.
@@ -70,18 +75,24 @@ pub enum Cure {
     SpawnBlocking,
     /// The unit is spent on another runtime, and awaited.
     OwnRuntime,
-    /// What blocks is replaced by what awaits: tokio's sleep, its mutex, a budget; of the unpolled future, to poll it.
+    /// What blocks is replaced by what awaits: tokio's sleep, its mutex, a budget; of what is not polled, to poll it.
     Async,
+    /// No LIFO slot: an unstable switch of tokio's builder.
+    NoLifoSlot,
+    /// Who leaves the driver wakes another worker for it: an unstable switch of tokio's builder.
+    DriverHandOff,
 }
 
 /// Names and mechanisms.
-pub const MECHANISMS: [(&str, Mechanism); 10] = [
+pub const MECHANISMS: [(&str, Mechanism); 12] = [
     ("workers", Mechanism::Workers),
     ("lifo_slot", Mechanism::LifoSlot),
     ("driver", Mechanism::Driver),
     ("pool", Mechanism::Pool),
     ("always_ready", Mechanism::AlwaysReady),
     ("sibling", Mechanism::Sibling),
+    ("select", Mechanism::Select),
+    ("buffered", Mechanism::Buffered),
     ("guard", Mechanism::Guard),
     ("unpolled", Mechanism::Unpolled),
     ("nested_block_on", Mechanism::NestedBlockOn),
@@ -99,6 +110,10 @@ pub const CURES: [(&str, Cure); 8] = [
     ("own_runtime", Cure::OwnRuntime),
     ("async_primitive", Cure::Async),
 ];
+
+/// Names of the cures that are unstable switches of tokio.
+pub const SWITCHES: [(&str, Cure); 2] =
+    [("no_lifo_slot", Cure::NoLifoSlot), ("driver_hand_off", Cure::DriverHandOff)];
 
 /// What was seen of a pair.
 #[derive(Clone, Debug, Default)]
@@ -129,9 +144,9 @@ type Task<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 /// Puts a mechanism and a cure on a fresh runtime for a window.
 ///
 /// # Errors
-/// A reason: no runtime or thread to be had, or a victim that was not done in time.
+/// A reason: no runtime or thread to be had, a victim that was not done in time, or a switch that this build of tokio has not.
 pub fn starve(mechanism: Mechanism, cure: Cure, unit: Duration, window: Duration) -> Result<Starved, String> {
-    let own = (cure == Cure::OwnRuntime).then(|| multi(4, 64)).transpose()?;
+    let own = (cure == Cure::OwnRuntime).then(|| multi(4, 64, cure)).transpose()?;
     let (workers, pool) =
         (if cure == Cure::MoreWorkers { 8 } else { 2 }, if mechanism == Mechanism::Pool { 4 } else { 64 });
     let elsewhere = own.as_ref().map(|own| own.handle().clone());
@@ -156,7 +171,7 @@ pub fn starve(mechanism: Mechanism, cure: Cure, unit: Duration, window: Duration
         seen
     } else {
         let workers = if mechanism == Mechanism::CurrentThread { 2 } else { workers };
-        let runtime = multi(workers, pool)?;
+        let runtime = multi(workers, pool, cure)?;
         let seen = watch(runtime.handle(), mechanism, cure, unit, window, elsewhere);
         runtime.shutdown_timeout(SHUTDOWN);
         seen
@@ -167,11 +182,35 @@ pub fn starve(mechanism: Mechanism, cure: Cure, unit: Duration, window: Duration
     seen
 }
 
-fn multi(workers: usize, pool: usize) -> Result<Runtime, String> {
+fn multi(workers: usize, pool: usize, cure: Cure) -> Result<Runtime, String> {
     let mut builder = Builder::new_multi_thread();
     builder.worker_threads(workers).max_blocking_threads(pool).enable_all();
+    switch(&mut builder, cure)?;
     trace::hook(&mut builder);
     builder.build().map_err(|e| format!("no runtime: {e}"))
+}
+
+/// The cures that are switches of the builder.
+#[cfg(tokio_unstable)]
+fn switch(builder: &mut Builder, cure: Cure) -> Result<(), String> {
+    match cure {
+        Cure::NoLifoSlot => drop(builder.disable_lifo_slot()),
+        Cure::DriverHandOff => drop(builder.enable_eager_driver_handoff()),
+        _ => {}
+    }
+    Ok(())
+}
+
+#[cfg(not(tokio_unstable))]
+fn switch(_: &mut Builder, cure: Cure) -> Result<(), String> {
+    match cure {
+        Cure::NoLifoSlot | Cure::DriverHandOff => {
+            Err("an unstable switch of tokio: it needs a build of its own with \
+            RUSTFLAGS=\"--cfg tokio_unstable\" and --target-dir target/unstable"
+                .into())
+        }
+        _ => Ok(()),
+    }
 }
 
 fn watch(
@@ -187,27 +226,32 @@ fn watch(
     let (before, started) = (ThreadTimes::now(), Instant::now());
     let schedule = Schedule::over(window, TICK);
     let lock = Arc::new(tokio::sync::Mutex::new(()));
+    let wake = (mechanism == Mechanism::LifoSlot).then_some(wake);
+    let (guard, theirs) = (Arc::default(), Arc::clone(&lock));
+    let offence = Offence { mechanism, cure, unit, elsewhere, started, guard, lock: theirs, wake };
     let victim: Task<Lateness> = match mechanism {
         Mechanism::LifoSlot => Box::pin(wake_probe(woken)),
         Mechanism::Driver | Mechanism::Sibling => Box::pin(timer_probe(started, schedule)),
+        Mechanism::Select => {
+            let (offence, units) = (offence.clone(), Arc::clone(&units));
+            Box::pin(async move { same_task::select(&offence, schedule, &units).await })
+        }
+        Mechanism::Buffered => {
+            let (offence, units) = (offence.clone(), Arc::clone(&units));
+            Box::pin(async move { same_task::buffered(&offence, window, &units).await })
+        }
         Mechanism::Pool => Box::pin(each_tick(started, window, || async {
             let _ = tokio::fs::metadata(".").await;
         })),
-        Mechanism::Unpolled => {
+        Mechanism::Unpolled => Box::pin(each_tick(started, window, move || {
             let lock = Arc::clone(&lock);
-            Box::pin(each_tick(started, window, move || {
-                let lock = Arc::clone(&lock);
-                async move { drop(lock.lock().await) }
-            }))
-        }
+            async move { drop(lock.lock().await) }
+        })),
         _ => {
             let (_, wakes) = outside_wakes(started, schedule).map_err(|e| format!("no thread: {e}"))?;
             Box::pin(wake_probe(wakes))
         }
     };
-    let lifo = (mechanism == Mechanism::LifoSlot).then_some(wake);
-    let offence =
-        Offence { mechanism, cure, unit, elsewhere, started, guard: Arc::default(), lock, wake: lifo };
     let offender = |offence: Offence| {
         let (stop, units) = (Arc::clone(&stop), Arc::clone(&units));
         async move {
@@ -221,7 +265,7 @@ fn watch(
     let mut offenders = Vec::new();
     let count = match (mechanism, cure) {
         (Mechanism::LifoSlot, _) => 1, // the control too: somebody has to wake the victim
-        (_, Cure::Control) => 0,
+        (_, Cure::Control) | (Mechanism::Select | Mechanism::Buffered, _) => 0, // the victim's own task offends
         (Mechanism::Pool, _) => 4,
         (Mechanism::Guard, _) => 3,
         (Mechanism::Workers | Mechanism::AlwaysReady | Mechanism::NestedBlockOn, _) => 2,

@@ -34,6 +34,7 @@ use std::{
 use tokio::runtime::{Builder, Handle, Runtime};
 
 use super::{SchedStat, SchedTimes, ns, runtime::SHUTDOWN};
+use crate::engine::trace;
 
 /// How long an idle pool thread of a [`Watched`] runtime stays.
 pub const KEEP_ALIVE: Duration = Duration::from_millis(10);
@@ -163,23 +164,24 @@ impl Watched {
     pub fn new(workers: usize, pool_threads: usize) -> Result<Self, String> {
         let threads = Arc::new(Mutex::new(BTreeSet::new()));
         let (come, go) = (Arc::clone(&threads), Arc::clone(&threads));
-        let runtime = Builder::new_multi_thread()
+        let mut builder = Builder::new_multi_thread();
+        builder
             .worker_threads(workers)
             .max_blocking_threads(pool_threads)
             .thread_keep_alive(KEEP_ALIVE)
-            .enable_all()
-            .on_thread_start(move || {
-                if let Some(id) = this_thread() {
-                    come.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
-                }
-            })
-            .on_thread_stop(move || {
-                if let Some(id) = this_thread() {
-                    go.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-                }
-            })
-            .build()
-            .map_err(|e| format!("no tokio runtime: {e}"))?;
+            .enable_all();
+        let begins = move || {
+            if let Some(id) = this_thread() {
+                come.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+            }
+        };
+        let ends = move || {
+            if let Some(id) = this_thread() {
+                go.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
+            }
+        };
+        trace::hook_beside(&mut builder, begins, ends);
+        let runtime = builder.build().map_err(|e| format!("no tokio runtime: {e}"))?;
         Ok(Self { runtime, threads, workers, pool_threads })
     }
 

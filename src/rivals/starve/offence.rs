@@ -81,17 +81,21 @@ impl Offence {
     }
 
     /// The unit itself.
-    async fn spend(&self) {
+    pub(super) async fn spend(&self) {
         let (unit, spins) = (self.unit, self.mechanism == Mechanism::AlwaysReady);
         let block = move |time: Duration| if spins { spin(time) } else { sleep(time) };
         match self.cure {
-            Cure::Nothing | Cure::MoreWorkers | Cure::Control if spins => {
+            Cure::Nothing | Cure::MoreWorkers | Cure::Control | Cure::NoLifoSlot | Cure::DriverHandOff
+                if spins =>
+            {
                 let began = Instant::now();
                 while began.elapsed() < unit {
                     ready(()).await; // never Pending, and no coop point
                 }
             }
-            Cure::Nothing | Cure::MoreWorkers | Cure::Control => block(unit),
+            Cure::Nothing | Cure::MoreWorkers | Cure::Control | Cure::NoLifoSlot | Cure::DriverHandOff => {
+                block(unit)
+            }
             Cure::Yield => {
                 for _ in 0..10 {
                     block(unit / 10);
