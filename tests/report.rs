@@ -7,11 +7,16 @@ use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use common::*;
 use underhood::{
-    lab::Lab,
-    record::{AA, Record},
+    lab::{Lab, Predict},
+    record::{AA, Lane, Picture, Record, Store},
     sample::Sample,
-    show::report::{MOST_BYTES, report},
+    show::report::{Kept, MOST_BYTES},
 };
+
+/// The page of records alone.
+fn report(labs: &[&Lab], records: &[Record], remark: Option<&str>) -> String {
+    underhood::show::report::report(labs, &Kept { records, remark, ..Kept::default() })
+}
 
 /// The values of an attribute, quoted or not.
 fn values<'a>(page: &'a str, attribute: &str) -> Vec<&'a str> {
@@ -297,4 +302,63 @@ fn the_command_writes_the_page_where_it_is_told() {
     let failed = underhood(store.path()).arg("-o").arg(&nowhere).output().unwrap();
     assert_eq!(failed.status.code(), Some(1));
     assert!(String::from_utf8_lossy(&failed.stderr).contains("cannot write"), "{failed:?}");
+}
+
+/// A kept picture, hostile in all its text.
+#[test]
+fn a_trace_is_drawn_as_lanes_and_its_text_is_harmless() {
+    let step = &LAB.steps[0];
+    let lane = |name: &str, task, marks: &str| Lane { name: name.into(), task, marks: marks.into() };
+    let asked = match step.predict {
+        Predict::Number { case, param } => format!("{case} {param}"),
+        Predict::Best { param } => format!("{} {param}", step.cases[0]),
+    };
+    let picture = Picture {
+        step: step.name.into(),
+        name: asked,
+        length_ns: 2_000_000,
+        lanes: vec![
+            lane("worker 0 <script>", false, "....######"),
+            lane("victim \u{202e} 1", true, "==--------"),
+            lane("<b>", true, "\"><svg onload=x>"),
+        ],
+    };
+    let pictures = [(LAB.stem, vec![picture])];
+    let records = reads("2026-11-25");
+    let kept = Kept { records: &records, pictures: &pictures, remark: None };
+    let page = underhood::show::report::report(&[&LAB], &kept);
+    assert!(
+        page.contains("worker 0 &lt;script&gt; is blocked 60 % of the time, and victim"),
+        "the title says what is seen"
+    );
+    assert!(page.contains("is ready and waits 80 %"));
+    assert!(page.contains("<path class=b d=\"M4 0h6v12h-6z\"/>"), "six columns of a call that blocks");
+    for bad in ["<script>alert", "<svg onload", "\u{202e}", "<b>\"<"] {
+        assert!(!page.contains(bad), "{bad:?}");
+    }
+}
+
+#[test]
+fn pictures_are_kept_beside_the_records_and_a_damaged_file_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path());
+    let picture = |step: &str, marks: &str| Picture {
+        step: step.into(),
+        name: "a b".into(),
+        length_ns: 1,
+        lanes: vec![Lane { name: "x".into(), task: false, marks: marks.into() }],
+    };
+    assert!(store.pictures("demo").unwrap().is_empty(), "none is no error");
+    store.keep_pictures("demo", &[picture("one", "."), picture("two", ".")]).unwrap();
+    store.keep_pictures("demo", &[picture("two", "#")]).unwrap();
+    let kept = store.pictures("demo").unwrap();
+    assert_eq!(
+        kept,
+        [picture("one", "."), picture("two", "#")],
+        "a step that was not traced again keeps its own"
+    );
+    fs::write(folder.path().join("demo.pictures.json"), "{").unwrap();
+    assert!(store.pictures("demo").unwrap_err().to_string().contains("demo.pictures.json"));
+    assert!(store.load_all().unwrap().records.is_empty(), "and it is no file of records");
+    assert!(store.keep_pictures("../x", &[]).is_err());
 }

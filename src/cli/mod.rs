@@ -91,7 +91,7 @@ pub fn traced_lab_main(lab: &'static Lab, tracer: Tracer) -> ExitCode {
     let args::Traced { own, trace } = args::Traced::parse();
     let mut out = Out::new(&own.common);
     let done = interruptible().and_then(|()| match &trace {
-        Some(file) => trace::trace(lab, tracer, &own.run, file, &mut out),
+        Some(file) => trace::trace(lab, tracer, &own, file, &mut out),
         None => run::lab(lab, &own.run, &own.common, &mut out),
     });
     ended(done, &mut out)

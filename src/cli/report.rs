@@ -11,7 +11,10 @@ use super::{
     out::{End, Out},
     ready,
 };
-use crate::{lab::Lab, show};
+use crate::{
+    lab::Lab,
+    show::{self, report::Kept},
+};
 
 /// Writes the page, of all labs or of `only` some; `-` is stdout, and the usual place is beside the records.
 pub(super) fn report(
@@ -39,7 +42,15 @@ pub(super) fn report(
     if let Some(what) = &skipped {
         out.warn(what);
     }
-    let page = show::report::report(labs, &loaded.records, skipped.as_deref());
+    let mut pictures = Vec::new();
+    for lab in labs {
+        match store.pictures(lab.stem) {
+            Ok(of_lab) => pictures.push((lab.stem, of_lab)),
+            Err(e) => out.warn(&format!("without its traces: {e}")),
+        }
+    }
+    let kept = Kept { records: &loaded.records, pictures: &pictures, remark: skipped.as_deref() };
+    let page = show::report::report(labs, &kept);
     let file = output.unwrap_or_else(|| store.dir().join("report.html"));
     if file.as_os_str() == "-" {
         io::stdout().write_all(page.as_bytes())?;

@@ -3,12 +3,13 @@ use std::{fs::File, io::Write, path::Path};
 
 use super::{
     Outcome,
-    args::Run,
+    args::Single,
     out::{End, Out},
+    ready,
     run::chosen,
 };
 use crate::{
-    engine::trace::Tracer,
+    engine::trace::{Trace, Tracer},
     lab::Lab,
     show::{lanes, perfetto},
 };
@@ -17,35 +18,43 @@ use crate::{
 pub(super) fn trace(
     lab: &'static Lab,
     tracer: Tracer,
-    run: &Run,
+    own: &Single,
     file: &Path,
     out: &mut Out,
 ) -> Result<Outcome, End> {
-    let plan = run.plan();
+    let plan = own.run.plan();
     out.heading(format!("{}: {}", lab.stem, lab.question))?;
     out.prose("", "Each case once, traced. Tracing itself takes time and changes the wakers: no number here is a measurement.")?;
     let mut traces = Vec::new();
-    for step in chosen(lab, run)? {
+    for step in chosen(lab, &own.run)? {
         for (case, trace) in tracer(&plan, step) {
-            let name = format!("{} / {case}", step.name);
-            out.progress(&format!("traced {name}"));
+            out.progress(&format!("traced {} / {case}", step.name));
             match trace {
-                Ok(trace) => traces.push((name, trace)),
-                Err(why) => out.warn(&format!("{name}: {why}")),
+                Ok(trace) => traces.push((step.name, case, trace)),
+                Err(why) => out.warn(&format!("{} / {case}: {why}", step.name)),
             }
         }
     }
     out.progress_end();
     // The file first: whoever reads the lanes may have had enough of them.
     let failed = |e: std::io::Error| End::Failed(format!("cannot write {}: {e}", file.display()));
-    let json = perfetto::trace_events(traces.iter().map(|(name, trace)| (name.as_str(), trace)));
+    let named: Vec<(String, &Trace)> =
+        traces.iter().map(|(step, case, trace)| (format!("{step} / {case}"), trace)).collect();
+    let json = perfetto::trace_events(named.iter().map(|(name, trace)| (name.as_str(), *trace)));
     File::create(file).and_then(|mut f| f.write_all(json.to_string().as_bytes())).map_err(failed)?;
-    for (name, trace) in &traces {
+    for (name, trace) in &named {
         out.say(format!("\n{name}"))?;
         out.text(&lanes::text(trace, out.look.width))?;
     }
     out.say(format!("\n{}", lanes::LEGEND))?;
-    let events = traces.iter().map(|(_, t)| t.events.len()).sum::<usize>();
+    let events = named.iter().map(|(_, t)| t.events.len()).sum::<usize>();
+    let store = ready::store(&own.common)?;
+    let pictures: Vec<_> =
+        traces.iter().map(|(step, case, trace)| lanes::picture(step, case, trace)).collect();
+    match store.keep_pictures(lab.stem, &pictures) {
+        Ok(()) => out.prose("", "The lanes are kept for `underhood report`.")?,
+        Err(e) => out.warn(&format!("the report will not show these lanes: {e}")),
+    }
     out.json(
         &serde_json::json!({ "lab": lab.stem, "trace": file, "cases": traces.len(), "events": events }),
     )?;

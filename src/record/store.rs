@@ -134,12 +134,19 @@ impl Store {
             return Err(failed(&path, "replace", io::Error::other("a record belongs to another lab")));
         }
         let lines = self.by_lab(records)?.remove(lab).unwrap_or_default();
-        let fresh = self.dir.join(format!("{lab}.jsonl.{}.new", std::process::id()));
+        self.rewrite(&path, &lines)
+    }
+
+    /// Makes a file of the store hold this text; readers see the old one or the new one.
+    pub(super) fn rewrite(&self, path: &Path, text: &str) -> Result<(), StoreError> {
+        let mut fresh = path.as_os_str().to_owned();
+        fresh.push(format!(".{}.new", std::process::id()));
+        let fresh = PathBuf::from(fresh);
         fs::create_dir_all(&self.dir).map_err(|e| failed(&self.dir, "create", e))?;
-        fs::write(&fresh, lines).and_then(|()| fs::rename(&fresh, &path)).map_err(|e| {
+        fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, path)).map_err(|e| {
             // The reason to report is the first one; a left-over file harms nobody, since no lab has its name.
             let _ = fs::remove_file(&fresh);
-            failed(&path, "replace", e)
+            failed(path, "replace", e)
         })
     }
 
@@ -194,8 +201,13 @@ impl Store {
     }
 
     fn file(&self, lab: &str) -> Result<PathBuf, StoreError> {
+        self.beside(lab, "jsonl")
+    }
+
+    /// A lab's file of this kind.
+    pub(super) fn beside(&self, lab: &str, kind: &str) -> Result<PathBuf, StoreError> {
         if is_lab_name(lab) {
-            return Ok(self.dir.join(format!("{lab}.jsonl")));
+            return Ok(self.dir.join(format!("{lab}.{kind}")));
         }
         let reason = format!("{lab:?} is not the name of a lab");
         Err(failed(&self.dir, "look in", io::Error::new(ErrorKind::InvalidInput, reason)))
@@ -229,7 +241,7 @@ impl Loaded {
     }
 }
 
-fn failed(path: &Path, action: &'static str, reason: io::Error) -> StoreError {
+pub(super) fn failed(path: &Path, action: &'static str, reason: io::Error) -> StoreError {
     StoreError { path: path.to_path_buf(), action, reason }
 }
 

@@ -1,7 +1,10 @@
 //! A [`Trace`] as lanes: one for each thread and each task, with spans that nest; and the lanes as text.
 use std::{collections::BTreeMap, thread::ThreadId};
 
-use crate::engine::trace::{Event, Trace, What};
+use crate::{
+    engine::trace::{Event, Trace, What},
+    record::{self, Picture},
+};
 
 /// What a span is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -172,6 +175,21 @@ pub fn text(trace: &Trace, width: usize) -> String {
         out.push_str(&format!("{} events more than fit were dropped\n", trace.dropped_count));
     }
     out
+}
+
+/// Columns of a [`Picture`].
+pub const COLUMNS: usize = 160;
+
+/// The lanes in [`COLUMNS`] columns, to be kept.
+pub fn picture(step: &str, name: &str, trace: &Trace) -> Picture {
+    let length_ns = trace.events.last().map_or(0, |e| e.at_ns).max(1);
+    let lanes = lanes(trace);
+    let lane = |lane: &Lane| record::Lane {
+        name: lane.name.clone(),
+        task: lane.of == Of::Task,
+        marks: drawn(lane, length_ns, COLUMNS).into_iter().collect(),
+    };
+    Picture { step: step.into(), name: name.into(), length_ns, lanes: lanes.iter().map(lane).collect() }
 }
 
 fn drawn(lane: &Lane, last_ns: u64, columns: usize) -> Vec<char> {

@@ -6,6 +6,7 @@
 //! | `mod.rs` | the page: machine, what may not be quoted, labs |
 //! | `step.rs` | a step: verdicts, charts, table |
 //! | `dots.rs`, `sweep.rs` | cases at one parameter; cases over the parameters |
+//! | `swim.rs` | a trace as lanes |
 //! | `finding.rs` | the titles of charts |
 //! | `axis.rs` | where a value lies |
 //!
@@ -18,6 +19,7 @@ mod dots;
 mod finding;
 mod step;
 mod sweep;
+mod swim;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
@@ -26,7 +28,7 @@ use crate::{
     judge::{Finding, Verdict, judge},
     lab::{Kind, Lab},
     machine::Level,
-    record::Record,
+    record::{Picture, Record},
 };
 
 /// Bytes of a page. A page that would be longer shows less of its tables and says so.
@@ -52,16 +54,29 @@ enum Detail {
     Words,
 }
 
+/// What a store holds.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Kept<'a> {
+    /// Records, of any run.
+    pub records: &'a [Record],
+    /// Traced cases, and of which lab.
+    pub pictures: &'a [(&'a str, Vec<Picture>)],
+    /// Said at the end: lines of the store that were skipped, say.
+    pub remark: Option<&'a str>,
+}
+
 /// A lab with what was measured of it.
 struct Shown<'a> {
     lab: &'a Lab,
     records: Vec<Record>,
+    pictures: &'a [Picture],
     findings: Vec<Vec<Finding>>,
 }
 
-/// The page of these labs by these records; `remark` is said at the end (lines of the store that were skipped, say). Labs
-/// without records are named, records of unknown labs are counted. Pure: the same records give the same bytes.
-pub fn report(labs: &[&Lab], records: &[Record], remark: Option<&str>) -> String {
+/// The page of these labs by what is kept. Labs without records are named, records of unknown labs are counted. Pure: the same
+/// records give the same bytes.
+pub fn report(labs: &[&Lab], kept: &Kept<'_>) -> String {
+    let Kept { records, pictures, remark } = *kept;
     let of_lab =
         |lab: &&Lab| -> Vec<Record> { records.iter().filter(|r| r.lab == lab.stem).cloned().collect() };
     let shown: Vec<Shown<'_>> = labs
@@ -69,7 +84,8 @@ pub fn report(labs: &[&Lab], records: &[Record], remark: Option<&str>) -> String
         .map(|lab| {
             let records = cited(lab, &of_lab(lab));
             let findings = lab.steps.iter().map(|step| judge(lab, step, &records)).collect();
-            Shown { lab, records, findings }
+            let pictures = pictures.iter().find(|(stem, _)| *stem == lab.stem).map_or(&[][..], |(_, p)| p);
+            Shown { lab, records, pictures, findings }
         })
         .filter(|s| !s.records.is_empty())
         .collect();
@@ -254,7 +270,7 @@ fn lab(s: &Shown<'_>, detail: Detail) -> Markup {
             p.soft { a href={ "#" (lab.stem) } { (lab.stem) } ": " (counts(s.findings.iter().flatten())) }
             (quotation(lab, &s.records, detail))
             @for (step, findings) in lab.steps.iter().zip(&s.findings) {
-                (step::section(lab, step, &s.records, findings, detail))
+                (step::section(s, step, findings, detail))
             }
             @if detail < Detail::Digest {
                 h3 { "What these numbers do not allow anybody to say" }

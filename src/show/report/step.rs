@@ -1,7 +1,7 @@
 //! A step of a lab: what was asked and expected, verdicts, charts, the table behind them, the mechanism.
 use maud::{Markup, html};
 
-use super::{Detail, dots, sweep};
+use super::{Detail, Shown, dots, sweep, swim};
 use crate::{
     judge::{Finding, Verdict},
     lab::{Lab, Predict, Step},
@@ -17,13 +17,8 @@ pub(super) fn anchor(lab: &Lab, step: &Step) -> String {
     format!("{}.{}", lab.stem, step.name)
 }
 
-pub(super) fn section(
-    lab: &Lab,
-    step: &Step,
-    records: &[Record],
-    findings: &[Finding],
-    detail: Detail,
-) -> Markup {
+pub(super) fn section(shown: &Shown<'_>, step: &Step, findings: &[Finding], detail: Detail) -> Markup {
+    let Shown { lab, records, pictures, .. } = shown;
     let id = anchor(lab, step);
     let run = runs_of(records, lab.stem, step.name).first().copied();
     let Some((run, rows)) =
@@ -67,6 +62,7 @@ pub(super) fn section(
         @if !findings.is_empty() { ul.claims { @for f in findings { (claim(f)) } } }
         @if charts.is_empty() && detail < Detail::Digest { p { "No chart: nothing was measured." } }
         @for chart in charts { (chart) }
+        @if detail < Detail::Brief { @for chart in swim::charts(step, pictures) { (chart) } }
         @if detail < Detail::Brief { (table(lab, step, records, &rows, detail)) }
         @if detail < Detail::Digest { p { b { "Why: " } (code(step.because)) } }
         p.soft { "Repeat: " code { (escape::line(&first.command)) } }
