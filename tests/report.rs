@@ -362,3 +362,17 @@ fn pictures_are_kept_beside_the_records_and_a_damaged_file_is_said() {
     assert!(store.load_all().unwrap().records.is_empty(), "and it is no file of records");
     assert!(store.keep_pictures("../x", &[]).is_err());
 }
+
+#[test]
+fn a_delay_is_drawn_over_its_percentiles() {
+    let lab = all::LABS.iter().find(|l| l.stem == "lock_mutex").unwrap();
+    let mut records: Vec<Record> = full("run").into_iter().filter(|r| r.lab == lab.stem).collect();
+    let draws = |records: &[Record]| {
+        report(&[lab], records, None).contains("wait at 4x_threads: the p50 is highest with")
+    };
+    assert!(draws(&records));
+    for r in &mut records {
+        r.launches.iter_mut().for_each(|s| s.values.retain(|name, _| name != "wait_p99_ns"));
+    }
+    assert!(!draws(&records), "two points are no curve");
+}

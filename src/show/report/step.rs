@@ -45,6 +45,11 @@ pub(super) fn section(shown: &Shown<'_>, step: &Step, findings: &[Finding], deta
     }
     let of = |param: &&str| -> Vec<&Record> { rows.iter().copied().filter(|r| r.param == **param).collect() };
     let mut charts: Vec<Markup> = params.iter().filter_map(|p| dots::chart(step, records, &of(p))).collect();
+    if detail < Detail::Brief
+        && let Some(param) = params.first()
+    {
+        charts.extend(sweep::percentiles(step, &of(param)));
+    }
     match sweep {
         Some(sweep) if detail >= Detail::Brief => charts = vec![sweep],
         Some(sweep) => charts.insert(0, sweep),

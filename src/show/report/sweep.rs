@@ -1,4 +1,4 @@
-//! A step over its parameters: a small panel a case, all on the same axis, with the baseline behind each.
+//! A step over its parameters, or a delay over its percentiles: a small panel a case, all on the same axis, with the baseline behind each.
 //!
 //! Panels and not one chart with many lines: eight lines are told apart by colour alone, which not everybody sees.
 use maud::{Markup, html};
@@ -7,57 +7,107 @@ use super::{axis::Axis, finding};
 use crate::{
     lab::Step,
     record::{AA, Record},
-    show::{escape, number},
+    show::{escape, number, origin},
     stats::Interval,
 };
 
-/// A case with what it gave at each parameter.
+/// A case with what it gave at each place of the horizontal axis.
 struct Line<'a> {
     case: &'a str,
     at: Vec<Option<Interval>>,
     quotable: bool,
 }
 
-/// The chart; `None` with fewer than three parameters (two make no line) or without a number.
+/// The step over its parameters; `None` with fewer than three parameters (two make no line) or without a number.
 pub(super) fn chart(step: &Step, rows: &[&Record]) -> Option<Markup> {
-    let (mut params, mut cases): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
+    let mut params: Vec<&str> = Vec::new();
     for r in rows.iter().filter(|r| r.case != AA) {
         if !params.contains(&r.param.as_str()) {
             params.push(&r.param);
         }
+    }
+    let of = |case: &str, param: &str| rows.iter().copied().find(|r| r.case == case && r.param == param);
+    let name = step.headline;
+    let lines = lines(rows, params.len(), |case, i| {
+        let r = of(case, params[i])?;
+        Some((r.interval_of(name)?, r.quotable))
+    });
+    let title = finding::of_sweep(step, rows, &params);
+    let below = format!("{} at {}", number::label(name), params.join(", "));
+    draw(name, &lines, &params, rows.first()?, &title, &below)
+}
+
+/// The percentiles of a delay at one parameter, from the median to the longest; `None` if the step has none, or fewer than three.
+pub(super) fn percentiles(step: &Step, rows: &[&Record]) -> Option<Markup> {
+    const PLACES: [(&str, &str); 5] =
+        [("p50", "p50"), ("p90", "p90"), ("p99", "p99"), ("p999", "p99.9"), ("max", "longest")];
+    let names = std::iter::once(step.headline).chain(step.columns.iter().copied());
+    let prefix = names.into_iter().find_map(|name| name.strip_suffix("_p50_ns"))?;
+    let value = |place: &str| format!("{prefix}_{place}_ns");
+    let known = PLACES.iter().filter(|(p, _)| rows.iter().any(|r| r.interval_of(&value(p)).is_some()));
+    let (places, labels): (Vec<&str>, Vec<&str>) = known.copied().unzip();
+    let lines = lines(rows, places.len(), |case, i| {
+        let r = rows.iter().find(|r| r.case == case)?;
+        Some((r.interval_of(&value(places[i]))?, r.quotable))
+    });
+    let first = rows.first()?;
+    let about = format!("{}{}", number::label(prefix), origin::at(&first.param));
+    let tops: Vec<(&str, String)> = labels
+        .iter()
+        .enumerate()
+        .filter_map(|(i, label)| {
+            let known = lines.iter().filter_map(|l| Some((l.at[i]?.mid, l.case)));
+            Some((*label, escape::line(known.max_by(|a, b| a.0.total_cmp(&b.0))?.1)))
+        })
+        .collect();
+    let (low, high) = (tops.first()?, tops.last()?);
+    let title = format!("{about}: the {} is highest with {}, the {} with {}", low.0, low.1, high.0, high.1);
+    draw(&value("p50"), &lines, &labels, first, &title, &format!("{about} at {}", labels.join(", ")))
+}
+
+/// A line for each case: what `of` says of it at each place, and whether that may be quoted.
+fn lines<'a>(
+    rows: &[&'a Record],
+    places: usize,
+    of: impl Fn(&str, usize) -> Option<(Interval, bool)>,
+) -> Vec<Line<'a>> {
+    let mut cases: Vec<&str> = Vec::new();
+    for r in rows.iter().filter(|r| r.case != AA) {
         if !cases.contains(&r.case.as_str()) {
             cases.push(&r.case);
         }
     }
-    if params.len() < 3 {
+    let line = |case| {
+        let at: Vec<Option<(Interval, bool)>> = (0..places).map(|i| of(case, i)).collect();
+        let quotable = at.iter().flatten().all(|(_, quotable)| *quotable);
+        Line { case, at: at.into_iter().map(|at| at.map(|(i, _)| i)).collect(), quotable }
+    };
+    cases.into_iter().map(line).collect()
+}
+
+/// The panels of lines that share their places; `None` with fewer than three places or without a number.
+fn draw(
+    name: &str,
+    lines: &[Line<'_>],
+    places: &[&str],
+    first: &Record,
+    title: &str,
+    below: &str,
+) -> Option<Markup> {
+    if places.len() < 3 {
         return None;
     }
-    let name = step.headline;
-    let line = |case: &&'_ str| {
-        let of = |param: &&str| rows.iter().find(|r| r.case == **case && r.param == **param);
-        let measured: Vec<_> =
-            params.iter().filter_map(of).filter(|r| r.interval_of(name).is_some()).collect();
-        let quotable = measured.iter().all(|r| r.quotable);
-        let at = params.iter().map(|p| of(p).and_then(|r| r.interval_of(name))).collect();
-        (at, quotable)
-    };
-    let lines: Vec<Line<'_>> = cases
-        .iter()
-        .map(|case| (case, line(case)))
-        .map(|(case, (at, quotable))| Line { case, at, quotable })
-        .collect();
     let known = || lines.iter().flat_map(|l| l.at.iter().flatten());
     let mids: Vec<f64> = known().map(|i| i.mid).collect();
     let ends: Vec<f64> = known().filter(|i| i.n > 1).flat_map(|i| [i.lo, i.hi]).collect();
     let axis = Axis::over(name, &mids, &ends)?;
-    let baseline = lines.iter().find(|l| rows.first().is_some_and(|r| l.case == r.baseline));
+    let baseline = lines.iter().find(|l| l.case == first.baseline);
     let (low, high) = axis.ends(name);
-    let (first, last) = (params.first()?, params.last()?);
     Some(html! {
         figure {
-            figcaption { (finding::of_sweep(step, rows, &params)) }
-            div.panels role="img" aria-label=(alternative(step, &lines, &params)) {
-                @for l in &lines {
+            figcaption { (title) }
+            div.panels role="img" aria-label=(alternative(name, below, lines, places)) {
+                @for l in lines {
                     div class=[(!l.quotable).then_some("q")] {
                         b { (escape::line(l.case)) @if !l.quotable { " !" } }
                         svg viewBox="0 0 1000 100" preserveAspectRatio="none" {
@@ -65,14 +115,14 @@ pub(super) fn chart(step: &Step, rows: &[&Record]) -> Option<Markup> {
                             path.l d=(through(l, axis)) {}
                             path.i d=(bars(l, axis)) {}
                         }
-                        span { (escape::line(first)) span { (escape::line(last)) } }
+                        span { (escape::line(places[0])) span { (escape::line(places[places.len() - 1])) } }
                     }
                 }
             }
             p.key {
-                (number::label(name)) " at " (escape::line(&params.join(", "))) "; each panel from " (low) " to " (high) ", "
-                (axis.kind())
+                (escape::line(below)) "; each panel from " (low) " to " (high) ", " (axis.kind())
                 @if let Some(b) = baseline { "; thin line: " (escape::line(b.case)) }
+                @if lines.iter().any(|l| l.at.iter().any(Option::is_none)) { "; a gap: not measured, or too few samples" }
                 @if lines.iter().any(|l| !l.quotable) { "; dashed and !: not all of it is quotable" }
                 "."
             }
@@ -106,17 +156,16 @@ fn bars(line: &Line<'_>, axis: Axis) -> String {
 }
 
 /// The chart as sentences.
-fn alternative(step: &Step, lines: &[Line<'_>], params: &[&str]) -> String {
+fn alternative(name: &str, below: &str, lines: &[Line<'_>], places: &[&str]) -> String {
     let line = |l: &Line<'_>| {
-        let known = l.at.iter().zip(params).filter_map(|(i, p)| {
-            Some(format!("{} at {}", number::value(step.headline, i.as_ref()?.mid), escape::line(p)))
+        let known = l.at.iter().zip(places).filter_map(|(i, p)| {
+            Some(format!("{} at {}", number::value(name, i.as_ref()?.mid), escape::line(p)))
         });
         let known: Vec<String> = known.collect();
         let known = if known.is_empty() { "unmeasured".into() } else { known.join(", ") };
         format!("{}: {known}.", escape::line(l.case))
     };
-    let lines: Vec<String> = lines.iter().map(line).collect();
-    format!("Chart of {} over parameters. {}", number::label(step.headline), lines.join(" "))
+    format!("Chart of {}. {}", escape::line(below), lines.iter().map(line).collect::<Vec<_>>().join(" "))
 }
 
 /// Inside of the panel, so that strokes at the ends are not cut.
