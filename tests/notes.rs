@@ -196,3 +196,20 @@ fn a_block_has_at_most_25_lines_and_says_what_it_leaves_out() {
         assert_eq!(notes::check(&text, &[&lab], &records).unwrap(), []);
     }
 }
+
+#[test]
+fn the_table_of_labs_is_written_from_the_records() {
+    let text = "before\n<!-- underhood:begin labs -->\nold\n<!-- underhood:end labs -->\nafter\n";
+    let new = notes::readme(text, &[&LAB], &all()).unwrap();
+    assert!(
+        new.starts_with("before\n<!-- underhood:begin labs -->\n| lab |") && new.ends_with("-->\nafter\n"),
+        "{new}"
+    );
+    let row = new.lines().find(|l| l.starts_with("| `demo_lock`")).expect("a row for the lab");
+    assert!(row.contains(LAB.question) && row.contains('[') && !row.contains("not measured"), "{row}");
+    assert_eq!(notes::readme(&new, &[&LAB], &all()).unwrap(), new, "written twice is written once");
+    assert!(notes::readme(&new, &[&LAB], &[]).unwrap().contains("| not measured yet |"));
+    assert!(
+        notes::readme("no markers", &[&LAB], &[]).unwrap_err().to_string().contains("underhood:begin labs")
+    );
+}

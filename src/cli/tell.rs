@@ -12,7 +12,7 @@ use crate::{
     lab::{Kind, Lab},
     machine::{Level, Machine},
     record::{Loaded, Record, Store, runs_of},
-    show,
+    show::{self, notes::Mismatch},
 };
 
 /// `underhood check`.
@@ -102,8 +102,25 @@ pub(super) fn notes(
         fs::read_to_string(file).map_err(|e| End::Failed(format!("cannot read {}: {e}", file.display())))?;
     let cited = Store::open(records);
     let at = |e: &dyn std::fmt::Display| End::Failed(format!("{}: {e}", file.display()));
+    // The table of labs stands in the README beside the notes, if there is one.
+    let readme = file.with_file_name("README.md");
+    let table = fs::read_to_string(&readme).ok();
+    let at_readme = |e: &dyn std::fmt::Display| End::Failed(format!("{}: {e}", readme.display()));
     if check {
-        let wrong = show::notes::check(&text, labs, &cited.load_all()?.records).map_err(|e| at(&e))?;
+        let records = cited.load_all()?.records;
+        let mut wrong = show::notes::check(&text, labs, &records).map_err(|e| at(&e))?;
+        if let Some(table) = &table {
+            let expected = show::notes::readme(table, labs, &records).map_err(|e| at_readme(&e))?;
+            let (want, have): (Vec<&str>, Vec<&str>) = (expected.lines().collect(), table.lines().collect());
+            let of = |lines: &[&str], i: usize| lines.get(i).copied().unwrap_or("").to_string();
+            let first = (0..want.len().max(have.len())).find(|i| want.get(*i) != have.get(*i));
+            wrong.extend(first.map(|i| Mismatch {
+                lab: "the table of labs in README.md".into(),
+                line: i + 1,
+                expected: of(&want, i),
+                found: of(&have, i),
+            }));
+        }
         for mismatch in &wrong {
             out.warn(&format!(
                 "{}:{}: {}: expected '{}', found '{}'",
@@ -135,6 +152,10 @@ pub(super) fn notes(
     let all = cited.load_all()?.records;
     let new = show::notes::render(&text, labs, &all).map_err(|e| at(&e))?;
     fs::write(file, new).map_err(|e| End::Failed(format!("cannot write {}: {e}", file.display())))?;
+    if let Some(table) = &table {
+        let new = show::notes::readme(table, labs, &all).map_err(|e| at_readme(&e))?;
+        fs::write(&readme, new).map_err(|e| at_readme(&e))?;
+    }
     out.say(format!("{}: {} records cited, kept in {}", file.display(), all.len(), records.display()))?;
     out.json(&serde_json::json!({ "file": file, "records": all.len() }))?;
     Ok(Outcome::Quotable)

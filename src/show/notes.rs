@@ -12,7 +12,7 @@ use std::{collections::HashMap, fmt};
 use super::{escape, notes_grid, number, origin, quote};
 use crate::{
     judge::{Verdict, judge},
-    lab::Lab,
+    lab::{Lab, Say},
     record::{Record, runs_of},
 };
 
@@ -192,6 +192,17 @@ fn verdicts(lab: &Lab, step: &crate::lab::Step, records: &[Record]) -> Option<St
 
 /// The best sentence that the cited runs carry, or why there is none.
 fn said(lab: &Lab, records: &[Record]) -> String {
+    match best(lab, records) {
+        Ok((say, text, ids)) => {
+            let when = quote::clause(say);
+            format!("- Say: {text} (records {ids}). Not true when {}.", when.trim_end_matches('.'))
+        }
+        Err(why) => format!("- Say: nothing, not quotable here: {why}."),
+    }
+}
+
+/// That sentence, and the ids of its records; or why there is none.
+fn best<'a>(lab: &'a Lab, records: &[Record]) -> Result<(&'a Say, String, String), String> {
     let mut refused = None;
     for say in lab.says {
         let step = lab.steps.iter().find(|s| s.name == say.step);
@@ -199,15 +210,56 @@ fn said(lab: &Lab, records: &[Record]) -> String {
         match step.zip(run).map(|(step, run)| quote::sentence(step, say, records, run)) {
             Some(Ok(s)) => {
                 let ids: Vec<String> = s.records.iter().map(|r| escape::markdown(&r.id)).collect();
-                let (text, when) = (s.text.trim_end_matches('.'), quote::clause(say).trim_end_matches('.'));
-                return format!("- Say: {text} (records {}). Not true when {when}.", ids.join(", "));
+                return Ok((say, s.text.trim_end_matches('.').to_string(), ids.join(", ")));
             }
             Some(Err(why)) => refused = refused.or(Some(why)),
             None => refused = refused.or(Some("not measured yet".into())),
         }
     }
-    let why = refused.unwrap_or_else(|| "the lab has no sentence to say".into());
-    format!("- Say: nothing, not quotable here: {}.", escape::markdown(&why))
+    Err(escape::markdown(&refused.unwrap_or_else(|| "the lab has no sentence to say".into())))
+}
+
+/// The markers of the table of labs in README.md.
+const TABLE: [&str; 2] = ["<!-- underhood:begin labs -->", "<!-- underhood:end labs -->"];
+
+/// README.md with its table of labs written anew: of each lab its question, and the best sentence that the records carry.
+///
+/// # Errors
+/// If the markers are missing or in the wrong order.
+pub fn readme(text: &str, labs: &[&Lab], records: &[Record]) -> Result<String, NotesError> {
+    let at = |marker: &str| text.lines().position(|l| l == marker);
+    let (Some(begin), Some(end)) = (at(TABLE[0]), at(TABLE[1])) else {
+        let what = format!("the table of labs stands between `{}` and `{}`", TABLE[0], TABLE[1]);
+        return Err(NotesError { line: text.lines().count(), what });
+    };
+    let mut all = Vec::new();
+    let mut table = vec!["| lab | question | what it said here |".to_string(), "|---|---|---|".into()];
+    for lab in labs {
+        let of_lab: Vec<Record> = records.iter().filter(|r| r.lab == lab.stem).cloned().collect();
+        let cited = cited(lab, &of_lab);
+        let said = match best(lab, &cited) {
+            Ok((_, text, ids)) => format!("{text} ({ids})"),
+            Err(why) => why,
+        };
+        table.push(format!("| `{}` | {} | {said} |", lab.stem, lab.question));
+        all.extend(cited);
+    }
+    if !all.is_empty() {
+        let (days, machines) = (distinct(&all, origin::day), distinct(&all, |r| origin::machine(&r.machine)));
+        table.push(String::new());
+        table.push(format!(
+            "Measured {days} on {machines}. In brackets: the 95 % interval; the ids of the records. When each sentence is not true is said in \
+             [NOTES.md](NOTES.md)."
+        ));
+    }
+    let lines: Vec<&str> = text.lines().collect();
+    if begin > end {
+        return Err(NotesError { line: end + 1, what: format!("`{}` comes first", TABLE[1]) });
+    }
+    let table = table.iter().map(String::as_str);
+    let all: Vec<&str> =
+        lines[..=begin].iter().copied().chain(table).chain(lines[end..].iter().copied()).collect();
+    Ok(all.join("\n") + "\n")
 }
 
 /// Indexes of the two marker lines of a lab.

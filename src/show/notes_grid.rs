@@ -5,8 +5,9 @@ use super::{
 };
 use crate::{
     judge::{Compared, not_quotable},
-    lab::{Lab, Step},
+    lab::{Kind, Lab, Step},
     record::{AA, Record, aa_band, find, runs_of},
+    stats::Interval,
 };
 
 /// A step's table before it is text.
@@ -17,9 +18,13 @@ struct Grid {
 }
 
 impl Grid {
-    /// Head, rule, rows, and the empty line after it.
+    /// A row of many cells is a line of text: nobody reads a table of thirty columns.
+    fn is_line(&self) -> bool {
+        self.rows.len() == 1 && self.head.len() > 7
+    }
+    /// Head, rule, rows; a line is one; and the empty line after it.
     fn lines(&self) -> usize {
-        self.rows.len() + 3
+        if self.is_line() { 2 } else { self.rows.len() + 3 }
     }
 }
 
@@ -50,6 +55,18 @@ pub(super) fn tables(lab: &Lab, records: &[Record], room: usize) -> (Vec<String>
     }
     let mut out = Vec::new();
     for grid in grids {
+        if grid.is_line() {
+            let cells =
+                grid.head[1..].iter().zip(&grid.rows[0].0[1..]).map(|(name, cell)| format!("{name} {cell}"));
+            out.push(format!(
+                "{}, {}: {}.",
+                grid.head[0],
+                grid.rows[0].0[0],
+                cells.collect::<Vec<_>>().join("; ")
+            ));
+            out.push(String::new());
+            continue;
+        }
         out.push(format!("| {} |", grid.head.join(" | ")));
         out.push(format!("|{}", "---|".repeat(grid.head.len())));
         out.extend(grid.rows.iter().map(|(cells, _)| format!("| {} |", cells.join(" | "))));
@@ -115,9 +132,22 @@ fn cell(step: &Step, records: &[Record], run: &str, case: &str, param: &str) -> 
     };
     let ratio = match against_baseline(step, records, r) {
         None => String::new(),
-        Some(Compared::Differs { ratio, .. }) => format!(", {}", number::interval("ratio", &ratio)),
+        Some(Compared::Differs { ratio, .. }) => format!(", {}", short("ratio", &ratio)),
+        // Two counts that are the same need no words.
+        Some(Compared::NoDifference { .. }) if step.kind == Kind::Count => String::new(),
         Some(Compared::NoDifference { .. }) => ", no difference shown".into(),
+        // Against nothing at all there is no ratio, and of a count nobody expects one.
+        Some(Compared::Cannot(_)) if step.kind == Kind::Count => String::new(),
         Some(Compared::Cannot(why)) => format!(", no ratio: {}", escape::markdown(&why)),
     };
-    format!("{}{ratio} ({id})", number::interval(step.headline, &headline))
+    format!("{}{ratio} ({id})", short(step.headline, &headline))
+}
+
+/// Without the interval where all launches said the same.
+fn short(name: &str, i: &Interval) -> String {
+    if i.n > 1 && i.lo.total_cmp(&i.hi).is_eq() {
+        number::value(name, i.mid)
+    } else {
+        number::interval(name, i)
+    }
 }
