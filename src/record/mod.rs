@@ -1,6 +1,7 @@
 //! The one serialised type: what a run measured of one case, as one JSON line that anybody can read with `jq`.
 //!
 //! Raw values of every launch are kept, so that any interval can be computed again from the store.
+mod prediction;
 mod store;
 
 use std::collections::{BTreeMap, HashSet};
@@ -16,6 +17,7 @@ use crate::{
     stats::{self, Interval},
 };
 
+pub use self::prediction::{Guess, Prediction};
 pub use self::store::{Loaded, Store, StoreError, is_lab_name};
 
 /// Raised when the meaning of a field changes. A reader skips and counts records of a newer schema.
