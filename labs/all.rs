@@ -98,7 +98,6 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &flow_bulkhead::LAB,
     &flow_noisy_neighbor::LAB,
     &flow_presence::LAB,
-    // Before the lab with mimalloc: both want the addresses from 2 TiB on, and only mimalloc takes others (the benches share a process).
     #[cfg(feature = "gc")]
     &gc_large_objects::LAB,
     &alloc_first_touch::LAB,

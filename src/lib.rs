@@ -7,6 +7,7 @@
 //! | [`cli`] | flags, the tour, the stepping terminal; only this room prints |
 //! | [`show`] | pure renderers: table, quote, notes |
 //! | [`judge`], [`doubts`] | claims against records; why a number may not be quoted |
+//! | [`guess`] | a reader's guess against the result, and how well guesses do over time |
 //! | [`engine`] | the ways to measure: race, watch; and the launches (child processes) |
 //! | [`memory`] | blocks of memory: who pays for one, and who else waits |
 //! | [`record`] | the one serialised type and its store |
@@ -27,6 +28,7 @@ pub mod cli;
 pub mod doubts;
 pub mod engine;
 pub mod flow;
+pub mod guess;
 pub mod judge;
 pub mod lab;
 pub mod lock;

@@ -54,8 +54,13 @@ pub(super) enum Command {
         #[arg(long)]
         calibrate: bool,
     },
-    /// The labs and their questions
+    /// The labs, their questions, and how far you are
     List,
+    /// Go on where you left: step through the next lab that is not done
+    Next {
+        #[command(flatten)]
+        run: Run,
+    },
     /// Run labs: measure, judge, explain
     Run {
         /// The labs
@@ -146,6 +151,9 @@ pub(super) struct Run {
     /// Only these steps
     #[arg(long, value_name = "STEP", value_delimiter = ',')]
     pub(super) only: Vec<String>,
+    /// Your prediction of a step, for when nobody can be asked: STEP=GUESS, or "STEP=GUESS: because ..."
+    #[arg(long, value_name = "STEP=GUESS")]
+    pub(super) guess: Vec<String>,
     /// Measure although the machine is unfit; the numbers are never quotable
     #[arg(long)]
     pub(super) anyway: bool,

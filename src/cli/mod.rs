@@ -11,9 +11,11 @@
 mod args;
 mod calibrate;
 mod out;
+mod progress;
 mod ready;
 mod report;
 mod run;
+mod step;
 mod tell;
 mod tour;
 mod trace;
@@ -107,7 +109,8 @@ fn dispatch(top: &Top, labs: &[&'static Lab], out: &mut Out) -> Result<Outcome, 
         Some(Command::Tour) => tour::tour(labs, common, out),
         Some(Command::Check { calibrate: false }) => tell::check(common, out),
         Some(Command::Check { calibrate: true }) => calibrate::calibrate(out),
-        Some(Command::List) => tell::list(labs, common, out),
+        Some(Command::List) => progress::list(labs, common, out),
+        Some(Command::Next { run }) => progress::next(labs, run, common, out),
         Some(Command::Run { labs: stems, run }) => {
             let mut worst = Outcome::Quotable;
             for stem in stems {

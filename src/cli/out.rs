@@ -42,6 +42,9 @@ impl From<crate::record::StoreError> for End {
 const HEAD: Style = Style::new().bold().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Cyan)));
 const WARN: Style = Style::new().fg_color(Some(anstyle::Color::Ansi(AnsiColor::Yellow)));
 
+/// What stands before the cursor when an answer is wanted.
+const PROMPT: &str = "> ";
+
 pub(super) struct Out {
     out: anstream::AutoStream<io::Stdout>,
     err: anstream::AutoStream<io::Stderr>,
@@ -138,10 +141,11 @@ impl Out {
         }
     }
 
-    /// Asks and returns the line; `None` at the end of input.
+    /// Asks and returns the line; `None` at the end of input. The prompt stands alone on the last line, so that a question may be
+    /// as long as it needs to be, and a program at the other end cannot take any other text for it.
     pub(super) fn ask(&mut self, question: &str) -> Result<Option<String>, End> {
-        self.progress_end();
-        write!(self.out, "{question} ")?;
+        self.prose("", question)?;
+        self.out.write_all(PROMPT.as_bytes())?;
         self.out.flush()?;
         let mut line = String::new();
         super::ASKING.store(true, std::sync::atomic::Ordering::Relaxed);

@@ -5,13 +5,13 @@ use super::{
     Outcome, STOP,
     args::{Common, Run},
     out::{End, Out},
-    ready,
+    ready, step,
 };
 use crate::{
     doubts,
     engine::launch,
     judge,
-    lab::{Lab, Predict, Step},
+    lab::{Lab, Step},
     machine::{Level, Machine, Watchful},
     plan::Plan,
     record::{AA, Record, SCHEMA, Store},
@@ -21,22 +21,37 @@ use crate::{
 
 /// Runs a lab (or the steps asked for) and says how well it went.
 pub(super) fn lab(lab: &'static Lab, run: &Run, common: &Common, out: &mut Out) -> Result<Outcome, End> {
+    // Words are checked before the machine is examined, which takes seconds.
+    step::check_guesses(&chosen(lab, run)?, run)?;
+    let machine = ready::machine(&run.plan(), out)?;
+    lab_on(&machine, lab, run, common, out)
+}
+
+/// The same on a machine that was examined already.
+pub(super) fn lab_on(
+    machine: &Machine,
+    lab: &'static Lab,
+    run: &Run,
+    common: &Common,
+    out: &mut Out,
+) -> Result<Outcome, End> {
     let steps = chosen(lab, run)?;
+    step::check_guesses(&steps, run)?;
     let plan = run.plan();
     let store = ready::store(common)?;
-    let machine = ready::machine(&plan, out)?;
-    let bench = Workplace { run, plan: &plan, machine: &machine, store: &store };
+    let bench = Workplace { run, plan: &plan, machine, store: &store };
     out.heading(format!("{}: {}", lab.stem, lab.question))?;
     let mut worst = Outcome::Quotable;
     for (i, step) in steps.iter().enumerate() {
         worst = worst.max(bench.step(lab, step, out)?);
-        let more = run.step && i + 1 < steps.len() && out.can_ask();
-        if more && out.ask("Enter for the next step, q to stop:")?.is_none_or(|a| a == "q") {
+        if run.step && !step::turn(&bench, lab, step, i + 1 < steps.len(), out)? {
             return Ok(worst);
         }
     }
-    if worst < Outcome::Unfit {
-        // What may be said is about the store; whether this run is quotable was just decided.
+    // What may be said is about the store; whether this run is quotable was just decided.
+    if run.step {
+        step::last_page(lab, common, out)?;
+    } else if worst < Outcome::Unfit {
         super::tell::quote(lab, common, out)?;
     }
     Ok(worst)
@@ -78,10 +93,16 @@ impl Workplace<'_> {
             return Ok(Outcome::Unfit);
         }
         // The reader's prediction comes before ours, which would give it away.
-        let guess = if self.run.step && out.can_ask() { predict(step, out)? } else { None };
+        let mut guess = step::predict(self.run, lab, step, out)?;
         expect(step, out)?;
         let (records, whole) = self.measure(lab, step, out)?;
-        let kept = self.store.append(&records);
+        let kept = self.store.append(&records).and_then(|()| match (&mut guess, records.first()) {
+            (Some(guess), Some(r)) => {
+                guess.run.clone_from(&r.run);
+                self.store.predict(guess)
+            }
+            _ => Ok(()),
+        });
         for record in &records {
             out.json(record)?;
         }
@@ -89,14 +110,20 @@ impl Workplace<'_> {
             kept?;
             return Err(End::Interrupted);
         }
+        if self.run.step {
+            out.text(&show::picture::picture(lab, step, &records, guess.as_ref(), out.look))?;
+        }
         out.text(&show::table::table(lab, step, &records, out.look))?;
         if let Some(guess) = guess {
-            out.prose("", &reveal(step, &guess, &records))?;
+            step::reveal(step, &guess, &records, out)?;
         }
         let findings = judge::judge(lab, step, &records);
         out.text(&show::table::findings(&findings, out.look))?;
         json_findings(lab, step, &findings, out)?;
         out.prose("Why: ", step.because)?;
+        if self.run.step {
+            step::places(lab, step, out)?;
+        }
         // Shown first, so that a full disk costs the record but not the result; and the steps that follow are still worth having.
         if let Err(e) = kept {
             out.warn(&e.to_string());
@@ -237,88 +264,4 @@ fn seal(
             .seal()
         })
         .collect()
-}
-
-/// What the reader believes, before the run.
-enum Guess {
-    Number(f64),
-    Case(&'static str),
-}
-
-fn predict(step: &Step, out: &mut Out) -> Result<Option<Guess>, End> {
-    loop {
-        let answer = match step.predict {
-            Predict::Best { .. } => {
-                for (i, case) in step.cases.iter().enumerate() {
-                    out.say(format!("  {}  {case}", i + 1))?;
-                }
-                out.ask("Your prediction (a number or a name from the list; Enter to skip):")?
-            }
-            Predict::Number { case, param } => {
-                let unit = step.headline.rsplit_once('_').map_or(step.headline, |(_, unit)| unit);
-                out.ask(&format!("Your prediction for {case} {param}, in {unit} (Enter to skip):"))?
-            }
-        };
-        let answer = answer.unwrap_or_default();
-        if answer.is_empty() {
-            return Ok(None);
-        }
-        match (step.predict, understood(step, &answer)) {
-            (_, Some(guess)) => return Ok(Some(guess)),
-            (Predict::Best { .. }, None) => out.say("  (not one of them)")?,
-            (Predict::Number { .. }, None) => out.say("  (not a positive number)")?,
-        }
-    }
-}
-
-/// `3`, `std_mutex`, `100`, `100 ns`.
-fn understood(step: &Step, answer: &str) -> Option<Guess> {
-    match step.predict {
-        Predict::Best { .. } => {
-            let by_number = answer.parse().ok().and_then(|i: usize| step.cases.get(i.checked_sub(1)?));
-            by_number.or_else(|| step.cases.iter().find(|c| **c == answer)).map(|c| Guess::Case(c))
-        }
-        Predict::Number { .. } => {
-            let number = answer.split_whitespace().next()?.replace(['_', ','], "");
-            number.parse().ok().filter(|g: &f64| g.is_finite() && *g > 0.0).map(Guess::Number)
-        }
-    }
-}
-
-fn reveal(step: &Step, guess: &Guess, records: &[Record]) -> String {
-    match *guess {
-        Guess::Number(guess) => {
-            let Predict::Number { case, param } = step.predict else { return String::new() };
-            let record = records.iter().find(|r| r.case == case && r.param == param);
-            match record.and_then(|r| r.interval_of(step.headline)) {
-                Some(i) => {
-                    let off = (guess / i.mid).max(i.mid / guess);
-                    format!(
-                        "You said {}, it was {}: {off:.1} times off.",
-                        show::number::value(step.headline, guess),
-                        show::number::interval(step.headline, &i)
-                    )
-                }
-                None => {
-                    let why = record.and_then(Record::unmeasured).unwrap_or("it was not measured");
-                    format!("There is no number to hold your prediction against: {why}.")
-                }
-            }
-        }
-        Guess::Case(case) => {
-            let Predict::Best { param } = step.predict else { return String::new() };
-            let more_is_better = step.headline.ends_with("_per_s");
-            let mut row: Vec<(&str, f64)> = records
-                .iter()
-                .filter(|r| r.param == param && r.case != AA && r.case != "empty")
-                .filter_map(|r| Some((r.case.as_str(), r.interval_of(step.headline)?.mid)))
-                .collect();
-            row.sort_by(|a, b| if more_is_better { b.1.total_cmp(&a.1) } else { a.1.total_cmp(&b.1) });
-            match row.first() {
-                Some((best, _)) if *best == case => format!("You said {case}, and at {param} it was."),
-                Some((best, _)) => format!("You said {case}; at {param} it was {best}."),
-                None => "There is no number to hold your prediction against.".into(),
-            }
-        }
-    }
 }

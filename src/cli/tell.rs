@@ -1,4 +1,4 @@
-//! Commands that tell what is known: check, list, show, quote, notes.
+//! Commands that tell what is known: check, show, quote, notes.
 use std::{fs, path::Path};
 
 use super::{
@@ -23,25 +23,6 @@ pub(super) fn check(_common: &Common, out: &mut Out) -> Result<Outcome, End> {
     out.json(&machine)?;
     let unfit = machine.grades.iter().any(|(k, g)| *k != Kind::Count && g.level == Level::Unfit);
     Ok(if unfit { Outcome::Unfit } else { Outcome::Quotable })
-}
-
-/// `underhood list`.
-pub(super) fn list(labs: &[&'static Lab], common: &Common, out: &mut Out) -> Result<Outcome, End> {
-    let store = ready::store(common)?;
-    for lab in labs {
-        let loaded = store.load(lab.stem)?;
-        let state = match loaded.records.last() {
-            None => "not run yet".to_string(),
-            Some(r) => format!("last run {}", r.at),
-        };
-        out.say(format!("{:<20} {}\n{:<20} steps: {}; {state}", lab.stem, lab.question, "", steps(lab)))?;
-        out.json(&serde_json::json!({ "lab": lab.stem, "question": lab.question, "last": loaded.records.last().map(|r| &r.at) }))?;
-    }
-    Ok(Outcome::Quotable)
-}
-
-fn steps(lab: &Lab) -> String {
-    lab.steps.iter().map(|s| s.name).collect::<Vec<_>>().join(", ")
 }
 
 /// Says what was skipped while reading; it is never silent and never fatal.

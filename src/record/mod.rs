@@ -2,6 +2,7 @@
 //!
 //! Raw values of every launch are kept, so that any interval can be computed again from the store.
 mod picture;
+mod prediction;
 mod store;
 
 use std::collections::{BTreeMap, HashSet};
@@ -18,6 +19,7 @@ use crate::{
 };
 
 pub use self::picture::{Lane, Picture};
+pub use self::prediction::{Guess, Prediction};
 pub use self::store::{Loaded, Store, StoreError, is_lab_name};
 
 /// Raised when the meaning of a field changes. A reader skips and counts records of a newer schema.

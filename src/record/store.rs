@@ -245,7 +245,7 @@ pub(super) fn failed(path: &Path, action: &'static str, reason: io::Error) -> St
     StoreError { path: path.to_path_buf(), action, reason }
 }
 
-fn append_lines(path: &Path, lines: &str) -> io::Result<()> {
+pub(super) fn append_lines(path: &Path, lines: &str) -> io::Result<()> {
     let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
     lock(&file)?;
     let before = file.seek(SeekFrom::End(0))?;

@@ -9,6 +9,7 @@
 //! | [`lanes`], [`perfetto`] | a trace as swim lanes, and as a file that Perfetto opens |
 //! | [`report`](mod@report) | everything as one HTML page |
 //! | [`number`] | one number, with unit and interval |
+//! | [`picture`] | one step as a picture of characters, and where its code is |
 //! | [`origin`] | machine, versions and grade in one line each |
 //! | [`mod@escape`] | makes strings from records harmless |
 pub mod check;
@@ -19,6 +20,7 @@ mod notes_grid;
 pub mod number;
 pub mod origin;
 pub mod perfetto;
+pub mod picture;
 pub mod quote;
 pub mod report;
 pub mod table;

@@ -65,6 +65,28 @@ pub fn value(name: &str, value: f64) -> String {
     format!("{}{symbol}", alone(value / factor))
 }
 
+/// Reads a number as people write it, in the unit of the value's name unless another of its units follows: for `op_ns` both `1500`
+/// and `1.5 us`; for a rate `2.5M`; for a share `0.3` and `30 %`. `_` and `,` group digits. `None` if it is no such number, or negative.
+pub fn read(name: &str, text: &str) -> Option<f64> {
+    let text = text.trim();
+    let end =
+        text.find(|c: char| !(c.is_ascii_digit() || matches!(c, '.' | '_' | ','))).unwrap_or(text.len());
+    // `1e6`: an exponent is a part of the number.
+    let exponent = text[end..].strip_prefix('e').map_or(0, |rest| {
+        let digits = rest.bytes().take_while(u8::is_ascii_digit).count();
+        if digits > 0 { digits + 1 } else { 0 }
+    });
+    let (number, unit) = text.split_at(end + exponent);
+    let number: f64 = number.replace(['_', ','], "").parse().ok()?;
+    let bare = |symbol: &str| symbol.trim().trim_end_matches("/s").trim().to_ascii_lowercase();
+    let unit = unit.trim();
+    let factor = match unit {
+        "" => 1.0,
+        _ => split(name).1.iter().find(|(_, symbol)| bare(symbol) == bare(unit))?.0,
+    };
+    Some(number * factor).filter(|v| v.is_finite())
+}
+
 /// A value with its interval, with as many digits as make the interval visible: `12.3 [12.1, 12.5] ns`.
 ///
 /// A single launch has no interval: `12.3 ns (1 launch)`. An interval over more than a factor of ten is given a unit for each
