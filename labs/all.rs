@@ -52,6 +52,8 @@ mod lock_semaphore;
 mod lock_spin;
 #[path = "lockfree_counter.rs"]
 mod lockfree_counter;
+#[path = "lockfree_map.rs"]
+mod lockfree_map;
 #[path = "lockfree_queue.rs"]
 mod lockfree_queue;
 #[path = "lockfree_reclaim.rs"]
@@ -81,6 +83,7 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &lockfree_ring::LAB,
     &lockfree_queue::LAB,
     &lockfree_stack::LAB,
+    &lockfree_map::LAB,
     &lockfree_snapshot::LAB,
     &lockfree_reclaim::LAB,
     &order_litmus::LAB,
