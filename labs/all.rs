@@ -52,6 +52,8 @@ mod lock_semaphore;
 mod lock_spin;
 #[path = "lockfree_counter.rs"]
 mod lockfree_counter;
+#[path = "lockfree_map.rs"]
+mod lockfree_map;
 #[path = "lockfree_queue.rs"]
 mod lockfree_queue;
 #[path = "lockfree_reclaim.rs"]
@@ -83,6 +85,7 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &lockfree_stack::LAB,
     &lockfree_snapshot::LAB,
     &lockfree_reclaim::LAB,
+    &lockfree_map::LAB,
     &order_litmus::LAB,
     &order_wakeup::LAB,
     &async_state_machine::LAB,

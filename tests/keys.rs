@@ -14,8 +14,10 @@ use underhood::{
     rivals::{
         counter::{self, Counter},
         map::{self, Hits, Map},
+        map_mix::{self, Deeds, Mix, Seen},
         presence::{self, Presence},
     },
+    sample::Sample,
 };
 
 const KEYS: u32 = 1_000;
@@ -93,6 +95,68 @@ fn the_share_of_hits_stays_where_it_was_set() {
     }
 }
 
+/// A map from which nothing is ever taken out.
+#[derive(Default)]
+struct Keeps(map::OneLock);
+
+impl Map for Keeps {
+    const CASE: &'static str = "keeps";
+    fn get(&self, key: u32) -> Option<u64> {
+        Map::get(&self.0, key)
+    }
+    fn put(&self, key: u32, value: u64) -> bool {
+        self.0.put(key, value)
+    }
+    fn remove(&self, key: u32) -> bool {
+        Map::get(&self.0, key).is_some()
+    }
+}
+
+/// So many operations by each of two lanes in turn, on one thread: exact on any machine.
+fn in_turn<M: Map>(mix: Mix) -> Seen {
+    let deeds = Arc::new(Deeds::default());
+    let mut lanes = (map_mix::crowd::<M>(M::CASE, mix, &deeds).make)(2);
+    for _ in 0..4_000 {
+        lanes.iter_mut().for_each(|lane| lane(32, 0));
+    }
+    deeds.seen().expect("reads were tallied")
+}
+
+#[test]
+fn a_mix_of_insertions_and_removals_keeps_its_hits_and_what_drifts_gets_no_number() {
+    let row = || Sample::new("x", "").with("ops_per_s", 1.0);
+    for skew in [Skew::Uniform, Skew::Zipf(0.99), Skew::OneKey] {
+        for each_percent in [0, 5, 25] {
+            if skew == Skew::OneKey && each_percent == 0 {
+                continue; // one key that nobody changes is there
+            }
+            let seen = in_turn::<map::OneLock>(Mix { each_percent, skew });
+            let judged = seen.judge(row());
+            assert!(judged.unmeasured.is_none(), "{skew:?}, {each_percent}: {seen:?}");
+            // Insertions insert and removals remove, at least every third: else they would be overwritings and reads in disguise.
+            assert_eq!(seen.changed_share.is_some(), each_percent > 0);
+            assert!(
+                seen.changed_share.is_none_or(|share| share > 0.33),
+                "{skew:?}, {each_percent}: {seen:?}"
+            );
+        }
+    }
+    let drifts = in_turn::<Keeps>(Mix { each_percent: 25, skew: Skew::Zipf(0.99) });
+    assert!(drifts.judge(row()).unmeasured.is_some_and(|why| why.contains("of its reads hit")), "{drifts:?}");
+    assert!(map::check::<Keeps>().unwrap_err().contains("whether key"));
+}
+
+#[test]
+fn a_case_has_the_version_of_its_crate_in_its_name() {
+    let lock = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock")).unwrap();
+    for (name, version) in [("dashmap", "6."), ("papaya", "0.2."), ("scc", "3.")] {
+        assert!(
+            lock.contains(&format!("name = \"{name}\"\nversion = \"{version}")),
+            "{name} is no longer {version}x"
+        );
+    }
+}
+
 /// Adds by load and store.
 struct Loses(std::sync::atomic::AtomicU64);
 
@@ -147,8 +211,14 @@ impl Map for Forgets {
     fn get(&self, key: u32) -> Option<u64> {
         self.0.lock().unwrap().get(&key).copied()
     }
-    fn put(&self, key: u32, value: u64) {
-        self.0.lock().unwrap().entry(key).or_insert(value);
+    fn put(&self, key: u32, value: u64) -> bool {
+        let mut map = self.0.lock().unwrap();
+        let is_new = !map.contains_key(&key);
+        map.entry(key).or_insert(value);
+        is_new
+    }
+    fn remove(&self, key: u32) -> bool {
+        self.0.lock().unwrap().remove(&key).is_some()
     }
 }
 
@@ -171,6 +241,8 @@ fn the_counters_and_maps_that_are_measured_pass() {
     map::check::<map::Sharded>().unwrap();
     map::check::<dashmap::DashMap<u32, u64>>().unwrap();
     map::check::<papaya::HashMap<u32, u64>>().unwrap();
+    map::check::<map::OneRwLock>().unwrap();
+    map::check::<scc::HashMap<u32, u64>>().unwrap();
     presence::check::<map::OneLock>().unwrap();
     presence::check::<map::Sharded>().unwrap();
     presence::check::<presence::Papaya>().unwrap();

@@ -13,6 +13,7 @@ use crate::{
     engine::{
         gang::{Gang, Window, idle_lanes},
         order::Order,
+        scatter::Scatter,
     },
     plan::{Mode, Plan},
     record::AA,
@@ -114,31 +115,6 @@ impl Meet {
     }
 }
 
-/// Gives every instance another place in memory in every launch.
-///
-/// What a contended line costs depends on where it lies (which slice of the cache is its home), by one or two percent here. Launches that
-/// follow each other get the same pages from the kernel and the same offsets from the allocator, so the place was the same in all of
-/// them, and an interval over launches did not contain it: 2 to 18 of 20 A/A intervals covered 1, as the hour would have it.
-struct Scatter {
-    order: Order,
-    room: Vec<Vec<u8>>,
-}
-
-impl Scatter {
-    /// Below the size from which allocators ask the kernel for a mapping of its own, which would move nothing.
-    const MOST_BYTES: usize = 64 << 10;
-
-    fn new(plan: &Plan) -> Self {
-        Self { order: Order::new(!plan.seed ^ (plan.launch as u64) << 32), room: Vec::new() }
-    }
-
-    fn make(&mut self, arm: &Crowd, threads: usize) -> Vec<Lane> {
-        let bytes = self.order.below(Self::MOST_BYTES);
-        self.room.push(vec![1; bytes]);
-        (arm.make)(threads)
-    }
-}
-
 /// Measures every contender against the first with `plan.threads` lanes and a hold of about `hold_ns`: one launch.
 ///
 /// Values: `ops_per_s` of all lanes together; `lane_op_ns`, what one operation takes on one lane; `min_max_share`, the least busy
@@ -150,7 +126,7 @@ pub fn crowd(plan: &Plan, param: &str, hold_ns: f64, arms: &[Crowd]) -> Vec<Samp
     // Instance 0 is the baseline, 1 its twin, then the others; the last one only holds.
     let makers = std::iter::once(base).chain(arms);
     let mut scatter = Scatter::new(plan);
-    let instances = makers.map(|a| scatter.make(a, threads)).chain([idle_lanes(threads)]).collect();
+    let instances = makers.map(|a| scatter.make(|| (a.make)(threads))).chain([idle_lanes(threads)]).collect();
     let gang = Gang::start(plan, threads, instances);
     gang.hold(hold_ns);
     let achieved = gang.achieved(arms.len() + 1);
@@ -232,7 +208,8 @@ pub fn crossover(plan: &Plan, case: &str, param: &str, a: &Crowd, b: &Crowd, lon
     const SHORTEST_NS: f64 = 1.0;
     let threads = plan.threads;
     let mut scatter = Scatter::new(plan);
-    let instances = vec![scatter.make(a, threads), scatter.make(b, threads), idle_lanes(threads)];
+    let instances =
+        vec![scatter.make(|| (a.make)(threads)), scatter.make(|| (b.make)(threads)), idle_lanes(threads)];
     let gang = Gang::start(plan, threads, instances);
     let mut order = Order::new(plan.seed ^ (plan.launch as u64) << 32);
     // Four halvings leave a factor of less than two, and within that the ratio is as good as a straight line.

@@ -9,6 +9,7 @@
 //! - [`trace`]: who did what and when on a tokio runtime, for a picture.
 //! - [`audit`]: what is wrong with a benchmark, found in what it measured.
 //! - [`launch`]: several child processes for each step, since one launch can be wrong as a whole.
+//! - [`scatter`]: another place in memory for every instance in every launch.
 //! - [`keys`]: keys for maps, drawn beforehand: uniform, Zipf, one hot key.
 //! - [`litmus`]: programs of a few loads and stores, and which outcomes were seen (`tally`).
 //! - [`work`]: a hold time in nanoseconds, calibrated on this machine.
@@ -22,6 +23,7 @@ pub mod launch;
 pub mod litmus;
 pub mod order;
 pub mod relay;
+pub mod scatter;
 pub mod solo;
 pub mod stuck;
 pub mod trace;

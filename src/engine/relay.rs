@@ -17,7 +17,7 @@ use std::{
 use crossbeam::utils::CachePadded;
 
 use crate::{
-    engine::{order::Order, witness},
+    engine::{order::Order, scatter::Scatter, witness},
     lab::Timed,
     machine::pin_current_thread,
     plan::Plan,
@@ -174,8 +174,9 @@ pub fn relay(plan: &Plan, param: &str, arms: &[Relay]) -> Vec<Sample> {
     };
     let [first, second, ..] = plan.cpus[..] else { return refuse("a hand-over needs two CPUs") };
     // Instance 0 is the baseline, 1 its twin, then the others.
+    let mut scatter = Scatter::new(plan);
     let (legs, mut others): (Vec<Leg>, Vec<Leg>) =
-        std::iter::once(base).chain(arms).map(|a| <(Leg, Leg)>::from((a.make)())).unzip();
+        std::iter::once(base).chain(arms).map(|a| <(Leg, Leg)>::from(scatter.make(a.make))).unzip();
     let board = Board::default();
     let (pinned, quads) = thread::scope(|s| {
         let board = &board;

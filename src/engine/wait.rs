@@ -18,7 +18,7 @@ use std::{
 use hdrhistogram::Histogram;
 
 use crate::{
-    engine::{order::Order, witness, work},
+    engine::{order::Order, scatter::Scatter, witness, work},
     machine::pin_current_thread,
     plan::Plan,
     record::AA,
@@ -140,8 +140,9 @@ pub fn wait_all(
         .flat_map(|p| twin.into_iter().chain(locks.iter().copied()).map(move |c| (*p, c)))
         .collect();
     order.shuffle(&mut turn);
+    let mut scatter = Scatter::new(plan);
     let one = |(param, (name, make)): &(&str, Contender)| match queue(param) {
-        Ok(queue) => wait(plan, queue, make()).sample(name, param),
+        Ok(queue) => wait(plan, queue, scatter.make(make)).sample(name, param),
         Err(why) => Sample::unmeasured(name, param, why),
     };
     turn.iter().map(one).collect()

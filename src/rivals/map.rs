@@ -4,7 +4,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     hint::black_box,
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, RwLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
@@ -24,8 +24,10 @@ pub trait Map: Default + Send + Sync + 'static {
     const CASE: &'static str;
     /// The value of a key.
     fn get(&self, key: u32) -> Option<u64>;
-    /// Sets a key's value.
-    fn put(&self, key: u32, value: u64);
+    /// Sets a key's value. True if the key was not there.
+    fn put(&self, key: u32, value: u64) -> bool;
+    /// Takes a key out. True if it was there.
+    fn remove(&self, key: u32) -> bool;
 }
 
 /// One std mutex around one std map.
@@ -36,12 +38,31 @@ impl Map for OneLock {
     fn get(&self, key: u32) -> Option<u64> {
         self.lock().expect("no holder panics").get(&key).copied()
     }
-    fn put(&self, key: u32, value: u64) {
-        self.lock().expect("no holder panics").insert(key, value);
+    fn put(&self, key: u32, value: u64) -> bool {
+        self.lock().expect("no holder panics").insert(key, value).is_none()
+    }
+    fn remove(&self, key: u32) -> bool {
+        self.lock().expect("no holder panics").remove(&key).is_some()
     }
 }
 
-/// Sixteen of them; the key's hash says which.
+/// One std reader-writer lock around one std map.
+pub type OneRwLock = RwLock<HashMap<u32, u64>>;
+
+impl Map for OneRwLock {
+    const CASE: &'static str = "one_rwlock";
+    fn get(&self, key: u32) -> Option<u64> {
+        self.read().expect("no holder panics").get(&key).copied()
+    }
+    fn put(&self, key: u32, value: u64) -> bool {
+        self.write().expect("no holder panics").insert(key, value).is_none()
+    }
+    fn remove(&self, key: u32) -> bool {
+        self.write().expect("no holder panics").remove(&key).is_some()
+    }
+}
+
+/// Sixteen of the mutexes; the key's hash says which.
 #[derive(Debug, Default)]
 pub struct Sharded {
     shards: [CachePadded<OneLock>; 16],
@@ -60,8 +81,11 @@ impl Map for Sharded {
     fn get(&self, key: u32) -> Option<u64> {
         self.shard(key).get(key)
     }
-    fn put(&self, key: u32, value: u64) {
-        self.shard(key).put(key, value);
+    fn put(&self, key: u32, value: u64) -> bool {
+        self.shard(key).put(key, value)
+    }
+    fn remove(&self, key: u32) -> bool {
+        Map::remove(self.shard(key), key)
     }
 }
 
@@ -70,8 +94,11 @@ impl Map for dashmap::DashMap<u32, u64> {
     fn get(&self, key: u32) -> Option<u64> {
         self.get(&key).map(|v| *v)
     }
-    fn put(&self, key: u32, value: u64) {
-        self.insert(key, value);
+    fn put(&self, key: u32, value: u64) -> bool {
+        self.insert(key, value).is_none()
+    }
+    fn remove(&self, key: u32) -> bool {
+        self.remove(&key).is_some()
     }
 }
 
@@ -80,8 +107,24 @@ impl Map for papaya::HashMap<u32, u64> {
     fn get(&self, key: u32) -> Option<u64> {
         self.pin().get(&key).copied()
     }
-    fn put(&self, key: u32, value: u64) {
-        self.pin().insert(key, value);
+    fn put(&self, key: u32, value: u64) -> bool {
+        self.pin().insert(key, value).is_none()
+    }
+    fn remove(&self, key: u32) -> bool {
+        self.pin().remove(&key).is_some()
+    }
+}
+
+impl Map for scc::HashMap<u32, u64> {
+    const CASE: &'static str = "scc";
+    fn get(&self, key: u32) -> Option<u64> {
+        self.read_sync(&key, |_, v| *v)
+    }
+    fn put(&self, key: u32, value: u64) -> bool {
+        self.upsert_sync(key, value).is_none()
+    }
+    fn remove(&self, key: u32) -> bool {
+        self.remove_sync(&key).is_some()
     }
 }
 
@@ -132,7 +175,7 @@ pub fn crowd<M: Map>(skew: Skew, puts_percent: usize, tally: &Arc<Hits>) -> Crow
     let tally = tally.clone();
     let make = move |lanes: usize| {
         let map = Arc::new(CachePadded::new(M::default()));
-        (0..KEYS).for_each(|key| map.put(key, u64::from(key)));
+        (0..KEYS).for_each(|key| _ = map.put(key, u64::from(key)));
         let lane = |lane: usize| {
             let (map, tally, steps) = (map.clone(), tally.clone(), steps(skew, puts_percent, lane));
             let (mut at, mut unsaid, mut gets, mut hits) = (0, 0, 0, 0);
@@ -161,29 +204,30 @@ pub fn crowd<M: Map>(skew: Skew, puts_percent: usize, tally: &Arc<Hits>) -> Crow
     Crowd { case: M::CASE, make: Box::new(make) }
 }
 
-/// What a map must show before it is timed: it finds what was put and only that, and loses no put of threads that meet.
+/// What a map must show before it is timed: it finds what was put and only that, says truly what was new and what was there, and loses no
+/// put or removal of threads that meet.
 ///
 /// # Errors
 /// A sentence that names the contender and the broken promise.
 pub fn check<M: Map>() -> Result<(), String> {
     const EACH: u32 = 2_000;
     let map = M::default();
-    thread::scope(|s| {
-        for thread in 0..2 {
-            let map = &map;
-            // Even keys from one thread, odd ones from the other, each twice.
-            s.spawn(move || {
-                for key in (thread..2 * EACH).step_by(2) {
-                    map.put(key, 1);
-                    map.put(key, u64::from(key) + 7);
-                }
-            });
-        }
+    // Each thread has every second key, puts it twice, and takes every fourth of its own out again.
+    let is_out = |key: u32| (key / 2).is_multiple_of(4);
+    let lies = |thread: u32| {
+        let keys = || (thread..2 * EACH).step_by(2);
+        let put = keys().find(|k| !map.put(*k, 1) || map.put(*k, u64::from(*k) + 7));
+        put.or_else(|| keys().filter(|k| is_out(*k)).find(|k| !map.remove(*k) || map.remove(*k)))
+    };
+    let lie = thread::scope(|s| {
+        let threads = [0, 1].map(|thread| s.spawn(move || lies(thread)));
+        threads.map(|t| t.join().expect("a map does not panic")).into_iter().flatten().next()
     });
-    let wrong = (0..2 * EACH).find(|key| map.get(*key) != Some(u64::from(*key) + 7));
-    match (wrong, map.get(2 * EACH)) {
-        (Some(key), _) => Err(format!("{}: of key {key} it says {:?}", M::CASE, map.get(key))),
-        (None, Some(_)) => Err(format!("{}: it finds a key that nobody put", M::CASE)),
-        (None, None) => Ok(()),
+    let wrong = (0..2 * EACH).find(|key| map.get(*key) != (!is_out(*key)).then_some(u64::from(*key) + 7));
+    match (lie, wrong, map.get(2 * EACH)) {
+        (Some(key), _, _) => Err(format!("{}: it says wrongly whether key {key} was there", M::CASE)),
+        (None, Some(key), _) => Err(format!("{}: of key {key} it says {:?}", M::CASE, map.get(key))),
+        (None, None, Some(_)) => Err(format!("{}: it finds a key that nobody put", M::CASE)),
+        (None, None, None) => Ok(()),
     }
 }

@@ -19,6 +19,7 @@ pub mod ladder;
 pub mod list;
 pub mod lock;
 pub mod map;
+pub mod map_mix;
 pub mod observe;
 pub mod pipe;
 pub mod presence;

@@ -48,7 +48,7 @@ fn filled<M: Map>(users: u32, threads: u32) -> M {
         for thread in 0..threads {
             let map = &map;
             s.spawn(move || {
-                (thread..users).step_by(threads as usize).for_each(|user| map.put(user, CREATED))
+                (thread..users).step_by(threads as usize).for_each(|user| _ = map.put(user, CREATED))
             });
         }
     });
