@@ -8,6 +8,8 @@ mod during;
 mod facts;
 #[path = "machine/grades.rs"]
 mod grades;
+#[path = "machine/group.rs"]
+mod group;
 #[path = "machine/live.rs"]
 mod live;
 

@@ -5,6 +5,7 @@ use std::{
     collections::VecDeque,
     env,
     io::{self, BufRead, BufReader, Read, Write},
+    path::Path,
     process::{Child, Command, ExitCode, Stdio},
     sync::{
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     engine::order::Order,
     lab::{Kind, Lab, Launch, Step},
+    machine::group,
     plan::Plan,
     record::AA,
     sample::Sample,
@@ -37,13 +39,17 @@ struct Errand {
     /// The baseline once more, in a process of its own: its samples are the `A/A` row.
     twin: bool,
     plan: Plan,
+    /// The process that starts the child.
+    parent: u32,
 }
 
 /// If this process is a child, does its errand and returns the exit code; every binary asks this first.
 pub fn child(labs: &[&'static Lab]) -> Option<ExitCode> {
     let text = env::var(ERRAND).ok()?;
-    die_with_parent();
     let errand: Option<Errand> = serde_json::from_str(&text).ok();
+    if !die_with_parent(errand.as_ref().map(|e| e.parent)) {
+        return Some(ExitCode::FAILURE);
+    }
     let found = errand.and_then(|errand| {
         let lab = labs.iter().find(|l| l.stem == errand.lab)?;
         Some((lab.steps.iter().find(|s| s.name == errand.step)?, errand))
@@ -82,13 +88,20 @@ pub fn child(labs: &[&'static Lab]) -> Option<ExitCode> {
 }
 
 /// The kernel ends this process when the one that started it ends, however that ends. Elsewhere than on Linux a killed parent can
-/// leave a child behind until the child's own deadline.
-fn die_with_parent() {
+/// leave a child behind until the child's own deadline. False if `parent` has ended already: then the kernel has nothing to wait for.
+fn die_with_parent(parent: Option<u32>) -> bool {
     #[cfg(target_os = "linux")]
     // SAFETY: PR_SET_PDEATHSIG takes a signal number and touches no memory of ours.
     unsafe {
         libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
     }
+    #[cfg(unix)]
+    return parent.is_none_or(|pid| pid == std::os::unix::process::parent_id());
+    #[cfg(not(unix))]
+    return {
+        let _ = parent;
+        true
+    };
 }
 
 /// How far a step is; for a progress line.
@@ -137,6 +150,8 @@ pub fn run(
             cells.chain(twins).collect()
         }
     };
+    // A child that was killed left its control group behind.
+    group::sweep(Path::new("/"));
     let started = Instant::now();
     let of = errands.len() * plan.launches;
     let mut launches = Vec::new();
@@ -182,6 +197,7 @@ fn one(lab: &Lab, step: &Step, part: &Part, plan: &Plan, stop: &AtomicBool) -> R
         params: params.iter().map(ToString::to_string).collect(),
         twin: *twin,
         plan: plan.clone(),
+        parent: std::process::id(),
     };
     // Without /proc the system cannot say where this program is; then the name it was called by has to do.
     let exe = match env::current_exe().or_else(|e| env::args_os().next().map(Into::into).ok_or(e)) {

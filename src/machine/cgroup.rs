@@ -88,6 +88,22 @@ fn left_in(folder: &Path, unified: bool) -> Option<u64> {
     Some(limit.saturating_sub(used.saturating_sub(cache.unwrap_or(0))))
 }
 
+/// Where a controller's files for this process lie.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// True for v2.
+    pub unified: bool,
+    /// From the mount point down to the process's own folder, under `root`; never empty.
+    pub folders: Vec<PathBuf>,
+}
+
+/// The folders of a controller (`cpu` or `memory`) that bind this process; `None` if they can't be found.
+pub fn home(root: &Path, controller: &str) -> Option<Home> {
+    let (groups, mounts) = read(root)?;
+    let place = place(&groups, &mounts, controller)?;
+    Some(Home { unified: place.unified, folders: place.folders(root) })
+}
+
 fn read(root: &Path) -> Option<(String, Vec<Mount>)> {
     let groups = fs::read_to_string(root.join("proc/self/cgroup")).ok()?;
     Some((groups, mounts(&fs::read_to_string(root.join("proc/self/mountinfo")).unwrap_or_default())))

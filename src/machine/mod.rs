@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`facts`] | what the system says of itself, read from files under a root, so that tests can bring a recorded root |
 //! | [`cgroup`] | the CPU and memory limits of a container, v1, v2 or both |
+//! | [`group`] | a control group of our own: made, counted, removed, also after a crash |
 //! | [`built`] | what only the build knows: compiler, profile, revision, versions of the contenders |
 //! | [`pin`] | which CPUs are allowed, and how a thread stays on one |
 //! | [`probe`] | what is measured, in which order; the clock, and whether CPUs really run at once |
@@ -20,6 +21,7 @@ pub mod cgroup;
 pub mod during;
 pub mod facts;
 pub mod grade;
+pub mod group;
 pub mod handoff;
 pub mod late;
 pub mod pin;

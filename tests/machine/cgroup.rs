@@ -1,7 +1,7 @@
 //! Recorded trees of control groups; the texts are as kernels and container engines write them.
 use underhood::machine::cgroup::{
     Limit::{self, At, None, Unknown},
-    limits, memory_left_bytes,
+    home, limits, memory_left_bytes,
 };
 
 use crate::Tree;
@@ -277,4 +277,21 @@ fn the_tightest_limit_on_the_way_up_counts_and_cache_is_no_use() {
     ];
     assert_eq!(left(&[&proc, &top, &x]), Some(0), "over the limit is no room, not a wrapped number");
     assert_eq!(left(&[&proc, &top]), Option::None);
+}
+
+#[test]
+fn a_home_is_the_way_down_to_the_own_folder() {
+    let mounts = format!("{V1_MOUNTS}41 31 0:38 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n");
+    let tree = Tree::new(&[("proc/self/cgroup", "4:memory:/x/y\n0::/u\n"), ("proc/self/mountinfo", &mounts)]);
+    let under = |home: &underhood::machine::cgroup::Home| -> Vec<String> {
+        home.folders.iter().map(|f| f.strip_prefix(&tree.0).unwrap().to_string_lossy().into_owned()).collect()
+    };
+    let memory = home(&tree.0, "memory").unwrap();
+    assert!(!memory.unified);
+    let top = "sys/fs/cgroup/memory";
+    assert_eq!(under(&memory), [top.to_string(), format!("{top}/x"), format!("{top}/x/y")]);
+    let cpu = home(&tree.0, "cpu").unwrap();
+    assert!(cpu.unified, "no v1 line names the CPU, so only v2 can have it");
+    assert_eq!(under(&cpu), ["sys/fs/cgroup/unified", "sys/fs/cgroup/unified/u"]);
+    assert_eq!(home(&Tree::new(&[]).0, "cpu"), Option::None);
 }

@@ -1,0 +1,279 @@
+//! A control group of our own: one limit, for one child process, gone afterwards.
+//!
+//! v1: a folder below our own. v2: the kernel wants processes only in leaves, so a folder below the nearest parent that hands
+//! the controller on (`cgroup.subtree_control`); only where nothing limits us on the way, since a sibling of our own folder
+//! would escape that limit.
+//!
+//! A process that is killed removes nothing. So a group is named after its maker, by number and time of birth (a number alone is given
+//! to somebody else sooner or later), and [`sweep`] removes those whose maker is gone. [`Group::create`] sweeps first, and so
+//! does whoever starts children ([`crate::engine::launch::run`]).
+//!
+//! Limit: makers in another pid namespace that share this folder look dead. Their groups survive a sweep while a process is in
+//! them, which is all but the moment between making and entering.
+//!
+//! Source of the file formats: kernel documentation, admin-guide/cgroup-v2 and admin-guide/cgroup-v1.
+use std::{
+    fmt, fs, io,
+    path::{Path, PathBuf},
+    process, thread,
+    time::Duration,
+};
+
+use super::cgroup::{self, Home, Limit};
+
+const NAME: &str = "underhood-";
+
+/// What a group limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    /// CPU time in us that all its threads together get in each period of so many us.
+    Cpu {
+        /// CPU time for each period.
+        quota_us: u64,
+        /// The kernel takes 1 ms to 1 s.
+        period_us: u64,
+    },
+    /// Memory; swap is forbidden where the kernel can.
+    Memory {
+        /// Anonymous memory, page cache and page tables together.
+        bytes: u64,
+    },
+}
+
+/// A line to write into a file of a group.
+struct Write {
+    file: &'static str,
+    text: String,
+    /// Whether the group is of no use without it.
+    needed: bool,
+}
+
+impl Bound {
+    fn controller(self) -> &'static str {
+        match self {
+            Self::Cpu { .. } => "cpu",
+            Self::Memory { .. } => "memory",
+        }
+    }
+
+    fn writes(self, unified: bool) -> Vec<Write> {
+        let needed = |file, text: String| Write { file, text, needed: true };
+        let if_it_can = |file, text: String| Write { file, text, needed: false };
+        match (self, unified) {
+            (Self::Cpu { quota_us, period_us }, true) => {
+                vec![needed("cpu.max", format!("{quota_us} {period_us}"))]
+            }
+            (Self::Cpu { quota_us, period_us }, false) => vec![
+                needed("cpu.cfs_period_us", period_us.to_string()),
+                needed("cpu.cfs_quota_us", quota_us.to_string()),
+            ],
+            (Self::Memory { bytes }, true) => {
+                vec![needed("memory.max", bytes.to_string()), if_it_can("memory.swap.max", "0".into())]
+            }
+            // Memory and swap together may not be less than memory, so that is written second.
+            (Self::Memory { bytes }, false) => vec![
+                needed("memory.limit_in_bytes", bytes.to_string()),
+                if_it_can("memory.memsw.limit_in_bytes", bytes.to_string()),
+            ],
+        }
+    }
+}
+
+/// Why no group could be made, and what would.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// A clause.
+    pub why: String,
+    /// True if the process is already limited, so that it had better be observed than limited.
+    pub limited: bool,
+    /// The commands that make such a group and put a shell into it, for somebody with the rights; empty where none would help.
+    pub commands: String,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "no control group can be made: {}", self.why)?;
+        if self.commands.is_empty() { Ok(()) } else { write!(f, "; as root: {}", self.commands) }
+    }
+}
+
+/// What the kernel counted in a group; `None` where it does not count that.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counted {
+    /// Periods in which a thread of the group wanted to run.
+    pub periods_count: Option<u64>,
+    /// Those in which the quota ran out.
+    pub throttled_count: Option<u64>,
+    /// Time for which it stood still because of that, in ns; summed over CPUs.
+    pub throttled_ns: Option<u64>,
+    /// Processes killed for want of memory.
+    pub oom_kills_count: Option<u64>,
+    /// Times that the memory limit was met (v1: failcnt; v2: `max` of memory.events).
+    pub limit_hits_count: Option<u64>,
+    /// Most memory that was used at once.
+    pub peak_bytes: Option<u64>,
+}
+
+/// A group that this process made; dropping it removes it.
+#[derive(Debug)]
+pub struct Group {
+    folder: PathBuf,
+    unified: bool,
+}
+
+impl Group {
+    /// Makes a group with this limit under `root` ("/" for this machine), after removing what dead processes left behind. One of
+    /// each kind at a time for a process.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing is left behind then.
+    pub fn create(root: &Path, bound: Bound) -> Result<Self, Refused> {
+        sweep(root);
+        let controller = bound.controller();
+        let refused = |why: String| Refused { why, limited: false, commands: String::new() };
+        let Some(home) = cgroup::home(root, controller) else {
+            return Err(refused(format!("no hierarchy with the controller {controller} is to be seen")));
+        };
+        let Some(born) = born(root, process::id()) else {
+            return Err(refused("without /proc nobody could tell later whose group it was".into()));
+        };
+        let limits = cgroup::limits(root);
+        let limit = if controller == "cpu" { limits.cpu_cores } else { limits.memory_bytes };
+        let limited = matches!(limit, Limit::At(_));
+        // Below a v1 folder its limit binds as well, so nothing is escaped there.
+        if home.unified && limited {
+            return Err(Refused { limited, ..refused("this process is limited already".into()) });
+        }
+        let Some(parent) = parent(&home, controller) else {
+            return Err(refused(format!("no parent hands on the controller {controller}")));
+        };
+        let folder = parent.join(format!("{NAME}{}-{born}-{controller}", process::id()));
+        let failed = |what: &str, e: &io::Error| Refused {
+            why: format!("{what}: {e}"),
+            limited,
+            commands: commands(&parent, bound, home.unified),
+        };
+        fs::create_dir(&folder).map_err(|e| failed("mkdir", &e))?;
+        let group = Self { folder, unified: home.unified };
+        for Write { file, text, needed } in bound.writes(home.unified) {
+            match write(&group.folder.join(file), &text) {
+                Err(e) if needed => return Err(failed(file, &e)),
+                _ => (),
+            }
+        }
+        Ok(group)
+    }
+
+    /// Where it is: what [`enter`] needs.
+    pub fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    /// What the kernel has counted so far.
+    pub fn counted(&self) -> Counted {
+        counted(&self.folder, self.unified)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // A process that was killed is in its group until it has been taken apart, which takes a moment.
+        for _ in 0..200 {
+            match fs::remove_dir(&self.folder) {
+                Err(e) if e.kind() == io::ErrorKind::ResourceBusy => thread::sleep(Duration::from_millis(5)),
+                _ => return,
+            }
+        }
+    }
+}
+
+/// Never creates a file, as `fs::write` would where the kernel lacks it.
+fn write(path: &Path, text: &str) -> io::Result<()> {
+    io::Write::write_all(&mut fs::OpenOptions::new().write(true).open(path)?, text.as_bytes())
+}
+
+/// Puts the calling process, with all its threads, into the group at `folder`.
+///
+/// # Errors
+/// What the kernel says: a folder may be ours to make groups in, and the way into them still forbidden (v2 asks for rights on the
+/// common parent).
+pub fn enter(folder: &Path) -> io::Result<()> {
+    write(&folder.join("cgroup.procs"), "0")
+}
+
+/// In which folder a group can be made.
+fn parent(home: &Home, controller: &str) -> Option<PathBuf> {
+    if !home.unified {
+        return home.folders.last().cloned();
+    }
+    let hands_on = |folder: &&PathBuf| {
+        let list = fs::read_to_string(folder.join("cgroup.subtree_control")).unwrap_or_default();
+        list.split_whitespace().any(|c| c == controller)
+    };
+    home.folders.iter().rev().find(hands_on).cloned()
+}
+
+fn commands(parent: &Path, bound: Bound, unified: bool) -> String {
+    let folder = parent.join("box");
+    let mut all = vec![format!("mkdir {}", folder.display())];
+    let needed = bound.writes(unified).into_iter().filter(|w| w.needed);
+    all.extend(needed.map(|w| format!("echo '{}' > {}", w.text, folder.join(w.file).display())));
+    all.push(format!("echo $$ > {}", folder.join("cgroup.procs").display()));
+    all.join(" && ")
+}
+
+/// What the kernel has counted in the group that this process is in now; nothing where it cannot be found.
+pub fn counted_here(root: &Path, controller: &str) -> Counted {
+    let Some(home) = cgroup::home(root, controller) else { return Counted::default() };
+    home.folders.last().map_or_else(Counted::default, |folder| counted(folder, home.unified))
+}
+
+/// Reads the counters of a group's folder.
+pub fn counted(folder: &Path, unified: bool) -> Counted {
+    let text = |file: &str| fs::read_to_string(folder.join(file)).unwrap_or_default();
+    let number = |file: &str| text(file).trim().parse().ok();
+    let field = |file: &str, name: &str| -> Option<u64> {
+        text(file).lines().find_map(|line| {
+            let mut words = line.split_whitespace();
+            if words.next()? == name { words.next()?.parse().ok() } else { None }
+        })
+    };
+    Counted {
+        periods_count: field("cpu.stat", "nr_periods"),
+        throttled_count: field("cpu.stat", "nr_throttled"),
+        // v1 counts ns, v2 us: the same file name, another unit.
+        throttled_ns: if unified {
+            field("cpu.stat", "throttled_usec").map(|us| us.saturating_mul(1000))
+        } else {
+            field("cpu.stat", "throttled_time")
+        },
+        oom_kills_count: field(if unified { "memory.events" } else { "memory.oom_control" }, "oom_kill"),
+        limit_hits_count: if unified { field("memory.events", "max") } else { number("memory.failcnt") },
+        peak_bytes: number(if unified { "memory.peak" } else { "memory.max_usage_in_bytes" }),
+    }
+}
+
+/// Removes the groups that processes of this program made and did not live to remove; how many it removed. A group in use
+/// cannot be removed, by anybody: the kernel says no.
+pub fn sweep(root: &Path) -> usize {
+    let places = ["cpu", "memory"].into_iter().filter_map(|c| parent(&cgroup::home(root, c)?, c));
+    let mut folders: Vec<PathBuf> =
+        places.flat_map(fs::read_dir).flatten().flatten().map(|e| e.path()).collect();
+    folders.retain(|folder| {
+        maker(folder).is_some_and(|(pid, then)| born(root, pid).is_none_or(|birth| birth != then))
+    });
+    folders.iter().filter(|folder| fs::remove_dir(folder).is_ok()).count()
+}
+
+/// Number and time of birth of the process that made a group of this name.
+fn maker(folder: &Path) -> Option<(u32, u64)> {
+    let mut parts = folder.file_name()?.to_str()?.strip_prefix(NAME)?.split('-');
+    Some((parts.next()?.parse().ok()?, parts.next()?.parse().ok()?))
+}
+
+/// When a process began, in the kernel's ticks since the machine did: field 22 of `/proc/<pid>/stat`, counted from behind the name,
+/// which may hold anything.
+fn born(root: &Path, pid: u32) -> Option<u64> {
+    let text = fs::read_to_string(root.join(format!("proc/{pid}/stat"))).ok()?;
+    text.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+}
