@@ -39,7 +39,7 @@ fn without_a_terminal_every_page_is_printed_and_a_guess_comes_as_a_flag() {
         "truth=150..250: a full bucket and a second of refill",
     ];
     let (code, out, err) = underhood(store.path(), &words);
-    assert_eq!(code, Some(3), "{out}{err}");
+    assert!(matches!(code, Some(3 | 4)), "{out}{err}");
     for part in [
         "flow_rate_limit / truth",
         "expected:",
@@ -264,7 +264,8 @@ mod terminal {
         // `1` is the first case of a choice, and a number as good as any.
         let answer = |prompt: &str| if asks_for_a_guess(prompt) { "1".into() } else { String::new() };
         let Some((code, out)) = at_terminal(store, &words, answer) else { return };
-        assert_eq!(code, Some(3), "{}: {out}", lab.stem);
+        // 4 where other work leaves a smoke run no window of its own.
+        assert!(matches!(code, Some(3 | 4)), "{}: exit {code:?}: {out}", lab.stem);
         let out = flat(&out);
         let count = |part: &str| out.matches(part).count();
         for part in ["Your prediction for ", "And why?", "Why: ", "Open: ", "a knob to turn"] {
