@@ -8,7 +8,7 @@ use std::{collections::BTreeSet, fs, path::Path, process::Command};
 use common::*;
 use underhood::{
     lab::{Lab, Predict},
-    record::{AA, Lane, Picture, Record, Store},
+    record::{AA, Guess, Lane, Picture, Prediction, Record, Store},
     sample::Sample,
     show::report::{Kept, MOST_BYTES},
 };
@@ -325,7 +325,7 @@ fn a_trace_is_drawn_as_lanes_and_its_text_is_harmless() {
     };
     let pictures = [(LAB.stem, vec![picture])];
     let records = reads("2026-11-25");
-    let kept = Kept { records: &records, pictures: &pictures, remark: None };
+    let kept = Kept { records: &records, pictures: &pictures, ..Kept::default() };
     let page = underhood::show::report::report(&[&LAB], &kept);
     assert!(
         page.contains("worker 0 &lt;script&gt; is blocked 60 % of the time, and victim"),
@@ -375,4 +375,28 @@ fn a_delay_is_drawn_over_its_percentiles() {
         r.launches.iter_mut().for_each(|s| s.values.retain(|name, _| name != "wait_p99_ns"));
     }
     assert!(!draws(&records), "two points are no curve");
+}
+
+#[test]
+fn a_prediction_stands_beside_its_result() {
+    let records = touch("2026-11-26");
+    let made = |run: &str, why: &str| Prediction {
+        schema: 1,
+        at: "2026-11-26T09:00:00Z".into(),
+        lab: LAB.stem.into(),
+        step: TOUCH.name.into(),
+        case: String::new(),
+        param: String::new(),
+        value: TOUCH.headline.into(),
+        guess: Guess::Case("call".into()),
+        why: why.into(),
+        run: run.into(),
+    };
+    let run = records[0].run.as_str();
+    let predictions = [made(run, "<i>it is first</i>."), made("a run that is gone", "lost")];
+    let kept = Kept { records: &records, predictions: &predictions, ..Kept::default() };
+    let page = underhood::show::report::report(&[&LAB], &kept);
+    assert!(page.contains("<b>Your prediction: </b>You said call"), "{page}");
+    assert!(page.contains("Your reason was: &lt;i&gt;it is first&lt;/i&gt;."), "{page}");
+    assert!(!page.contains("lost"), "without its run it has no result");
 }

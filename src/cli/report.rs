@@ -49,7 +49,16 @@ pub(super) fn report(
             Err(e) => out.warn(&format!("without its traces: {e}")),
         }
     }
-    let kept = Kept { records: &loaded.records, pictures: &pictures, remark: skipped.as_deref() };
+    let (predictions, unread) = store.predictions()?;
+    if unread > 0 {
+        out.warn(&format!("{unread} predictions could not be read"));
+    }
+    let kept = Kept {
+        records: &loaded.records,
+        pictures: &pictures,
+        predictions: &predictions,
+        remark: skipped.as_deref(),
+    };
     let page = show::report::report(labs, &kept);
     let file = output.unwrap_or_else(|| store.dir().join("report.html"));
     if file.as_os_str() == "-" {

@@ -25,10 +25,11 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{escape, notes::cited, origin, quote};
 use crate::{
+    guess::{Reveal, reveal},
     judge::{Finding, Verdict, judge},
-    lab::{Kind, Lab},
+    lab::{Kind, Lab, Step},
     machine::Level,
-    record::{Picture, Record},
+    record::{Picture, Prediction, Record},
 };
 
 /// Bytes of a page. A page that would be longer shows less of its tables and says so.
@@ -61,6 +62,8 @@ pub struct Kept<'a> {
     pub records: &'a [Record],
     /// Traced cases, and of which lab.
     pub pictures: &'a [(&'a str, Vec<Picture>)],
+    /// What the reader said before a run.
+    pub predictions: &'a [Prediction],
     /// Said at the end: lines of the store that were skipped, say.
     pub remark: Option<&'a str>,
 }
@@ -70,22 +73,26 @@ struct Shown<'a> {
     lab: &'a Lab,
     records: Vec<Record>,
     pictures: &'a [Picture],
+    /// Of each step: the newest prediction, and how it came out.
+    guesses: Vec<Option<(&'a Prediction, Reveal)>>,
     findings: Vec<Vec<Finding>>,
 }
 
 /// The page of these labs by what is kept. Labs without records are named, records of unknown labs are counted. Pure: the same
 /// records give the same bytes.
 pub fn report(labs: &[&Lab], kept: &Kept<'_>) -> String {
-    let Kept { records, pictures, remark } = *kept;
+    let Kept { records, pictures, predictions, remark } = *kept;
     let of_lab =
         |lab: &&Lab| -> Vec<Record> { records.iter().filter(|r| r.lab == lab.stem).cloned().collect() };
     let shown: Vec<Shown<'_>> = labs
         .iter()
         .map(|lab| {
-            let records = cited(lab, &of_lab(lab));
+            let of_lab = &of_lab(lab);
+            let records = cited(lab, of_lab);
             let findings = lab.steps.iter().map(|step| judge(lab, step, &records)).collect();
             let pictures = pictures.iter().find(|(stem, _)| *stem == lab.stem).map_or(&[][..], |(_, p)| p);
-            Shown { lab, records, pictures, findings }
+            let guesses = lab.steps.iter().map(|step| guess(lab, step, predictions, of_lab)).collect();
+            Shown { lab, records, pictures, guesses, findings }
         })
         .filter(|s| !s.records.is_empty())
         .collect();
@@ -114,6 +121,18 @@ pub fn report(labs: &[&Lab], kept: &Kept<'_>) -> String {
         }
     }
     text
+}
+
+/// The newest prediction of a step whose run is kept. It need not be the run that is shown.
+fn guess<'a>(
+    lab: &Lab,
+    step: &Step,
+    predictions: &'a [Prediction],
+    records: &[Record],
+) -> Option<(&'a Prediction, Reveal)> {
+    let of_step = predictions.iter().rev().filter(|p| p.lab == lab.stem && p.step == step.name);
+    let told = of_step.filter(|p| records.iter().any(|r| r.run == p.run));
+    told.map(|p| (p, reveal(step, p, records))).next()
 }
 
 fn page(shown: &[Shown<'_>], remarks: &[String], detail: Detail) -> Markup {
@@ -269,8 +288,8 @@ fn lab(s: &Shown<'_>, detail: Detail) -> Markup {
             h2 id={ (lab.stem) "-q" } { (lab.question) }
             p.soft { a href={ "#" (lab.stem) } { (lab.stem) } ": " (counts(s.findings.iter().flatten())) }
             (quotation(lab, &s.records, detail))
-            @for (step, findings) in lab.steps.iter().zip(&s.findings) {
-                (step::section(s, step, findings, detail))
+            @for i in 0..lab.steps.len() {
+                (step::section(s, i, detail))
             }
             @if detail < Detail::Digest {
                 h3 { "What these numbers do not allow anybody to say" }

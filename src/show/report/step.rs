@@ -17,8 +17,10 @@ pub(super) fn anchor(lab: &Lab, step: &Step) -> String {
     format!("{}.{}", lab.stem, step.name)
 }
 
-pub(super) fn section(shown: &Shown<'_>, step: &Step, findings: &[Finding], detail: Detail) -> Markup {
+/// The lab's step of this number.
+pub(super) fn section(shown: &Shown<'_>, number: usize, detail: Detail) -> Markup {
     let Shown { lab, records, pictures, .. } = shown;
+    let (step, findings, guess) = (&lab.steps[number], &shown.findings[number], &shown.guesses[number]);
     let id = anchor(lab, step);
     let run = runs_of(records, lab.stem, step.name).first().copied();
     let Some((run, rows)) =
@@ -65,6 +67,10 @@ pub(super) fn section(shown: &Shown<'_>, step: &Step, findings: &[Finding], deta
             (launches) " launch" @if launches != 1 { "es" } ", run " (escape::line(run)) "."
         }
         @if !findings.is_empty() { ul.claims { @for f in findings { (claim(f)) } } }
+        @if let Some((made, came_out)) = guess {
+            p { b { "Your prediction: " } (escape::line(&came_out.text))
+                @if !made.why.is_empty() { " Your reason was: " (escape::line(made.why.trim_end_matches('.'))) "." } }
+        }
         @if charts.is_empty() && detail < Detail::Digest { p { "No chart: nothing was measured." } }
         @for chart in charts { (chart) }
         @if detail < Detail::Brief { @for chart in swim::charts(step, pictures) { (chart) } }
