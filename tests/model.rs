@@ -5,7 +5,7 @@
 //! cargo test --test model -- mutants --nocapture     the report: every mutant, its end, executions explored
 //! UNDERHOOD_MODEL_ONLY=lock/mutex cargo test ...     one structure
 //! ... --test model -- orders --ignored --nocapture   each ordering: written, the weakest that passes, what breaks the next weaker one
-//! cargo test --test model -- twins --nocapture       the fault zoo; beside it: --test chaos -- zoo, --test real -- zoo
+//! cargo test --test model -- zoo --nocapture         the fault zoo; beside it: --test chaos -- zoo, --test real -- zoo
 //! UNDERHOOD_MODEL_BOUND=3 cargo test ...             more preemptions than the scenarios ask for: minutes
 //! ```
 //!
@@ -20,6 +20,8 @@
 #![allow(missing_debug_implementations, reason = "the modelled face has no users to debug")]
 #![allow(clippy::print_stdout, reason = "the report is what this test is for")]
 
+#[path = "linear/check.rs"]
+mod check;
 #[path = "model/children.rs"]
 mod children;
 #[path = "model/explore.rs"]
@@ -28,20 +30,28 @@ mod explore;
 mod flow;
 #[path = "model/guard.rs"]
 mod guard;
+#[path = "linear/lanes.rs"]
+mod lanes;
 #[path = "../src/lock/mod.rs"]
 mod lock;
 #[path = "../src/lockfree/mod.rs"]
 mod lockfree;
+#[path = "zoo/machine.rs"]
+mod machine;
 #[path = "model/managed.rs"]
 mod managed;
 #[path = "model/mutate.rs"]
 mod mutate;
+#[path = "zoo/plain.rs"]
+mod plain;
 #[path = "../src/reclaim/mod.rs"]
 mod reclaim;
 #[path = "model/report.rs"]
 mod report;
 #[path = "model/scenarios/mod.rs"]
 mod scenarios;
+#[path = "linear/spec.rs"]
+mod spec;
 #[path = "model/survivors.rs"]
 mod survivors;
 #[path = "model/sync.rs"]
@@ -53,7 +63,10 @@ mod verdict;
 
 use children::End;
 use explore::Order;
+use machine::faults::FAULTS;
+use machine::round::Oracle;
 use mutate::World;
+use scenarios::zoo;
 use std::env;
 use std::fs;
 use std::path::Path;
@@ -101,6 +114,47 @@ fn twins() {
             }
             End::TimedOut => complaints.push(format!("{}: over the time limit", twin.path)),
             End::Passed | End::Failed { .. } => {}
+        }
+    }
+    assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
+}
+
+/// The fault zoo: what a model finds with sums alone, and with whole histories. No sound twin raises an alarm.
+#[test]
+fn zoo() {
+    let mut orders = Vec::new();
+    for (at, fault) in FAULTS.iter().enumerate() {
+        assert!(zoo::path(at, true).contains(fault.name), "both lists are in the same order");
+        for (scenario, _) in zoo::ORACLES {
+            for sound in [false, true] {
+                let structure = zoo::path(at, sound);
+                orders.push(Order {
+                    structure,
+                    scenario: Some(scenario),
+                    world: World::default(),
+                    mutant: None,
+                });
+            }
+        }
+    }
+    assert_eq!(zoo::TWINS.len(), 2 * FAULTS.len());
+    let mut complaints = Vec::new();
+    let per_fault = children::run(&orders);
+    for (fault, answers) in FAULTS.iter().zip(per_fault.chunks(4)) {
+        for ((scenario, oracle), pair) in zoo::ORACLES.into_iter().zip(answers.chunks(2)) {
+            let [broken, sound] = pair else { unreachable!() };
+            let name = fault.name;
+            println!(
+                "{name:24} {scenario:10} {:>6} of {:>6} executions  {:?}",
+                broken.executions, sound.executions, broken.end
+            );
+            let visible = oracle == Oracle::Linear || !fault.history_only;
+            if matches!(broken.end, End::Failed { .. }) != visible {
+                complaints.push(format!("{name}, {scenario}: found should be {visible}: {:?}", broken.end));
+            }
+            if !matches!(sound.end, End::Passed) {
+                complaints.push(format!("{name}, {scenario}: the sound twin: {:?}", sound.end));
+            }
         }
     }
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));

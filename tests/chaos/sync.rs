@@ -1,6 +1,9 @@
 //! The chaotic face of `crate::sync`: real atomics and threads, with a random pause before each step; cells that count who
 //! is inside; a futex that sometimes wakes for no reason, on the table that systems without a futex use.
 
+#[path = "../../src/sync/futex_table.rs"]
+mod futex_table;
+
 /// When to pause, and for how long.
 pub mod chaos {
     use std::cell::Cell;
@@ -131,7 +134,7 @@ pub mod atomic {
 pub mod futex {
     use super::atomic::AtomicU32;
     use super::chaos::{once_in, step};
-    use crate::futex_table as real;
+    use super::futex_table as real;
 
     pub fn wait(word: &AtomicU32, expected: u32) {
         step();

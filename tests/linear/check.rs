@@ -72,7 +72,7 @@ pub fn linearizable_by_force(spec: Spec, history: &[Event]) -> bool {
 ///
 /// Only what can't be the fault is left out, so that the part fails for the same reason as the whole: operations that
 /// change nothing (a read, a take that found nothing, a put into a full queue); and all operations on one value together,
-/// where no answer tells whether it was there (no counter, and no `full` left in the history).
+/// where no answer tells whether it was there (no counter, no permits, and neither `full` nor a length left in the history).
 pub fn shrink(spec: Spec, history: &[Event]) -> Vec<Event> {
     let mut small = history.to_vec();
     loop {
@@ -81,7 +81,8 @@ pub fn shrink(spec: Spec, history: &[Event]) -> Vec<Event> {
             |drop: &dyn Fn(&Event) -> bool| small.iter().copied().filter(|e| !drop(e)).collect::<Vec<_>>();
         let changes_nothing = |e: &Event| e.op == Op::Read || matches!(e.out, Out::Full | Out::Nothing);
         let ineffective = small.iter().filter(|e| changes_nothing(e)).map(|gone| without(&|e| e == gone));
-        let counts = matches!(spec, Spec::Counter | Spec::Sum) || small.iter().any(|e| e.out == Out::Full);
+        let tells = |e: &Event| e.out == Out::Full || (e.op == Op::Read && matches!(spec, Spec::Fifo(_)));
+        let counts = matches!(spec, Spec::Counter | Spec::Sum | Spec::Permits(_)) || small.iter().any(tells);
         let values = small.iter().filter(|_| !counts).filter_map(|e| match e.op {
             Op::Put(v) | Op::Write(v) => {
                 Some(without(&|e| e.op == Op::Put(v) || e.op == Op::Write(v) || e.out == Out::Value(v)))

@@ -6,15 +6,15 @@ use std::fmt;
 /// What is asked of an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Op {
-    /// Into a queue or stack.
+    /// Into a queue or stack; or one permit back.
     Put(u64),
-    /// Out of a queue or stack.
+    /// Out of a queue or stack; or one permit.
     Take,
     /// Onto a counter.
     Add(u64),
     /// Into a register.
     Write(u64),
-    /// Of a counter or register.
+    /// Of a counter or register; of a queue, how many are inside.
     Read,
 }
 
@@ -25,6 +25,8 @@ pub enum Out {
     Full,
     Nothing,
     Value(u64),
+    /// Half of one value and half of another: no object answers that.
+    Torn(u64, u64),
 }
 
 /// A kind of object.
@@ -40,6 +42,8 @@ pub enum Spec {
     Sum,
     /// Holds the value written last, 0 at first.
     Register,
+    /// So many permits at first.
+    Permits(u64),
 }
 
 /// All that an object remembers.
@@ -76,6 +80,18 @@ impl Spec {
                 Out::Done
             }
             (Spec::Counter | Spec::Sum | Spec::Register, Op::Read) => Out::Value(word),
+            (Spec::Fifo(_), Op::Read) => Out::Value(items.len() as u64),
+            // The word is how many are taken.
+            (Spec::Permits(all), Op::Read) => Out::Value(all.saturating_sub(word)),
+            (Spec::Permits(all), Op::Take) if word == all => Out::Nothing,
+            (Spec::Permits(_), Op::Take) => {
+                *items = VecDeque::from([word + 1]);
+                Out::Done
+            }
+            (Spec::Permits(_), Op::Put(_)) => {
+                *items = VecDeque::from([word.saturating_sub(1)]);
+                Out::Done
+            }
             _ => panic!("{self:?} has no {op:?}"),
         }
     }
@@ -98,6 +114,7 @@ impl fmt::Display for Shown {
             Out::Full => write!(f, "=full"),
             Out::Nothing => write!(f, "=none"),
             Out::Value(v) => write!(f, "={v}"),
+            Out::Torn(a, b) => write!(f, "={a}+{b}"),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::env;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::mpsc;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// Far above what a round takes on a slow machine: it is there so that a lost wake-up fails a test and does not hang it.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -27,22 +27,6 @@ pub fn every_scenario(rounds: u64, turns: usize, first_seed: u64, begin: fn(u64)
             }
         }
     }
-}
-
-/// So many rounds of a structure's first scenario until one fails, and after how long; or, without a number, as many as 20 s allow.
-pub fn hunt(structure: &scenarios::Structure, rounds: Option<u64>, begin: fn(u64)) -> Option<String> {
-    const PATIENCE: Duration = Duration::from_secs(20);
-    let started = Instant::now();
-    let run = structure.scenarios[0].run;
-    (1..)
-        .take_while(|seed| rounds.map_or_else(|| started.elapsed() < PATIENCE, |most| *seed <= most))
-        .find_map(|seed| {
-            let why = round(seed, begin, move || run(20)).err()?;
-            Some(format!(
-                "found in round {seed}, after {:.1} ms: {why}",
-                started.elapsed().as_secs_f64() * 1e3
-            ))
-        })
 }
 
 /// One run of `program`; an error if it panics or does not end.
