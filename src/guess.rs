@@ -6,7 +6,7 @@
 use crate::{
     judge::{Compared, compare, enough_launches, not_quotable},
     lab::{Lab, Predict, Step},
-    record::{AA, Guess, Prediction, Record, find},
+    record::{AA, Guess, Prediction, Record, find, runs_of},
     show::{escape, number},
 };
 
@@ -179,6 +179,19 @@ fn against_best(step: &Step, p: &Prediction, guessed: &str, records: &[Record]) 
             }
         }
     }
+}
+
+/// The newest run that a guess of this step can be held against; `None` if no run gave a number that may be quoted.
+pub fn answerable<'a>(lab: &Lab, step: &Step, records: &'a [Record]) -> Option<&'a str> {
+    let usable = |r: &&Record| not_quotable(r).is_none() && enough_launches(r, step.headline).is_ok();
+    let (case, param) = asked(step);
+    let told = |run: &&str| match step.predict {
+        Predict::Number { .. } => find(records, run, case, param).filter(usable).is_some(),
+        Predict::Best { .. } => {
+            choices(step).iter().all(|c| find(records, run, c, param).filter(usable).is_some())
+        }
+    };
+    runs_of(records, lab.stem, step.name).into_iter().find(told)
 }
 
 /// Of rates more is better, of anything else that is asked so (times), less.

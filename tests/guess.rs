@@ -25,6 +25,7 @@ fn said(step: &Step, guess: Guess, run: &str) -> Prediction {
         guess,
         why: String::new(),
         run: run.into(),
+        recalled: false,
     }
 }
 

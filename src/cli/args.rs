@@ -61,6 +61,17 @@ pub(super) enum Command {
         #[command(flatten)]
         run: Run,
     },
+    /// The questions in random order, with your own numbers as model answers, and how good your guesses are
+    Quiz {
+        /// Only these labs
+        labs: Vec<String>,
+        /// So many questions [default: all]
+        #[arg(long, value_name = "N")]
+        count: Option<usize>,
+        /// The same seed asks in the same order [default: another one each time]
+        #[arg(long, value_name = "N")]
+        seed: Option<u64>,
+    },
     /// Run labs: measure, judge, explain
     Run {
         /// The labs
@@ -92,6 +103,16 @@ pub(super) enum Command {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// The records for other programs: as a deck of cards, Markdown, a table, or JSON lines (--json)
+    Export {
+        /// Only these labs
+        labs: Vec<String>,
+        #[command(flatten)]
+        form: Form,
+        /// Where to write it; - is stdout [default: stdout]
+        #[arg(short, long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Write the measured blocks of NOTES.md from the store, or check them against the records committed beside it
     Notes {
         /// Change nothing; fail if text and records disagree
@@ -104,6 +125,27 @@ pub(super) enum Command {
         #[arg(long, default_value = "tests/notes")]
         records: PathBuf,
     },
+}
+
+/// How `export` writes; JSON is a flag of every command.
+#[derive(Clone, Debug, Args)]
+#[group(multiple = false)]
+pub(super) struct Form {
+    /// Cards for Anki (a CSV file with its headers): what may be quoted, with the machine on the back
+    #[arg(long)]
+    pub(super) anki: bool,
+    /// The tables and sentences of the newest quotable runs
+    #[arg(long)]
+    pub(super) md: bool,
+    /// A row for each value of each record
+    #[arg(long)]
+    pub(super) csv: bool,
+}
+
+impl Form {
+    pub(super) fn count(&self) -> usize {
+        [self.anki, self.md, self.csv].into_iter().filter(|on| *on).count()
+    }
 }
 
 /// Flags of every command.
@@ -171,6 +213,8 @@ pub(super) fn parse(labs: &[&'static Lab]) -> Top {
     let known = || PossibleValuesParser::new(stems.clone());
     let command = Top::command()
         .mut_subcommand("run", |c| c.mut_arg("labs", |a| a.value_parser(known())))
+        .mut_subcommand("quiz", |c| c.mut_arg("labs", |a| a.value_parser(known())))
+        .mut_subcommand("export", |c| c.mut_arg("labs", |a| a.value_parser(known())))
         .mut_subcommand("report", |c| c.mut_arg("labs", |a| a.value_parser(known())))
         .mut_subcommand("show", |c| c.mut_arg("lab", |a| a.value_parser(known())))
         .mut_subcommand("quote", |c| c.mut_arg("lab", |a| a.value_parser(known())));

@@ -10,8 +10,10 @@
 //! | 130 | interrupted with Ctrl-C |
 mod args;
 mod calibrate;
+mod export;
 mod out;
 mod progress;
+mod quiz;
 mod ready;
 mod report;
 mod run;
@@ -111,6 +113,14 @@ fn dispatch(top: &Top, labs: &[&'static Lab], out: &mut Out) -> Result<Outcome, 
         Some(Command::Check { calibrate: true }) => calibrate::calibrate(out),
         Some(Command::List) => progress::list(labs, common, out),
         Some(Command::Next { run }) => progress::next(labs, run, common, out),
+        Some(Command::Quiz { labs: stems, count, seed }) => {
+            let asked: Vec<&'static Lab> = stems.iter().map(|stem| find(stem)).collect();
+            quiz::quiz(if asked.is_empty() { labs } else { &asked }, *count, *seed, common, out)
+        }
+        Some(Command::Export { labs: stems, form, output }) => {
+            let only: Vec<&'static Lab> = stems.iter().map(|stem| find(stem)).collect();
+            export::export(if only.is_empty() { labs } else { &only }, form, output.as_deref(), common, out)
+        }
         Some(Command::Run { labs: stems, run }) => {
             let mut worst = Outcome::Quotable;
             for stem in stems {

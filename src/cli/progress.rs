@@ -51,7 +51,7 @@ fn state(lab: &Lab, records: &[Record], predictions: &[Prediction]) -> State {
                 Verdict::NotShown => state.not_shown_count += 1,
             }
         }
-        let of_step = predictions.iter().filter(|p| p.lab == lab.stem && p.step == step.name);
+        let of_step = predictions.iter().filter(|p| p.lab == lab.stem && p.step == step.name && !p.recalled);
         state.missed_count +=
             of_step.filter(|p| guess::reveal(step, p, records).score == Score::Outside).count();
     }
@@ -133,6 +133,6 @@ pub(super) fn next(
         out.say(format!("{what} ({unfit} steps): see `underhood check`, or give --anyway"))?;
         return Ok(Outcome::Unfit);
     }
-    out.say("Every lab is done.")?;
+    out.say("Every lab is done; `underhood quiz` asks what you remember.")?;
     Ok(Outcome::Quotable)
 }

@@ -57,13 +57,21 @@ fn how_to_answer(step: &Step) -> String {
 
 /// What the reader believes before the run; `None` if it was skipped. The run is filled in when there is one.
 pub(super) fn predict(run: &Run, lab: &Lab, step: &Step, out: &mut Out) -> Result<Option<Prediction>, End> {
-    let answer = match given(run, step) {
-        Some(answer) => Some(answer),
-        None if run.step && out.can_ask() => ask(step, out)?,
-        None => None,
-    };
+    if let Some((guess, why)) = given(run, step) {
+        return Ok(Some(Prediction { why, ..prediction(lab, step, guess, "") }));
+    }
+    if !run.step || !out.can_ask() {
+        return Ok(None);
+    }
+    let Some(guess) = ask(step, out)? else { return Ok(None) };
+    let why = out.ask("And why? One line. Enter skips.")?.unwrap_or_default();
+    Ok(Some(Prediction { why, ..prediction(lab, step, guess, "") }))
+}
+
+/// A guess with what it answers, made now.
+pub(super) fn prediction(lab: &Lab, step: &Step, guess: Guess, run: &str) -> Prediction {
     let (case, param) = guess::asked(step);
-    Ok(answer.map(|(guess, why)| Prediction {
+    Prediction {
         schema: SCHEMA,
         at: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         lab: lab.stem.into(),
@@ -72,12 +80,14 @@ pub(super) fn predict(run: &Run, lab: &Lab, step: &Step, out: &mut Out) -> Resul
         param: param.into(),
         value: step.headline.into(),
         guess,
-        why,
-        run: String::new(),
-    }))
+        why: String::new(),
+        run: run.into(),
+        recalled: false,
+    }
 }
 
-fn ask(step: &Step, out: &mut Out) -> Result<Option<(Guess, String)>, End> {
+/// Asks until the answer is understood; `None` if it was skipped.
+pub(super) fn ask(step: &Step, out: &mut Out) -> Result<Option<Guess>, End> {
     if let Predict::Best { .. } = step.predict {
         for (i, case) in guess::choices(step).iter().enumerate() {
             out.say(format!("  {}  {case}", i + 1))?;
@@ -94,8 +104,7 @@ fn ask(step: &Step, out: &mut Out) -> Result<Option<(Guess, String)>, End> {
             return Ok(None);
         }
         if let Some(guess) = guess::understood(step, &answer) {
-            let why = out.ask("And why? One line. Enter skips.")?.unwrap_or_default();
-            return Ok(Some((guess, why)));
+            return Ok(Some(guess));
         }
         out.say(format!("  (not understood; {})", how_to_answer(step)))?;
     }

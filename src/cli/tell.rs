@@ -26,7 +26,7 @@ pub(super) fn check(_common: &Common, out: &mut Out) -> Result<Outcome, End> {
 }
 
 /// Says what was skipped while reading; it is never silent and never fatal.
-fn skipped(loaded: &Loaded, out: &mut Out) {
+pub(super) fn skipped(loaded: &Loaded, out: &mut Out) {
     if let Some(what) = loaded.skipped() {
         out.warn(&what);
     }

@@ -31,7 +31,7 @@ pub enum Guess {
 pub struct Prediction {
     /// As in [`super::Record`].
     pub schema: u32,
-    /// When it was made, UTC, RFC 3339: before the run.
+    /// When it was made, UTC, RFC 3339.
     pub at: String,
     /// Lab, step, parameter and value that were asked for; `case` is empty where the best case was asked for.
     pub lab: String,
@@ -47,8 +47,11 @@ pub struct Prediction {
     pub guess: Guess,
     /// The reader's reason; may be empty.
     pub why: String,
-    /// The run that was measured after it.
+    /// The run that it is held against.
     pub run: String,
+    /// False if it was made before the run; true if the quiz asked what the reader remembers of it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recalled: bool,
 }
 
 impl Store {

@@ -4,16 +4,20 @@
 //! |---|---|
 //! | [`check`] | what `underhood check` prints |
 //! | [`table`] | one step as a table or as sentences, and its findings |
+//! | [`answer`] | the model answer to a question, from the reader's own records |
 //! | [`quote`] | the sentence that may be quoted, or why there is none |
 //! | [`notes`] | the measured blocks of NOTES.md, and whether they still say what the records say |
+//! | [`export`] | for a spreadsheet, a page of Markdown, a deck of cards |
 //! | [`lanes`], [`perfetto`] | a trace as swim lanes, and as a file that Perfetto opens |
 //! | [`report`](mod@report) | everything as one HTML page |
 //! | [`number`] | one number, with unit and interval |
 //! | [`picture`] | one step as a picture of characters, and where its code is |
 //! | [`origin`] | machine, versions and grade in one line each |
 //! | [`mod@escape`] | makes strings from records harmless |
+pub mod answer;
 pub mod check;
 pub mod escape;
+pub mod export;
 pub mod lanes;
 pub mod notes;
 mod notes_grid;

@@ -65,7 +65,7 @@ pub fn render(text: &str, labs: &[&Lab], records: &[Record]) -> Result<String, N
         inside = blocks.iter().find(|b| b.begin == i);
         out.push_str(line);
         if let Some(block) = inside {
-            for line in section(block.lab, records) {
+            for line in section(block.lab, records, MOST_LINES) {
                 out.push_str(&line);
                 out.push_str(end);
             }
@@ -82,7 +82,7 @@ pub fn check(text: &str, labs: &[&Lab], records: &[Record]) -> Result<Vec<Mismat
     let lines: Vec<&str> = text.lines().collect();
     let mut out = Vec::new();
     for block in blocks(text, labs)? {
-        let expected = section(block.lab, records);
+        let expected = section(block.lab, records, MOST_LINES);
         let found = &lines[block.begin + 1..block.end];
         for i in 0..expected.len().max(found.len()) {
             let want = expected.get(i).map_or("", String::as_str);
@@ -131,8 +131,8 @@ pub fn cited(lab: &Lab, records: &[Record]) -> Vec<Record> {
     out
 }
 
-/// The lines of a lab's block.
-fn section(lab: &Lab, records: &[Record]) -> Vec<String> {
+/// The lines of a lab's block, at most so many (rows of tables are left out for that).
+pub(super) fn section(lab: &Lab, records: &[Record], most_lines: usize) -> Vec<String> {
     let records = cited(lab, records);
     let mut out = vec![format!("*{}*", lab.question), String::new()];
     if records.is_empty() {
@@ -150,7 +150,7 @@ fn section(lab: &Lab, records: &[Record]) -> Vec<String> {
         distinct(&records, |r| origin::build(&r.machine)),
         distinct(&records, |r| r.command.clone()),
     );
-    let room = MOST_LINES.saturating_sub(out.len() + below.len() + 1);
+    let room = most_lines.saturating_sub(out.len() + below.len() + 1);
     let (tables, left_out) = notes_grid::tables(lab, &records, room);
     if left_out > 0 {
         measured.push_str(&format!(" {left_out} more rows are in the records."));
