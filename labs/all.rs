@@ -27,6 +27,9 @@ mod cache_scaling;
 mod collections_cost;
 #[path = "collections_worst.rs"]
 mod collections_worst;
+#[cfg(feature = "gc")]
+#[path = "container_limits.rs"]
+mod container_limits;
 #[path = "flow_bulkhead.rs"]
 mod flow_bulkhead;
 #[path = "flow_noisy_neighbor.rs"]
@@ -103,6 +106,8 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &flow_presence::LAB,
     #[cfg(feature = "gc")]
     &gc_large_objects::LAB,
+    #[cfg(feature = "gc")]
+    &container_limits::LAB,
     &alloc_first_touch::LAB,
     &collections_cost::LAB,
     &collections_worst::LAB,

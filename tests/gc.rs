@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use underhood::{
     engine::watch::Lateness,
+    machine::group::Counted,
     managed::{
         Kind, Pause, Use,
         load::{
@@ -24,7 +25,8 @@ fn pause(kind: Kind, reach_us: u64, stopped_us: u64, waited_us: u64) -> Pause {
 }
 
 fn churned(pauses: Vec<Pause>) -> Churned {
-    Churned { pauses, wall: us(1000), ops: 10, op: Lateness::new(), victim: None, resident_bytes: None }
+    let (op, quota) = (Lateness::new(), Counted::default());
+    Churned { pauses, wall: us(1000), ops: 10, op, victim: None, resident_bytes: None, quota }
 }
 
 /// Equal up to rounding.
@@ -75,6 +77,24 @@ fn pauses_in_which_the_collector_had_no_cpu_are_doubtful() {
     let waited = reach::sample(&[pause(Kind::Full, 50, 50, 30)], "c", "p");
     assert!(waited.doubts.iter().any(|d| d.contains("waited for a CPU")));
     assert!(near(waited.values["reach_ns"], 50_000.0));
+}
+
+/// Time without quota is booked as waiting, and is the quota's doing.
+#[test]
+fn a_quota_is_no_neighbour() {
+    let mut limited = churned(vec![pause(Kind::Full, 0, 100, 60)]);
+    limited.quota = Counted {
+        periods_count: Some(4),
+        throttled_count: Some(3),
+        throttled_ns: Some(55_000),
+        ..Counted::default()
+    };
+    let sample = limited.sample("c", "p");
+    assert!(sample.doubts.is_empty(), "{:?}", sample.doubts);
+    assert!(near(sample.values["throttled_share"], 0.75) && near(sample.values["throttled_ns"], 55_000.0));
+    limited.quota.throttled_ns = Some(30_000);
+    assert!(!limited.sample("c", "p").doubts.is_empty(), "30 of 100 us were somebody else's");
+    assert!(!churned(Vec::new()).sample("c", "p").values.contains_key("throttled_ns"), "unknown is absent");
 }
 
 #[test]

@@ -104,6 +104,14 @@ fn die_with_parent(parent: Option<u32>) -> bool {
     };
 }
 
+/// The errand of this process as an errand for a child of its own, as name and value of an environment variable; `None` if this process
+/// is no child.
+pub(super) fn handed_on() -> Option<(&'static str, String)> {
+    let mut errand: Errand = serde_json::from_str(&env::var(ERRAND).ok()?).ok()?;
+    errand.parent = std::process::id();
+    Some((ERRAND, serde_json::to_string(&errand).ok()?))
+}
+
 /// How far a step is; for a progress line.
 #[derive(Clone, Copy, Debug)]
 pub struct Progress {
@@ -278,7 +286,7 @@ fn cause_of_death(
 }
 
 /// What a child said last, without the runtime's advice on backtraces.
-fn last_words(lines: impl Iterator<Item = String>) -> Option<String> {
+pub(super) fn last_words(lines: impl Iterator<Item = String>) -> Option<String> {
     lines.filter(|l| !l.trim().is_empty() && !l.starts_with("note: ")).last()
 }
 
@@ -305,7 +313,7 @@ fn end_group(child: &Child) {
 }
 
 /// Reads a pipe on a thread of its own, so that a full pipe never blocks the child. Keeps the last 4,096 lines.
-fn lines(pipe: Option<impl Read + Send + 'static>) -> Lines {
+pub(super) fn lines(pipe: Option<impl Read + Send + 'static>) -> Lines {
     let (tell, told) = mpsc::channel();
     if let Some(pipe) = pipe {
         thread::spawn(move || {
@@ -319,11 +327,11 @@ fn lines(pipe: Option<impl Read + Send + 'static>) -> Lines {
     Lines(told)
 }
 
-struct Lines(mpsc::Receiver<String>);
+pub(super) struct Lines(mpsc::Receiver<String>);
 
 impl Lines {
     /// What was read, up to the end of the pipe; waits for that end no longer than a second, in case a grandchild holds it open.
-    fn iter(&self) -> impl Iterator<Item = String> {
+    pub(super) fn iter(&self) -> impl Iterator<Item = String> {
         let until = Instant::now() + Duration::from_secs(1);
         let mut kept = VecDeque::new();
         while let Ok(line) = self.0.recv_timeout(until.saturating_duration_since(Instant::now())) {

@@ -10,6 +10,7 @@
 //! - [`audit`]: what is wrong with a benchmark, found in what it measured.
 //! - [`launch`]: several child processes for each step, since one launch can be wrong as a whole.
 //! - [`scatter`]: another place in memory for every instance in every launch.
+//! - [`limited`]: a case in a process with a limit, which may be killed for it.
 //! - [`keys`]: keys for maps, drawn beforehand: uniform, Zipf, one hot key.
 //! - [`litmus`]: programs of a few loads and stores, and which outcomes were seen (`tally`).
 //! - [`work`]: a hold time in nanoseconds, calibrated on this machine.
@@ -20,6 +21,7 @@ mod gang;
 pub mod growth;
 pub mod keys;
 pub mod launch;
+pub mod limited;
 pub mod litmus;
 pub mod order;
 pub mod relay;

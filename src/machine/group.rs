@@ -114,6 +114,21 @@ pub struct Counted {
     pub peak_bytes: Option<u64>,
 }
 
+impl Counted {
+    /// How much the counters have grown since `earlier`; the peak is taken as it is.
+    pub fn since(&self, earlier: &Self) -> Self {
+        let grown = |now: Option<u64>, then: Option<u64>| now.zip(then).map(|(a, b)| a.saturating_sub(b));
+        Self {
+            periods_count: grown(self.periods_count, earlier.periods_count),
+            throttled_count: grown(self.throttled_count, earlier.throttled_count),
+            throttled_ns: grown(self.throttled_ns, earlier.throttled_ns),
+            oom_kills_count: grown(self.oom_kills_count, earlier.oom_kills_count),
+            limit_hits_count: grown(self.limit_hits_count, earlier.limit_hits_count),
+            peak_bytes: self.peak_bytes,
+        }
+    }
+}
+
 /// A group that this process made; dropping it removes it.
 #[derive(Debug)]
 pub struct Group {
@@ -169,6 +184,12 @@ impl Group {
         &self.folder
     }
 
+    /// For somebody who could make this group and may not enter it.
+    pub fn refused_to_others(&self, bound: Bound) -> Refused {
+        let parent = self.folder.parent().unwrap_or(Path::new("/"));
+        Refused { why: String::new(), limited: false, commands: commands(parent, bound, self.unified) }
+    }
+
     /// What the kernel has counted so far.
     pub fn counted(&self) -> Counted {
         counted(&self.folder, self.unified)
@@ -214,11 +235,10 @@ fn parent(home: &Home, controller: &str) -> Option<PathBuf> {
 }
 
 fn commands(parent: &Path, bound: Bound, unified: bool) -> String {
-    let folder = parent.join("box");
-    let mut all = vec![format!("mkdir {}", folder.display())];
+    let mut all = vec![format!("cd {}", parent.display()), "mkdir box".into()];
     let needed = bound.writes(unified).into_iter().filter(|w| w.needed);
-    all.extend(needed.map(|w| format!("echo '{}' > {}", w.text, folder.join(w.file).display())));
-    all.push(format!("echo $$ > {}", folder.join("cgroup.procs").display()));
+    all.extend(needed.map(|w| format!("echo '{}' > box/{}", w.text, w.file)));
+    all.push("echo $$ > box/cgroup.procs".into());
     all.join(" && ")
 }
 

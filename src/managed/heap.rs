@@ -99,12 +99,14 @@ pub struct Config {
     pub nursery_bytes: Option<usize>,
     /// .NET's rule for large objects; `None` for none.
     pub large_budget: Option<LargeBudget>,
+    /// Make the heap even where there is not memory enough for it, and be killed when it is full: for whoever shows that.
+    pub past_limit: bool,
 }
 
 impl Config {
-    /// One worker, MMTk's nursery, no budget.
+    /// One worker, MMTk's nursery, no budget, within the memory that there is.
     pub fn new(collector: Collector, heap_bytes: usize) -> Self {
-        Self { collector, heap_bytes, workers: 1, nursery_bytes: None, large_budget: None }
+        Self { collector, heap_bytes, workers: 1, nursery_bytes: None, large_budget: None, past_limit: false }
     }
 }
 
@@ -172,7 +174,7 @@ impl Heap {
     /// [`HeapError`], with nothing reserved or started, except that a setting which MMTk refuses uses up the one try.
     pub fn start(config: Config) -> Result<&'static Self, HeapError> {
         static TRIED: AtomicBool = AtomicBool::new(false);
-        room::possible(config.heap_bytes)?;
+        if config.past_limit { room::reservable() } else { room::possible(config.heap_bytes) }?;
         if TRIED.swap(true, Relaxed) {
             return Err(HeapError::Started);
         }

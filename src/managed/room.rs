@@ -18,10 +18,13 @@ const BESIDE_BYTES: u64 = 64 << 20;
 /// # Errors
 /// [`HeapError::Addresses`] or [`HeapError::Memory`].
 pub fn possible(heap_bytes: usize) -> Result<(), HeapError> {
-    if let Some(why) = addresses() {
-        return Err(HeapError::Addresses { why });
-    }
+    reservable()?;
     Room::now().refusal(needed_bytes(heap_bytes)).map_or(Ok(()), |why| Err(HeapError::Memory { why }))
+}
+
+/// Whether MMTk's addresses can be reserved; the memory is not asked for.
+pub(super) fn reservable() -> Result<(), HeapError> {
+    addresses().map_or(Ok(()), |why| Err(HeapError::Addresses { why }))
 }
 
 /// What a process with a heap of this size may come to occupy.

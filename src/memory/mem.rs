@@ -27,6 +27,11 @@ pub fn resident_bytes() -> Option<u64> {
         .or_else(|| read("/proc/self/statm").and_then(|t| parse_statm(&t, page_bytes() as u64)))
 }
 
+/// Most memory of this process that was in RAM at once, in bytes (`VmHWM`); a little late, as all of the cheap counters are.
+pub fn peak_bytes() -> Option<u64> {
+    field_kib(&fs::read_to_string("/proc/self/status").ok()?, "VmHWM:")
+}
+
 /// Resident bytes from the text of `/proc/<pid>/statm`: the second number, in pages.
 pub fn parse_statm(text: &str, page: u64) -> Option<u64> {
     text.split_whitespace().nth(1)?.parse::<u64>().ok()?.checked_mul(page)

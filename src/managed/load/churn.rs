@@ -1,5 +1,6 @@
 //! Garbage beside what lives, until there were enough collections; and what came of it.
 use std::{
+    path::Path,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -11,7 +12,10 @@ use std::{
 use super::{PATIENCE, live::Small};
 use crate::{
     engine::watch::{Lateness, SchedStat, SpinProbe, SpinReport},
-    machine::pin_current_thread,
+    machine::{
+        group::{self, Counted},
+        pin_current_thread,
+    },
     managed::{Config, Heap, Kind, Mutator, OutOfMemory, Pause},
     memory::mem,
     sample::Sample,
@@ -20,8 +24,9 @@ use crate::{
 
 /// A gap of the victim that is worth recording.
 const GAP_NS: u64 = 20_000;
-/// If collections come too seldom, the run ends after this many times its time.
+/// If collections come too seldom, the run ends after this many times its time, or after a second if that is longer.
 const AT_MOST: u32 = 10;
+const AT_LEAST: Duration = Duration::from_secs(1);
 /// Collector threads that waited for a CPU for longer than this share of the pauses make the pauses doubtful.
 const WAITED: f64 = 0.1;
 
@@ -34,10 +39,16 @@ pub struct Job {
     pub live_bytes: usize,
     /// How long at least.
     pub time: Duration,
-    /// How many collections at least, if they come within ten times the time.
+    /// How many collections at least, if they come within ten times the time, or a second.
     pub collections: usize,
     /// The mutator runs on the first, the victim on the second; without a second there is no victim.
     pub cpus: Vec<usize>,
+}
+
+impl Job {
+    fn at_most(&self) -> Duration {
+        (self.time * AT_MOST).max(AT_LEAST)
+    }
 }
 
 /// One operation of the mutator.
@@ -58,6 +69,8 @@ pub struct Churned {
     pub victim: Option<SpinReport>,
     /// Memory of the process at the end.
     pub resident_bytes: Option<u64>,
+    /// What the CPU quota of this process's control group did meanwhile; what is unknown is `None`.
+    pub quota: Counted,
 }
 
 /// Makes the heap of this process, fills it with what lives, repeats the operation that `prepare` makes, and checks that
@@ -88,6 +101,8 @@ fn run(
     m.collect();
     warm_up(m, job, &mut op).map_err(full)?;
     let victim = job.cpus.get(1).map(|cpu| Victim::start(heap, *cpu));
+    let quota = || group::counted_here(Path::new("/"), "cpu");
+    let quota_before = quota();
     let before = heap.pauses_count();
     let (mut ops, mut took) = (0, Lateness::new());
     let began = Instant::now();
@@ -99,26 +114,27 @@ fn run(
         last = now;
         ops += 1;
         let wall = now - began;
-        let enough = wall >= job.time
-            && (heap.pauses_count() >= before + job.collections || wall >= job.time * AT_MOST);
+        let enough =
+            wall >= job.time && (heap.pauses_count() >= before + job.collections || wall >= job.at_most());
         if enough || done.is_err() {
             done?;
             break wall;
         }
     };
+    let quota = quota().since(&quota_before);
     let pauses = heap.pauses().split_off(before);
     let victim = victim.map(|v| m.blocking(|| v.stop()));
     if !small.intact(m) {
         return Err("objects that should have lived are lost".into());
     }
-    Ok(Churned { pauses, wall, ops, op: took, victim, resident_bytes: mem::resident_bytes() })
+    Ok(Churned { pauses, wall, ops, op: took, victim, resident_bytes: mem::resident_bytes(), quota })
 }
 
 /// Until the heap has been full once: memory that is touched for the first time costs the kernel's faults, which are not the
 /// subject here. An operation that never fills the heap gets a part of the time.
 fn warm_up(m: &mut Mutator, job: &Job, op: &mut Op) -> Result<(), OutOfMemory> {
     let before = m.heap().pauses_count();
-    let until = Instant::now() + if job.collections > 0 { job.time * AT_MOST } else { job.time / 4 };
+    let until = Instant::now() + if job.collections > 0 { job.at_most() } else { job.time / 4 };
     while m.heap().pauses_count() == before && Instant::now() < until {
         op(m)?;
     }
@@ -165,7 +181,8 @@ impl Churned {
 
     /// As a sample: `op_ns` (wall time per operation, pauses included), `op_p50_ns`, `pause_ns` (the median of the pauses),
     /// `pause_max_ns`, `reach_ns` (the median time to safepoint), `gc_share` (of the wall time, in pauses), `collections_count`,
-    /// `full_count`, `wait_max_ns` (the victim's longest gap), `rss_bytes`.
+    /// `full_count`, `wait_max_ns` (the victim's longest gap), `rss_bytes`, `throttled_ns` (all CPUs together) and `throttled_share`
+    /// (of the quota's periods).
     pub fn sample(&self, case: &str, param: &str) -> Sample {
         let pauses = &self.pauses;
         let of = |f: fn(&Pause) -> Duration| -> Vec<f64> {
@@ -180,6 +197,15 @@ impl Churned {
             ("reach_ns", stats::median(&reach)),
             ("wait_max_ns", self.victim.as_ref().and_then(|v| v.gaps.max_ns())),
             ("rss_bytes", self.resident_bytes.map(|b| b as f64)),
+            ("throttled_ns", self.quota.throttled_ns.map(|ns| ns as f64)),
+            // No period has begun without a quota, and then none was cut short.
+            (
+                "throttled_share",
+                self.quota
+                    .throttled_count
+                    .zip(self.quota.periods_count)
+                    .map(|(n, of)| n as f64 / of.max(1) as f64),
+            ),
         ];
         let mut sample = Sample::new(case, param)
             .with("op_ns", wall_ns / self.ops as f64)
@@ -193,24 +219,27 @@ impl Churned {
         }
         sample.receipts.kept_count = Some(pauses.len() as f64);
         sample.receipts.ops_count = Some(self.ops as f64);
-        sample.receipts.runq_share = waited_share(pauses);
-        sample.doubts.extend(crowded(pauses));
+        // The kernel books time without quota as run-queue delay. That is the limit's doing, and the limit is the subject then;
+        // only what exceeds it can be the neighbours'.
+        let throttled = Duration::from_nanos(self.quota.throttled_ns.unwrap_or(0));
+        sample.receipts.runq_share = waited_share(pauses, throttled);
+        sample.doubts.extend(crowded(pauses, throttled));
         sample
     }
 }
 
-/// Run-queue delay of the collector threads, as share of all pauses; `None` without pauses or where the system can't tell.
-fn waited_share(pauses: &[Pause]) -> Option<f64> {
+/// Run-queue delay of the collector threads beyond `throttled`, as share of all pauses; `None` without pauses or where the system
+/// can't tell.
+fn waited_share(pauses: &[Pause], throttled: Duration) -> Option<f64> {
     let used: Vec<_> = pauses.iter().filter_map(|p| Some((p.whole(), p.used?.waited))).collect();
-    let (whole, waited) = used
-        .iter()
-        .fold((0.0, 0.0), |(w, q), (whole, waited)| (w + whole.as_secs_f64(), q + waited.as_secs_f64()));
-    (whole > 0.0).then(|| waited / whole)
+    let whole: Duration = used.iter().map(|(whole, _)| whole).sum();
+    let waited: Duration = used.iter().map(|(_, waited)| waited).sum();
+    (!whole.is_zero()).then(|| waited.saturating_sub(throttled).as_secs_f64() / whole.as_secs_f64())
 }
 
 /// Why pauses may be longer than the collections were. Without the number, which differs from launch to launch: it is in the
 /// receipts.
-pub(super) fn crowded(pauses: &[Pause]) -> Option<String> {
-    waited_share(pauses).filter(|s| *s > WAITED)?;
+pub(super) fn crowded(pauses: &[Pause], throttled: Duration) -> Option<String> {
+    waited_share(pauses, throttled).filter(|s| *s > WAITED)?;
     Some("the collector's threads waited for a CPU during the pauses: these are too long".into())
 }

@@ -1,4 +1,6 @@
 //! What a pause is made of: forced collections over many sizes of what lives, and a fit.
+use std::time::Duration;
+
 use super::{
     PATIENCE,
     churn::crowded,
@@ -69,7 +71,7 @@ pub fn law(config: Config, sweep: Sweep) -> Result<Law, String> {
     let (beyond, points) = points.split_last().ok_or("the sweep has no points")?;
     let mut law = fit(points).ok_or("the sweep does not determine the law")?;
     law.foretold_ratio = Some(law.expects_ns(beyond) / beyond.pause_ns);
-    law.doubts.extend(crowded(&heap.pauses()));
+    law.doubts.extend(crowded(&heap.pauses(), Duration::ZERO));
     Ok(law)
 }
 

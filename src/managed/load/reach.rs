@@ -107,6 +107,6 @@ pub fn sample(pauses: &[Pause], case: &str, param: &str) -> Sample {
         .with("pause_ns", pause)
         .with("collections_count", pauses.len() as f64);
     sample.receipts.kept_count = Some(pauses.len() as f64);
-    sample.doubts.extend(crowded(pauses));
+    sample.doubts.extend(crowded(pauses, Duration::ZERO));
     sample
 }
