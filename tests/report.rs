@@ -390,6 +390,7 @@ fn a_prediction_stands_beside_its_result() {
         value: TOUCH.headline.into(),
         guess: Guess::Case("call".into()),
         why: why.into(),
+        recalled: false,
         run: run.into(),
     };
     let run = records[0].run.as_str();
