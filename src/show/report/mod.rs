@@ -130,7 +130,8 @@ fn guess<'a>(
     predictions: &'a [Prediction],
     records: &[Record],
 ) -> Option<(&'a Prediction, Reveal)> {
-    let of_step = predictions.iter().rev().filter(|p| p.lab == lab.stem && p.step == step.name);
+    let of_step =
+        predictions.iter().rev().filter(|p| !p.recalled && p.lab == lab.stem && p.step == step.name);
     let told = of_step.filter(|p| records.iter().any(|r| r.run == p.run));
     told.map(|p| (p, reveal(step, p, records))).next()
 }
