@@ -7,6 +7,7 @@
 //! | [`cli`] | flags, the tour, the stepping terminal; only this room prints |
 //! | [`show`] | pure renderers: table, quote, notes |
 //! | [`judge`], [`doubts`] | claims against records; why a number may not be quoted |
+//! | [`between`] | two stores side by side |
 //! | [`guess`] | a reader's guess against the result, and how well guesses do over time |
 //! | [`engine`] | the ways to measure: race, watch; and the launches (child processes) |
 //! | [`memory`] | blocks of memory: who pays for one, and who else waits |
@@ -24,6 +25,7 @@
 //! ## The path of a number
 //! flags → [`plan::Plan`] → engine → [`sample::Sample`] (a launch) → [`record::Record`] (a run) → [`judge`] → [`show`].
 //! Forward only: the engine never prints, stats never reads a clock, show never measures, a lab never formats.
+pub mod between;
 pub mod cli;
 pub mod doubts;
 pub mod engine;

@@ -97,6 +97,29 @@ pub fn paired(a: &[f64], b: &[f64]) -> Option<Interval> {
     over_launches(&a.iter().zip(b).map(|(a, b)| a / b).collect::<Vec<_>>())
 }
 
+/// `a / b` of launches that are not pairs: the ratio of the geometric means, with Welch's interval (Welch 1947), which does not take
+/// the spreads for equal; its degrees of freedom are rounded down, to the safe side. `n` is the smaller number of launches.
+///
+/// `None` without values on either side, or if one is not positive and finite.
+pub fn unpaired(a: &[f64], b: &[f64]) -> Option<Interval> {
+    let part = |values: &[f64]| {
+        let logs: Vec<f64> = values.iter().map(|v| v.ln()).collect();
+        let (n, positive) = (values.len() as f64, values.iter().all(|v| v.is_finite() && *v > 0.0));
+        let mean = logs.iter().sum::<f64>() / n;
+        let variance = logs.iter().map(|l| (l - mean).powi(2)).sum::<f64>() / (n - 1.0).max(1.0);
+        (positive && n > 0.0).then_some((mean, variance / n, n))
+    };
+    let ((mean_a, error_a, n_a), (mean_b, error_b, n_b)) = (part(a)?, part(b)?);
+    let error = error_a + error_b;
+    let df =
+        error.powi(2) / (error_a.powi(2) / (n_a - 1.0).max(1.0) + error_b.powi(2) / (n_b - 1.0).max(1.0));
+    // Without any spread the ratio is exact, as for counts. The small number keeps 7.999... degrees from counting as 7; they are
+    // fewer than the launches, so the cast is exact.
+    let half = if error > 0.0 { t_95(((df + 1e-6).floor() as usize).max(1)) * error.sqrt() } else { 0.0 };
+    let mid = mean_a - mean_b;
+    Some(Interval { mid: mid.exp(), lo: (mid - half).exp(), hi: (mid + half).exp(), n: a.len().min(b.len()) })
+}
+
 /// The median (of an even number of values, the mean of the middle two); `None` without values or if one is not finite.
 pub fn median(values: &[f64]) -> Option<f64> {
     if values.is_empty() || !values.iter().all(|v| v.is_finite()) {

@@ -103,6 +103,16 @@ pub(super) enum Command {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Two stores side by side: two machines, two builds, before and after
+    Compare {
+        /// The folder of the first store
+        a: PathBuf,
+        /// The folder of the second; ratios are of it against the first
+        b: PathBuf,
+        /// Compare although the two are too unlike, or not quotable
+        #[arg(long)]
+        anyway: bool,
+    },
     /// The records for other programs: as a deck of cards, Markdown, a table, or JSON lines (--json)
     Export {
         /// Only these labs

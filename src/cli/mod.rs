@@ -9,6 +9,7 @@
 //! | 4 | refused: the machine is unfit for it |
 //! | 130 | interrupted with Ctrl-C |
 mod args;
+mod between;
 mod calibrate;
 mod export;
 mod out;
@@ -117,6 +118,7 @@ fn dispatch(top: &Top, labs: &[&'static Lab], out: &mut Out) -> Result<Outcome, 
             let asked: Vec<&'static Lab> = stems.iter().map(|stem| find(stem)).collect();
             quiz::quiz(if asked.is_empty() { labs } else { &asked }, *count, *seed, common, out)
         }
+        Some(Command::Compare { a, b, anyway }) => between::compare(labs, [a, b], *anyway, out),
         Some(Command::Export { labs: stems, form, output }) => {
             let only: Vec<&'static Lab> = stems.iter().map(|stem| find(stem)).collect();
             export::export(if only.is_empty() { labs } else { &only }, form, output.as_deref(), common, out)
