@@ -41,7 +41,7 @@ pub(super) struct Traced {
     pub(super) trace: Option<PathBuf>,
 }
 
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("UNDERHOOD_REV"), ")");
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("UNDERHOOD_SOURCE"), ")");
 const EXITS: &str = "Exit codes: 0 quotable, 1 failed, 2 usage, 3 measured but not quotable, 4 machine unfit, 130 interrupted.";
 
 #[derive(Debug, Subcommand)]
@@ -123,6 +123,13 @@ pub(super) enum Command {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Completions for a shell: to stdout
+    Completions {
+        /// Which shell
+        shell: clap_complete::Shell,
+    },
+    /// The manual page, in roff: to stdout
+    Man,
     /// Write the measured blocks of NOTES.md from the store, or check them against the records committed beside it
     Notes {
         /// Change nothing; fail if text and records disagree
@@ -217,18 +224,22 @@ fn slice(text: &str) -> Result<Duration, String> {
     if bounds.contains(&time) { Ok(time) } else { Err("a slice is between 1ms and 60s".into()) }
 }
 
-/// Parses the command line of `underhood`; lab names are checked here, so that a wrong one is answered with the nearest.
+/// Parses the command line of `underhood`.
 pub(super) fn parse(labs: &[&'static Lab]) -> Top {
+    Top::from_arg_matches(&command(labs).get_matches()).unwrap_or_else(|e| e.exit())
+}
+
+/// The command line with the names of the labs, so that a wrong one is answered with the nearest, and a shell completes them.
+pub(super) fn command(labs: &[&'static Lab]) -> clap::Command {
     let stems: Vec<&'static str> = labs.iter().map(|l| l.stem).collect();
     let known = || PossibleValuesParser::new(stems.clone());
-    let command = Top::command()
+    Top::command()
         .mut_subcommand("run", |c| c.mut_arg("labs", |a| a.value_parser(known())))
         .mut_subcommand("quiz", |c| c.mut_arg("labs", |a| a.value_parser(known())))
         .mut_subcommand("export", |c| c.mut_arg("labs", |a| a.value_parser(known())))
         .mut_subcommand("report", |c| c.mut_arg("labs", |a| a.value_parser(known())))
         .mut_subcommand("show", |c| c.mut_arg("lab", |a| a.value_parser(known())))
-        .mut_subcommand("quote", |c| c.mut_arg("lab", |a| a.value_parser(known())));
-    Top::from_arg_matches(&command.get_matches()).unwrap_or_else(|e| e.exit())
+        .mut_subcommand("quote", |c| c.mut_arg("lab", |a| a.value_parser(known())))
 }
 
 impl Run {

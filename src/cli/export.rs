@@ -1,9 +1,5 @@
 //! `underhood export`: the records for other programs.
-use std::{
-    fs,
-    io::{self, Write},
-    path::Path,
-};
+use std::{fs, path::Path};
 
 use super::{
     Outcome,
@@ -51,11 +47,7 @@ pub(super) fn export(
         lines.map_err(|e| End::Failed(format!("cannot write JSON: {e}")))?
     };
     match output.filter(|o| o.as_os_str() != "-") {
-        None => {
-            let mut stdout = io::stdout().lock();
-            stdout.write_all(text.as_bytes())?;
-            stdout.flush()?;
-        }
+        None => return out.raw(text.as_bytes()),
         Some(file) => {
             fs::write(file, text)
                 .map_err(|e| End::Failed(format!("cannot write {}: {e}", file.display())))?;

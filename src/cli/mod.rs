@@ -118,6 +118,16 @@ fn dispatch(top: &Top, labs: &[&'static Lab], out: &mut Out) -> Result<Outcome, 
             let asked: Vec<&'static Lab> = stems.iter().map(|stem| find(stem)).collect();
             quiz::quiz(if asked.is_empty() { labs } else { &asked }, *count, *seed, common, out)
         }
+        Some(Command::Completions { shell }) => {
+            let mut text = Vec::new();
+            clap_complete::generate(*shell, &mut args::command(labs), "underhood", &mut text);
+            out.raw(&text)
+        }
+        Some(Command::Man) => {
+            let mut text = Vec::new();
+            clap_mangen::Man::new(args::command(labs)).render(&mut text)?;
+            out.raw(&text)
+        }
         Some(Command::Compare { a, b, anyway }) => between::compare(labs, [a, b], *anyway, out),
         Some(Command::Export { labs: stems, form, output }) => {
             let only: Vec<&'static Lab> = stems.iter().map(|stem| find(stem)).collect();

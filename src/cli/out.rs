@@ -116,6 +116,15 @@ impl Out {
         Ok(())
     }
 
+    /// For other programs: the bytes as they are, with `--json` too.
+    pub(super) fn raw(&mut self, bytes: &[u8]) -> Result<super::Outcome, End> {
+        self.progress_end();
+        let mut stdout = io::stdout().lock();
+        stdout.write_all(bytes)?;
+        stdout.flush()?;
+        Ok(super::Outcome::Quotable)
+    }
+
     pub(super) fn warn(&mut self, text: &str) {
         self.progress_end();
         // If stderr is gone too there is nobody left to tell.
