@@ -51,6 +51,8 @@ mod lock_mutex;
 mod lock_rwlock;
 #[path = "lock_semaphore.rs"]
 mod lock_semaphore;
+#[path = "lock_seqlock.rs"]
+mod lock_seqlock;
 #[path = "lock_spin.rs"]
 mod lock_spin;
 #[path = "lockfree_counter.rs"]
@@ -78,6 +80,7 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &lock_rwlock::LAB,
     &lock_spin::LAB,
     &lock_semaphore::LAB,
+    &lock_seqlock::LAB,
     &lock_deadlock::LAB,
     &lock_audit::LAB,
     &cache_line::LAB,

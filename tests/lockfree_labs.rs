@@ -1,4 +1,4 @@
-//! The labs on lock-free structures: their contenders pass their checks, broken ones do not, and every claim can be held and refuted.
+//! The labs on locks and lock-free structures: the contenders of the latter pass their checks, broken ones do not, and every claim can be held and refuted.
 #[path = "../labs/all.rs"]
 mod all;
 mod common;
@@ -242,7 +242,7 @@ fn made_up(lab: &Lab, step: &Step, index: usize, value: f64) -> Vec<Record> {
 }
 
 fn labs() -> impl Iterator<Item = &'static &'static Lab> {
-    all::LABS.iter().filter(|l| l.stem.starts_with("lockfree_") || l.stem.starts_with("order_"))
+    all::LABS.iter().filter(|l| ["lock", "cache_", "order_"].iter().any(|topic| l.stem.starts_with(topic)))
 }
 
 #[test]
@@ -250,9 +250,10 @@ fn every_claim_can_be_held_and_refuted() {
     let mut judged = 0;
     for lab in labs() {
         for step in lab.steps {
-            for (index, claim) in step.claims.iter().enumerate() {
+            // The made-up machine has two CPUs.
+            for (index, claim) in step.claims.iter().enumerate().filter(|(_, claim)| claim.cores <= 2) {
                 let (good, bad) = match claim.expect {
-                    Expect::AtLeast(x) => (x * 1.5 + 0.1, (x * 0.5).max(x - 0.5)),
+                    Expect::AtLeast(x) => (x * 1.5 + 0.1, x * 0.5),
                     Expect::AtMost(x) => (x * 0.5, x * 1.5 + 0.1),
                     Expect::Between(lo, hi) => (f64::midpoint(lo, hi), hi * 1.5 + 0.1),
                 };

@@ -121,15 +121,38 @@ impl Meet {
 /// lane's share of the busiest one's operations; `starved_share`, the share of quads in which a lane got nothing done although it
 /// could have had a CPU; `hold_ns`, the hold achieved. A contender's `ops_per_s` is the baseline's median times the median paired ratio.
 pub fn crowd(plan: &Plan, param: &str, hold_ns: f64, arms: &[Crowd]) -> Vec<Sample> {
+    meet_all(plan, param, Some(hold_ns), arms, 0)
+}
+
+/// The same without a hold, and with a first lane that only disturbs the others: what it does is not counted, and it need not do as
+/// many operations as it is asked for. Without `hold_ns`.
+///
+/// With fewer than two lanes every sample is unmeasured, and says so.
+pub fn beside(plan: &Plan, param: &str, arms: &[Crowd]) -> Vec<Sample> {
+    if plan.threads < 2 {
+        let why = "one thread has nobody to be disturbed by";
+        return arms.iter().map(|a| Sample::unmeasured(a.case, param, why)).collect();
+    }
+    meet_all(plan, param, None, arms, 1)
+}
+
+fn meet_all(
+    plan: &Plan,
+    param: &str,
+    hold_ns: Option<f64>,
+    arms: &[Crowd],
+    disturbers: usize,
+) -> Vec<Sample> {
     let Some(base) = arms.first() else { return Vec::new() };
     let threads = plan.threads;
     // Instance 0 is the baseline, 1 its twin, then the others; the last one only holds.
     let makers = std::iter::once(base).chain(arms);
     let mut scatter = Scatter::new(plan);
     let instances = makers.map(|a| scatter.make(|| (a.make)(threads))).chain([idle_lanes(threads)]).collect();
-    let gang = Gang::start(plan, threads, instances);
-    gang.hold(hold_ns);
-    let achieved = gang.achieved(arms.len() + 1);
+    let mut gang = Gang::start(plan, threads, instances);
+    gang.hold(hold_ns.unwrap_or_default());
+    let achieved = hold_ns.and_then(|_| gang.achieved(arms.len() + 1));
+    gang.counted_from = disturbers;
     let names: Vec<&str> = std::iter::once(AA).chain(arms[1..].iter().map(|a| a.case)).collect();
     let mut meets: Vec<Meet> = names.iter().map(|_| Meet::new()).collect();
     let mut order = Order::new(plan.seed ^ (plan.launch as u64) << 32);
@@ -153,7 +176,7 @@ pub fn crowd(plan: &Plan, param: &str, hold_ns: f64, arms: &[Crowd]) -> Vec<Samp
                 let fair = if is_base { &meet.base_fair } else { &meet.fair };
                 Sample::new(case, param)
                     .with("ops_per_s", base * ratio)
-                    .with("lane_op_ns", threads as f64 * 1e9 / (base * ratio))
+                    .with("lane_op_ns", (threads - disturbers) as f64 * 1e9 / (base * ratio))
                     .with("min_max_share", stats::median(fair).unwrap_or_default())
                     .with(
                         "starved_share",

@@ -68,6 +68,8 @@ pub(super) struct Gang {
     window: Duration,
     ns_per_iteration: f64,
     cpus: usize,
+    /// The lanes before this one only disturb: they must run, but what they do is not counted.
+    pub(super) counted_from: usize,
 }
 
 impl Gang {
@@ -115,6 +117,7 @@ impl Gang {
                 (_, false) => SHARED_WINDOW,
             },
             cpus: plan.cpus.len(),
+            counted_from: 0,
             ns_per_iteration: stats::median(&hello.iter().map(|h| h.3).collect::<Vec<_>>()).unwrap_or(1.0),
             ids: hello.into_iter().map(|h| h.1).collect(),
         }
@@ -169,6 +172,7 @@ impl Gang {
         };
         let starved = !idle.is_empty() && idle.len() < done.len() && idle.iter().all(kept_out);
         let progressed = idle.is_empty() || starved;
+        let done = done[self.counted_from..].to_vec();
         Window { wall, waited, starved, owned: progressed && (!self.owned || alone), done }
     }
 
@@ -247,13 +251,14 @@ pub(super) struct Window {
     pub(super) starved: bool,
     /// Every lane progressed (or slept in the lock all along) and none waited for a CPU.
     pub(super) owned: bool,
-    /// Operations of each lane.
+    /// Operations of each lane that counts.
     pub(super) done: Vec<u64>,
 }
 
 impl Window {
+    /// Where all lanes that count were starved, one operation in a window is a bound from above, and a ratio of rates still a number.
     pub(super) fn per_s(&self) -> f64 {
-        self.done.iter().sum::<u64>() as f64 / self.wall.as_secs_f64()
+        self.done.iter().sum::<u64>().max(1) as f64 / self.wall.as_secs_f64()
     }
     /// The least busy lane's share of the busiest one's operations.
     pub(super) fn min_max(&self) -> f64 {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// The crates whose code is measured or decides a number. `crossbeam` is a facade, so its parts count too.
-const CONTENDERS: [&str; 12] = [
+const CONTENDERS: [&str; 13] = [
     "arc-swap",
     "criterion",
     "flume",
@@ -15,6 +15,7 @@ const CONTENDERS: [&str; 12] = [
     "mmtk",
     "parking_lot",
     "rtrb",
+    "seqlock",
     "tokio",
 ];
 

@@ -5,6 +5,7 @@ pub mod arrivals;
 pub mod bags;
 pub mod cancel;
 pub mod collections;
+pub mod copied;
 pub mod counter;
 pub mod deadlock;
 pub mod fair;
