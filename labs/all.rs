@@ -69,6 +69,8 @@ mod lockfree_ring;
 mod lockfree_snapshot;
 #[path = "lockfree_stack.rs"]
 mod lockfree_stack;
+#[path = "order_detect.rs"]
+mod order_detect;
 #[path = "order_litmus.rs"]
 mod order_litmus;
 #[path = "order_wakeup.rs"]
@@ -94,6 +96,7 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &lockfree_map::LAB,
     &order_litmus::LAB,
     &order_wakeup::LAB,
+    &order_detect::LAB,
     &async_state_machine::LAB,
     &async_cancel::LAB,
     &async_starvation::LAB,

@@ -100,6 +100,9 @@ pub enum Launch {
     Together,
     /// A child process for each case and parameter: allocators, collectors, limits, whatever leaves state behind or may hang.
     Isolated,
+    /// Not measured by the lab: this command puts the records into the store, and the lab shows the newest. For what a tool finds that is no
+    /// dependency of the library.
+    Recorded(&'static str),
 }
 
 /// An expectation that was stated before the run.

@@ -200,3 +200,62 @@ fn on_one_cpu_contended_numbers_are_refused_and_the_rest_works() {
     assert!(readers.contains("one CPU is allowed"), "{readers}");
     assert!(readers.contains("refused"), "{readers}");
 }
+
+/// What another command has to record is shown if it is there, else named; and never stored a second time.
+#[test]
+fn a_recorded_step_is_shown_and_not_measured() {
+    use std::collections::BTreeMap;
+    use underhood::{
+        lab::{Kind, Lab, Launch, Predict, Step},
+        machine::Machine,
+        plan::{Mode, Plan},
+        record::{Store, seal},
+        sample::Sample,
+    };
+    static STEP: Step = Step {
+        name: "models",
+        ask: "",
+        predict: Predict::Best { param: "" },
+        kind: Kind::Count,
+        cases: &["loom"],
+        params: &["aba"],
+        launch: Launch::Recorded("this test"),
+        measure: |_, _, _| Vec::new(),
+        headline: "found_share",
+        columns: &[],
+        claims: &[],
+        because: "",
+        tour: false,
+    };
+    let lab = Lab {
+        stem: "order_detect",
+        question: "",
+        steps: &[],
+        says: &[],
+        not_said: &[],
+        next: &[],
+        sources: &[],
+        benches: |_| Vec::new(),
+    };
+    let store = tempfile::tempdir().unwrap();
+    let words = ["run", "order_detect", "--only", "models", "--smoke", "--plain"];
+    let (code, text, _) = run(underhood(store.path()).args(words));
+    assert!(text.contains("record_zoo --ignored"), "it says how to make the record\n{text}");
+    assert_eq!(code, Some(3), "nothing to quote");
+    assert_eq!(fs::read_dir(store.path()).unwrap().count(), 0, "no record says that there is no record");
+
+    let launch = || vec![Sample::new("loom", "aba").with("found_share", 1.0)];
+    let plan = Plan { launches: 2, ..Plan::new(Mode::Default, vec![0]) };
+    let during = BTreeMap::new();
+    let launches = vec![launch(), launch()];
+    let records = seal(&lab, &STEP, "this test", &plan, &Machine::read(), launches, during);
+    Store::open(store.path()).append(&records).unwrap();
+    for _ in 0..2 {
+        let (_, text, _) = run(underhood(store.path()).args(words));
+        assert!(text.contains("loom at aba: found 100 %"), "{text}");
+        assert_eq!(Store::open(store.path()).load("order_detect").unwrap().records, records);
+    }
+    let (code, _, words) = run(underhood(store.path()).args(["verify", &records[0].id]));
+    assert_eq!(code, Some(1), "the lab cannot measure it again");
+    assert!(words.contains("this test") || words.contains("record_zoo"), "{words}");
+}

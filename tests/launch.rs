@@ -44,6 +44,7 @@ static LAB: Lab = Lab {
         step("panics", Launch::Together, |_, _, _| panic!("on purpose")),
         step("silent", Launch::Together, |_, _, _| Vec::new()),
         step("killed", Launch::Together, |_, _, _| std::process::abort()),
+        step("recorded", Launch::Recorded("make it so"), |_, _, _| panic!("nobody asks the lab")),
         step("sleeps", Launch::Together, |_, _, _| {
             thread::sleep(Duration::from_secs(600));
             Vec::new()
@@ -105,6 +106,12 @@ fn main() -> ExitCode {
         assert!(launches.iter().all(|l| l.len() == 4), "{name}: every row is accounted for");
     }
 
+    let recorded = run("recorded", &go).expect("not interrupted");
+    assert_eq!(recorded.iter().map(Vec::len).collect::<Vec<_>>(), [4], "every row is accounted for, once");
+    assert!(
+        recorded[0].iter().all(|s| s.unmeasured.as_deref().is_some_and(|why| why.contains("make it so")))
+    );
+
     let hung = run("sleeps", &go).expect("not interrupted");
     for sample in hung.iter().flatten() {
         assert!(sample.unmeasured.as_deref().is_some_and(|why| why.starts_with("hung")), "{sample:?}");
@@ -120,6 +127,6 @@ fn main() -> ExitCode {
         assert!(run("sleeps", &stop).is_err(), "an interrupt ends the run");
         assert!(t.elapsed() < Duration::from_secs(60), "and does not wait for the child");
     });
-    println!("test result: ok. 7 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
+    println!("test result: ok. 8 passed; 0 failed; 0 ignored; 0 measured; 0 filtered out");
     ExitCode::SUCCESS
 }

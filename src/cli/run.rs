@@ -1,6 +1,4 @@
 //! Runs a lab: for every step predict, launch, seal, store, judge, show, explain.
-use std::{collections::BTreeMap, time::SystemTime};
-
 use super::{
     Outcome, STOP,
     args::{Common, Run},
@@ -8,14 +6,12 @@ use super::{
     ready, step,
 };
 use crate::{
-    doubts,
     engine::launch,
     judge,
-    lab::{Lab, Step},
+    lab::{Lab, Launch, Step},
     machine::{Level, Machine, Watchful},
     plan::Plan,
-    record::{AA, Record, SCHEMA, Store},
-    sample::Sample,
+    record::{self, AA, Record, Store, runs_of},
     show,
 };
 
@@ -96,8 +92,11 @@ impl Workplace<'_> {
         let mut guess = step::predict(self.run, lab, step, out)?;
         expect(step, out)?;
         let (records, whole) = self.measure(lab, step, out)?;
-        let kept = self.store.append(&records).and_then(|()| match (&mut guess, records.first()) {
-            (Some(guess), Some(r)) => {
+        // What others put into the store is there already, and that nobody did is no result.
+        let recorded = matches!(step.launch, Launch::Recorded(_));
+        let kept = if recorded { Ok(()) } else { self.store.append(&records) };
+        let kept = kept.and_then(|()| match (&mut guess, records.first()) {
+            (Some(guess), Some(r)) if !recorded || r.unmeasured().is_none() => {
                 guess.run.clone_from(&r.run);
                 self.store.predict(guess)
             }
@@ -138,8 +137,20 @@ impl Workplace<'_> {
         (grade.level == Level::Unfit && !self.plan.anyway).then(|| grade.reason.clone())
     }
 
-    /// Launches, and seals what they gave; false if the user ended it early.
+    /// Launches, and seals what they gave, or finds what another command recorded; false if the user ended it early.
     pub(super) fn measure(&self, lab: &Lab, step: &Step, out: &mut Out) -> Result<(Vec<Record>, bool), End> {
+        let command = match step.launch {
+            Launch::Recorded(command) => {
+                let mut records = self.store.load(lab.stem)?.records;
+                let newest = runs_of(&records, lab.stem, step.name).first().map(ToString::to_string);
+                records.retain(|r| newest.as_ref() == Some(&r.run));
+                if !records.is_empty() {
+                    return Ok((records, true));
+                }
+                command.to_string()
+            }
+            Launch::Together | Launch::Isolated => self.run.command(lab, step.name),
+        };
         let watch = Watchful::start();
         let done = launch::run(lab, step, self.plan, &STOP, &mut |p| {
             let each = p.elapsed.as_secs_f64() / p.done.max(1) as f64;
@@ -162,8 +173,7 @@ impl Workplace<'_> {
         if launches.is_empty() {
             return Err(End::Interrupted);
         }
-        let command = self.run.command(lab, step.name);
-        Ok((seal(lab, step, &command, self.plan, self.machine, launches, watch.finish()), whole))
+        Ok((record::seal(lab, step, &command, self.plan, self.machine, launches, watch.finish()), whole))
     }
 }
 
@@ -190,78 +200,4 @@ fn expect(step: &Step, out: &mut Out) -> Result<(), End> {
 pub(super) fn outcome(step: &Step, records: &[Record]) -> Outcome {
     let quotable = |r: &Record| r.case != AA && r.quotable && !r.values(step.headline).is_empty();
     if records.iter().any(quotable) { Outcome::Quotable } else { Outcome::NotQuotable }
-}
-
-/// Turns launches into records: one for each case and parameter.
-fn seal(
-    lab: &Lab,
-    step: &Step,
-    command: &str,
-    plan: &Plan,
-    machine: &Machine,
-    launches: Vec<Vec<Sample>>,
-    during: BTreeMap<String, f64>,
-) -> Vec<Record> {
-    let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
-    let of_run = doubts::of_run(step, plan, machine);
-    // Every declared row, so that one that was lost in all launches is missed; and the A/A rows that came.
-    let declared = step.params.iter().flat_map(|p| step.cases.iter().map(|c| (c.to_string(), p.to_string())));
-    let mut cells: Vec<(String, String)> = declared.collect();
-    for s in launches.iter().flatten().filter(|s| s.case == AA) {
-        if !cells.iter().any(|(c, p)| *c == s.case && *p == s.param) {
-            cells.push((s.case.clone(), s.param.clone()));
-        }
-    }
-    // By parameter as declared, then in the order of cases with A/A behind the baseline.
-    let place = |(case, param): &(String, String)| {
-        let p = step.params.iter().position(|x| x == param).unwrap_or(usize::MAX);
-        let c = if case == AA {
-            1
-        } else {
-            step.cases.iter().position(|x| x == case).map_or(usize::MAX, |i| 2 * i)
-        };
-        (p, c)
-    };
-    cells.sort_by_key(place);
-    let run = format!("{at}-{}-{}", std::process::id(), step.name);
-    cells
-        .into_iter()
-        .map(|(case, param)| {
-            let samples: Vec<Sample> = launches
-                .iter()
-                .map(|l| {
-                    l.iter().find(|s| s.case == case && s.param == param).cloned().unwrap_or_else(|| {
-                        // The launch failed before it came to this row (an A/A row, say).
-                        Sample::unmeasured(&case, &param, "this launch did not get that far")
-                    })
-                })
-                .collect();
-            let mut doubts = of_run.clone();
-            doubts.extend(doubts::of_case(step, &case, &samples, plan.launches, &during));
-            Record {
-                schema: SCHEMA,
-                id: String::new(),
-                run: run.clone(),
-                at: at.clone(),
-                lab: lab.stem.into(),
-                step: step.name.into(),
-                case,
-                param,
-                baseline: step.cases[0].into(),
-                kind: step.kind,
-                mode: plan.mode,
-                threads: plan.threads,
-                headline: step.headline.into(),
-                interval: None,
-                launches: samples,
-                odd_launches: Vec::new(),
-                quotable: doubts.is_empty(),
-                doubts,
-                command: command.into(),
-                machine: machine.clone(),
-                during: during.clone(),
-            }
-            .seal()
-        })
-        .collect()
 }

@@ -8,7 +8,12 @@ use super::{
     ready,
     run::Workplace,
 };
-use crate::{lab::Lab, machine::Machine, record::Record, show::number};
+use crate::{
+    lab::{Lab, Launch},
+    machine::Machine,
+    record::Record,
+    show::number,
+};
 
 pub(super) fn verify(
     id: &str,
@@ -29,6 +34,9 @@ pub(super) fn verify(
     let Some((lab, step)) = step else {
         return Err(End::Failed(format!("this version has no step {}/{}", old.lab, old.step)));
     };
+    if let Launch::Recorded(command) = step.launch {
+        return Err(End::Failed(format!("the lab does not measure this; `{command}` does")));
+    }
     let words = old.command.split_once(" -- ").map_or("", |(_, flags)| flags);
     let flags = Single::try_parse_from(std::iter::once(lab.stem).chain(words.split_whitespace()))
         .map_err(|_| {

@@ -3,6 +3,7 @@
 //! Raw values of every launch are kept, so that any interval can be computed again from the store.
 mod picture;
 mod prediction;
+mod seal;
 mod store;
 
 use std::collections::{BTreeMap, HashSet};
@@ -20,6 +21,7 @@ use crate::{
 
 pub use self::picture::{Lane, Picture};
 pub use self::prediction::{Guess, Prediction};
+pub use self::seal::seal;
 pub use self::store::{Loaded, Store, StoreError, is_lab_name};
 
 /// Raised when the meaning of a field changes. A reader skips and counts records of a newer schema.

@@ -22,6 +22,8 @@ fn limit() -> Duration {
 pub struct Answer {
     /// Executions of the scenarios it got through, and of the one that failed.
     pub executions: usize,
+    /// From the start of its process to the end.
+    pub took: Duration,
     pub end: End,
     /// The sites that were reached, with their orderings as written.
     pub sites: BTreeMap<Site, Ordering>,
@@ -57,6 +59,7 @@ pub fn run(orders: &[Order]) -> Vec<Answer> {
 }
 
 fn answer(order: &Order) -> Answer {
+    let started = Instant::now();
     let mut child = Command::new(env::current_exe().expect("a path to this test"))
         .args(["child", "--exact", "--ignored", "--nocapture", "--test-threads", "1"])
         .envs(order.environment())
@@ -69,7 +72,6 @@ fn answer(order: &Order) -> Answer {
         let mut text = String::new();
         stdout.read_to_string(&mut text).map(|_| text)
     });
-    let started = Instant::now();
     let status = loop {
         match child.try_wait().expect("our own child") {
             Some(status) => break Some(status),
@@ -81,8 +83,9 @@ fn answer(order: &Order) -> Answer {
             None => thread::sleep(Duration::from_millis(1)),
         }
     };
+    let took = started.elapsed();
     let text = reader.join().unwrap().expect("a readable pipe");
-    let mut answer = Answer { executions: 0, end: End::TimedOut, sites: BTreeMap::new() };
+    let mut answer = Answer { executions: 0, took, end: End::TimedOut, sites: BTreeMap::new() };
     let mut failure = None;
     for line in text.lines().filter_map(|line| line.split_once('@').map(|(_, said)| said)) {
         let words: Vec<_> = line.splitn(5, ' ').collect();

@@ -4,31 +4,87 @@ use super::children::{Answer, End, run};
 use super::explore::{Order, bound};
 use super::mutate::{Change, Shown, Site, World, mutants};
 use super::scenarios::Structure;
-use super::survivors::SURVIVORS;
-use super::verdict::{Fate, Outcome, class, complaints, excuse};
+use super::survivors::{SURVIVORS, Survivor};
+use super::verdict::{self, Fate, Outcome, class, excuse};
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
-/// Explores and prints; returns everything that is not as it should be.
-pub fn structure(s: &Structure) -> Vec<String> {
+/// What became of a structure's mutants.
+pub struct Score {
+    pub path: &'static str,
+    pub outcomes: Vec<Outcome>,
+    /// Executions of its scenarios, as written and with each mutant.
+    pub executions: usize,
+    pub took: Duration,
+    /// Everything that is not as it should be.
+    pub complaints: Vec<String>,
+}
+
+impl Score {
+    pub fn killed(&self) -> usize {
+        self.outcomes.iter().filter(|o| o.fate == Fate::Killed).count()
+    }
+
+    /// The survivors that have a reason.
+    pub fn reviewed(&self) -> Vec<(&Outcome, &'static Survivor)> {
+        let survivors = self.outcomes.iter().filter(|o| o.fate == Fate::Survived);
+        survivors.filter_map(|o| Some((o, excuse(self.path, o, SURVIVORS)?))).collect()
+    }
+}
+
+/// The score of all, in a few lines that a test run shows whether it passes or not.
+pub fn summary(scores: &[Score]) {
+    let sum = |f: fn(&Score) -> usize| scores.iter().map(f).sum::<usize>();
+    let (mutants, killed) = (sum(|s| s.outcomes.len()), sum(Score::killed));
+    let mut text = format!(
+        "\nmutation score: {killed} of {mutants} mutants of {} structures killed, in {} executions\n",
+        scores.len(),
+        sum(|s| s.executions)
+    );
+    for score in scores {
+        for (outcome, excuse) in score.reviewed() {
+            let (path, change, class) = (score.path, &outcome.change, class(excuse.class));
+            text +=
+                &format!("  survives ({class}): {path}: `{}`, {change}: {}\n", outcome.code, excuse.reason);
+        }
+    }
+    let mut slowest: Vec<&Score> = scores.iter().collect();
+    slowest.sort_by_key(|s| std::cmp::Reverse(s.took));
+    let slowest: Vec<String> = slowest
+        .iter()
+        .take(3)
+        .map(|s| format!("{} {:.1} s, {} executions", s.path, s.took.as_secs_f64(), s.executions))
+        .collect();
+    text += &format!("  longest: {}\n", slowest.join("; "));
+    // Past the capture of the test harness, which would show it only of a test that fails.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// Explores, prints and scores.
+pub fn structure(s: &Structure) -> Score {
+    let started = Instant::now();
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(format!("{}.rs", s.path));
     let source = fs::read_to_string(path).expect("the structure's source");
     let source: Vec<&str> = source.lines().map(str::trim).collect();
     println!("\n{}", s.path);
-    match scenarios(s) {
-        Err(failures) => failures,
-        Ok(sites) => {
+    let (outcomes, executions, complaints) = match scenarios(s) {
+        Err(failures) => (Vec::new(), 0, failures),
+        Ok((sites, as_written)) => {
             let mut complaints = unreached(s, &source, &sites);
-            complaints.extend(weakened(s, &source, &sites));
-            complaints
+            let (outcomes, executions) = weakened(s, &source, &sites);
+            complaints.extend(verdict::complaints(s.path, &outcomes, SURVIVORS));
+            (outcomes, as_written + executions, complaints)
         }
-    }
+    };
+    Score { path: s.path, outcomes, executions, took: started.elapsed(), complaints }
 }
 
-/// Every scenario, in a friendly and in a hostile world; the sites they reached, or what failed.
-fn scenarios(s: &Structure) -> Result<BTreeMap<Site, Ordering>, Vec<String>> {
+/// Every scenario, in a friendly and in a hostile world; the sites they reached and the executions, or what failed.
+fn scenarios(s: &Structure) -> Result<(BTreeMap<Site, Ordering>, usize), Vec<String>> {
     let hostile = World { spurious_wake: true, spurious_failure: true };
     let order = |scenario, world| Order { structure: s.path, scenario: Some(scenario), world, mutant: None };
     let orders: Vec<Order> =
@@ -63,7 +119,8 @@ fn scenarios(s: &Structure) -> Result<BTreeMap<Site, Ordering>, Vec<String>> {
     if !failures.is_empty() {
         return Err(failures);
     }
-    Ok(answers.into_iter().flat_map(|a| a.sites).collect())
+    let executions = answers.iter().map(|a| a.executions).sum();
+    Ok((answers.into_iter().flat_map(|a| a.sites).collect(), executions))
 }
 
 /// An atomic step that no scenario reaches has no mutants: it must not count as proven.
@@ -91,8 +148,8 @@ fn unreached(s: &Structure, source: &[&str], sites: &BTreeMap<Site, Ordering>) -
     complaints
 }
 
-/// Every mutant of every site, each against all scenarios until one kills it.
-fn weakened(s: &Structure, source: &[&str], sites: &BTreeMap<Site, Ordering>) -> Vec<String> {
+/// Every mutant of every site, each against all scenarios until one kills it; and the executions.
+fn weakened(s: &Structure, source: &[&str], sites: &BTreeMap<Site, Ordering>) -> (Vec<Outcome>, usize) {
     let all: Vec<(Site, Ordering, Change)> = sites
         .iter()
         .flat_map(|(site, written)| {
@@ -108,8 +165,9 @@ fn weakened(s: &Structure, source: &[&str], sites: &BTreeMap<Site, Ordering>) ->
             mutant: Some((*site, *change)),
         })
         .collect();
-    let mut outcomes = Vec::new();
+    let (mut outcomes, mut executions) = (Vec::new(), 0);
     for ((site, written, change), answer) in all.iter().zip(run(&orders)) {
+        executions += answer.executions;
         let outcome = outcome(source, *site, *written, *change, &answer);
         println!("  {}", line(s, *site, &outcome, &answer));
         outcomes.push(outcome);
@@ -124,7 +182,7 @@ fn weakened(s: &Structure, source: &[&str], sites: &BTreeMap<Site, Ordering>) ->
         count(Fate::Survived),
         count(Fate::Undecided)
     );
-    complaints(s.path, &outcomes, SURVIVORS)
+    (outcomes, executions)
 }
 
 fn outcome(source: &[&str], site: Site, written: Ordering, change: Change, answer: &Answer) -> Outcome {

@@ -210,3 +210,28 @@ pub fn hunt(
     }
     Hunt { rounds: done, took: started.elapsed(), found }
 }
+
+/// What became of one fault on this machine.
+#[derive(Clone, Copy, Debug)]
+pub struct Trial {
+    pub found: bool,
+    pub rounds: u64,
+    pub took: Duration,
+    /// The sound twin's rounds, and whether one of them raised an alarm.
+    pub sound_rounds: u64,
+    pub alarm: bool,
+}
+
+/// Hunts the broken twin of a fault for `time`, then the sound one for half of that.
+pub fn trial(fault: &Fault, oracle: Oracle, time: Duration, begin: fn(u64)) -> Trial {
+    let manner = Manner::real(oracle);
+    let broken = hunt(fault, fault.broken, manner, (u64::MAX, time), begin);
+    let sound = hunt(fault, fault.sound, manner, (u64::MAX, time / 2), begin);
+    Trial {
+        found: broken.found.is_some(),
+        rounds: broken.rounds,
+        took: broken.took,
+        sound_rounds: sound.rounds,
+        alarm: sound.found.is_some(),
+    }
+}

@@ -1,0 +1,86 @@
+//! From samples to records: the one way in which a run becomes lines of the store.
+use std::{collections::BTreeMap, time::SystemTime};
+
+use super::{AA, Record, SCHEMA};
+use crate::{
+    doubts,
+    lab::{Lab, Step},
+    machine::Machine,
+    plan::Plan,
+    sample::Sample,
+};
+
+/// Turns the launches of one run of a step into records: one for each case and parameter, with every doubt. `during` is what the run
+/// saw of others ([`crate::machine::Watchful`]).
+pub fn seal(
+    lab: &Lab,
+    step: &Step,
+    command: &str,
+    plan: &Plan,
+    machine: &Machine,
+    launches: Vec<Vec<Sample>>,
+    during: BTreeMap<String, f64>,
+) -> Vec<Record> {
+    let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
+    let of_run = doubts::of_run(step, plan, machine);
+    // Every declared row, so that one that was lost in all launches is missed; and the A/A rows that came.
+    let declared = step.params.iter().flat_map(|p| step.cases.iter().map(|c| (c.to_string(), p.to_string())));
+    let mut cells: Vec<(String, String)> = declared.collect();
+    for s in launches.iter().flatten().filter(|s| s.case == AA) {
+        if !cells.iter().any(|(c, p)| *c == s.case && *p == s.param) {
+            cells.push((s.case.clone(), s.param.clone()));
+        }
+    }
+    // By parameter as declared, then in the order of cases with A/A behind the baseline.
+    let place = |(case, param): &(String, String)| {
+        let p = step.params.iter().position(|x| x == param).unwrap_or(usize::MAX);
+        let c = if case == AA {
+            1
+        } else {
+            step.cases.iter().position(|x| x == case).map_or(usize::MAX, |i| 2 * i)
+        };
+        (p, c)
+    };
+    cells.sort_by_key(place);
+    let run = format!("{at}-{}-{}", std::process::id(), step.name);
+    cells
+        .into_iter()
+        .map(|(case, param)| {
+            let samples: Vec<Sample> = launches
+                .iter()
+                .map(|l| {
+                    l.iter().find(|s| s.case == case && s.param == param).cloned().unwrap_or_else(|| {
+                        // The launch failed before it came to this row (an A/A row, say).
+                        Sample::unmeasured(&case, &param, "this launch did not get that far")
+                    })
+                })
+                .collect();
+            let mut doubts = of_run.clone();
+            doubts.extend(doubts::of_case(step, &case, &samples, plan.launches, &during));
+            Record {
+                schema: SCHEMA,
+                id: String::new(),
+                run: run.clone(),
+                at: at.clone(),
+                lab: lab.stem.into(),
+                step: step.name.into(),
+                case,
+                param,
+                baseline: step.cases[0].into(),
+                kind: step.kind,
+                mode: plan.mode,
+                threads: plan.threads,
+                headline: step.headline.into(),
+                interval: None,
+                launches: samples,
+                odd_launches: Vec::new(),
+                quotable: doubts.is_empty(),
+                doubts,
+                command: command.into(),
+                machine: machine.clone(),
+                during: during.clone(),
+            }
+            .seal()
+        })
+        .collect()
+}
