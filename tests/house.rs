@@ -61,7 +61,12 @@ fn a_lab_has_the_same_name_everywhere() {
             manifest.contains(&format!("name = \"{stem}\", path = \"labs/{stem}.rs\"")),
             "Cargo.toml lists the binary {stem}"
         );
-        assert!(readme.contains(&format!("`{stem}`")), "README's table has {stem}");
+        let row = format!("\n| `{stem}` |");
+        assert_eq!(
+            readme.matches(&row).count(),
+            1,
+            "README's table has {stem}, once: `underhood notes` writes it"
+        );
         assert!(readme.contains(question), "README's table has the question of {stem}");
         assert!(notes.contains(&format!("## {stem}")), "NOTES has a section {stem}");
     }
