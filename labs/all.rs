@@ -47,6 +47,8 @@ mod lock_audit;
 mod lock_deadlock;
 #[path = "lock_mutex.rs"]
 mod lock_mutex;
+#[path = "lock_readers.rs"]
+mod lock_readers;
 #[path = "lock_rwlock.rs"]
 mod lock_rwlock;
 #[path = "lock_semaphore.rs"]
@@ -80,6 +82,7 @@ mod order_wakeup;
 pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &lock_mutex::LAB,
     &lock_rwlock::LAB,
+    &lock_readers::LAB,
     &lock_spin::LAB,
     &lock_semaphore::LAB,
     &lock_seqlock::LAB,

@@ -183,8 +183,8 @@ pub(crate) static LAB: Lab = Lab {
         "That a few percent between two locks alone is the lock: it may be where the compiler put the loop.",
     ],
     next: &[
-        "What do readers gain if each writes a line of its own (distributed readers)?",
-        "Who starves: can a writer wait for ever behind readers, and what happens to a reader that reads twice?",
+        "What do readers gain if each writes a line of its own, and who starves? (lab lock_readers)",
+        "What happens to a reader that reads twice? (lab lock_deadlock)",
         "When is a snapshot (an atomic pointer swap) better than both?",
     ],
     sources: &[

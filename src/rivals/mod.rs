@@ -23,6 +23,7 @@ pub mod map;
 pub mod map_mix;
 pub mod observe;
 pub mod pipe;
+pub mod policy;
 pub mod presence;
 pub mod published;
 pub mod semaphore;
