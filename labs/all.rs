@@ -82,10 +82,10 @@ mod order_wakeup;
 pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &lock_mutex::LAB,
     &lock_rwlock::LAB,
-    &lock_readers::LAB,
     &lock_spin::LAB,
     &lock_semaphore::LAB,
     &lock_seqlock::LAB,
+    &lock_readers::LAB,
     &lock_deadlock::LAB,
     &lock_audit::LAB,
     &cache_line::LAB,
