@@ -61,6 +61,8 @@ mod lock_spin;
 mod lockfree_counter;
 #[path = "lockfree_map.rs"]
 mod lockfree_map;
+#[path = "lockfree_progress.rs"]
+mod lockfree_progress;
 #[path = "lockfree_queue.rs"]
 mod lockfree_queue;
 #[path = "lockfree_reclaim.rs"]
@@ -97,6 +99,7 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &lockfree_snapshot::LAB,
     &lockfree_reclaim::LAB,
     &lockfree_map::LAB,
+    &lockfree_progress::LAB,
     &order_litmus::LAB,
     &order_wakeup::LAB,
     &order_detect::LAB,

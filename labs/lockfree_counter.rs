@@ -6,14 +6,16 @@ use std::sync::Arc;
 use underhood::{
     engine::{
         crowd::{self, Crowd},
+        singles,
         solo::{self, Solo},
     },
     lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
     lockfree::counter::{CasCounter, Counter, Sharded},
+    memory::heap,
     plan::Plan,
     rivals::{
         counter::{self as rivals, Counter as Counts, Exchanges, PerThread, alone, check, exchanging},
-        gate,
+        gate::{self, Weighed},
     },
     sample::Sample,
 };
@@ -64,6 +66,38 @@ pub(crate) static LAB: Lab = Lab {
             tour: false,
         },
         Step {
+            name: "floor",
+            ask: "An addition to a number that only this thread can see, a thread-local: the floor. How many times that does a shard take?",
+            predict: Predict::Best { param: "" },
+            kind: Kind::Single,
+            cases: &["thread_local", "per_thread", "sharded_64", "counter"],
+            params: &[""],
+            launch: Launch::Together,
+            measure: against_the_floor,
+            headline: "op_ns",
+            columns: &[],
+            claims: &[
+                Claim {
+                    text: "an addition to a shard takes at most 1.5 times one to a thread-local",
+                    of: pick("sharded_64", "", "op_ns"),
+                    against: Some(pick("thread_local", "", "op_ns")),
+                    expect: Expect::AtMost(1.5),
+                    cores: 1,
+                },
+                Claim {
+                    text: "a number for each thread, written by that one only, does keep to that",
+                    of: pick("per_thread", "", "op_ns"),
+                    against: Some(pick("thread_local", "", "op_ns")),
+                    expect: Expect::AtMost(1.5),
+                    cores: 1,
+                },
+            ],
+            because: "Two threads may share a shard, if there are more threads than shards, so a shard needs the atomic instruction, which is the \
+                      whole price. Whoever can promise one writer for each number (`PerThread` in src/rivals/counter.rs) does without. The floor \
+                      itself is no counter: nobody else can read it.",
+            tour: false,
+        },
+        Step {
             name: "crowd",
             ask: "All threads add to the same counter. How often does an exchange of the compare-and-exchange loop fail for each that succeeds?",
             predict: Predict::Best { param: "" },
@@ -100,6 +134,82 @@ pub(crate) static LAB: Lab = Lab {
             because: "fetch_add is wait-free: the line comes, the addition is done. The loop loads, computes and exchanges, and if the line was taken in \
                       between, all of it was for nothing: lock-free, and any one thread may lose each time. Both are bounded by one journey of the line \
                       for each addition or few; only not sharing the line helps.",
+            tour: false,
+        },
+        Step {
+            name: "worst",
+            ask: "All threads add, four for each CPU. How long does the longest addition take on one shared word, in ns?",
+            predict: Predict::Number { case: "counter", param: "4x_threads" },
+            kind: Kind::Tail,
+            cases: &["counter", "per_thread", "cas_counter", "sharded_64"],
+            params: &["1x_threads", "4x_threads"],
+            launch: Launch::Together,
+            measure: looked_at,
+            headline: "op_max_ns",
+            columns: &[
+                "op_p99_ns",
+                "halted_share",
+                "halt_max_ns",
+                "jain_share",
+                "min_max_share",
+                "ops_per_s",
+            ],
+            claims: &[
+                Claim {
+                    text: "an addition that is wait-free by its steps is not so by the clock: with four threads a CPU the longest takes at least a millisecond",
+                    of: pick("counter", "4x_threads", "op_max_ns"),
+                    against: None,
+                    expect: Expect::AtLeast(1e6),
+                    cores: 2,
+                },
+                Claim {
+                    text: "but nobody stops the others: for at most a hundredth of the time no thread gets on",
+                    of: pick("cas_counter", "4x_threads", "halted_share"),
+                    against: None,
+                    expect: Expect::AtMost(0.01),
+                    cores: 2,
+                },
+                Claim {
+                    text: "with a thread for each CPU the shared word is fair: Jain's index is at least 0.9",
+                    of: pick("counter", "1x_threads", "jain_share"),
+                    against: None,
+                    expect: Expect::AtLeast(0.9),
+                    cores: 2,
+                },
+            ],
+            because: "Wait-free bounds the steps, not the time: a thread whose turn is over waits for its next one in the middle of an addition. Each operation \
+                      ends with a look at the clock, so the rates are of another workload than in crowd. Who gets how much is decided by who is \
+                      nearer to the line.",
+            tour: false,
+        },
+        Step {
+            name: "memory",
+            ask: "How many bytes does a counter of 64 shards take?",
+            predict: Predict::Number { case: "sharded_64", param: "" },
+            kind: Kind::Count,
+            cases: CASES,
+            params: &[""],
+            launch: Launch::Isolated,
+            measure: weighed,
+            headline: "instance_bytes",
+            columns: &[],
+            claims: &[
+                Claim {
+                    text: "a shard is 128 bytes: 64 of them take at least 8,000",
+                    of: pick("sharded_64", "", "instance_bytes"),
+                    against: None,
+                    expect: Expect::AtLeast(8000.0),
+                    cores: 1,
+                },
+                Claim {
+                    text: "at least 20 times one word on a line of its own",
+                    of: pick("sharded_64", "", "instance_bytes"),
+                    against: Some(pick("counter", "", "instance_bytes")),
+                    expect: Expect::AtLeast(20.0),
+                    cores: 1,
+                },
+            ],
+            because: "Each shard has two cache lines to itself, since x86 fetches lines in pairs, and there must be one for each thread that may come. What is counted is what the allocator has given out. See `instance` in src/memory/heap.rs.",
             tour: false,
         },
     ],
@@ -158,6 +268,13 @@ fn by_one(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     checked(cases, params, || params.iter().flat_map(|p| solo::solo(&plan, p, &arms(*p == "read"))).collect())
 }
 
+fn against_the_floor(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    let [per_thread, counter, _, sharded] = arms(false);
+    let arms = [Solo { case: "thread_local", make: rivals::floor }, per_thread, sharded, counter];
+    let plan = Plan { slice: plan.slice / 3, ..plan.clone() };
+    checked(cases, params, || params.iter().flat_map(|p| solo::solo(&plan, p, &arms)).collect())
+}
+
 fn crowds(tally: &Arc<Exchanges>) -> [Crowd; 4] {
     [
         rivals::crowd::<PerThread>(0),
@@ -181,6 +298,23 @@ fn by_many(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
         rows.into_iter().map(with_failed).collect::<Vec<_>>()
     };
     checked(cases, params, || params.iter().flat_map(one).collect())
+}
+
+/// Each operation with a look at the clock.
+fn looked_at(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    checked(cases, params, || {
+        singles::at_times(plan, params, &{
+            let [per_thread, counter, cas_counter, sharded] = crowds(&Arc::default());
+            [counter, per_thread, cas_counter, sharded]
+        })
+    })
+}
+
+fn weighed(_plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    fn of<C: Counts>() -> Weighed {
+        (C::CASE, |param| heap::instance(C::CASE, param, || Box::new(C::new(2))), check::<C>)
+    }
+    gate::weighed(&[of::<PerThread>(), of::<Counter>(), of::<CasCounter>(), of::<Sharded>()], cases, params)
 }
 
 fn benches(plan: &Plan) -> Vec<Bench> {

@@ -7,14 +7,15 @@ use underhood::{
     engine::{
         crowd::{self, Crowd},
         keys::Skew,
+        singles,
         solo::{self, Solo},
     },
     lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
     plan::Plan,
     record::AA,
     rivals::{
-        gate,
-        map::{Map, OneLock, OneRwLock, Sharded, check},
+        gate::{self, Weighed},
+        map::{Map, OneLock, OneRwLock, Sharded, check, weigh},
         map_mix::{self, Deeds, Mix, alone},
     },
     sample::Sample,
@@ -149,6 +150,77 @@ pub(crate) static LAB: Lab = Lab {
                       and removed here, not overwritten, so the readers do see it come and go.",
             tour: false,
         },
+        Step {
+            name: "worst",
+            ask: "Four threads for each CPU, one operation in ten writes. How long does the longest take behind one mutex, in ns?",
+            predict: Predict::Number { case: "one_lock", param: "4x_threads" },
+            kind: Kind::Tail,
+            cases: CASES,
+            params: &["1x_threads", "4x_threads"],
+            launch: Launch::Together,
+            measure: looked_at,
+            headline: "op_max_ns",
+            columns: &[
+                "op_p99_ns",
+                "halted_share",
+                "halt_max_ns",
+                "jain_share",
+                "min_max_share",
+                "ops_per_s",
+            ],
+            claims: &[
+                Claim {
+                    text: "nobody stops the others of papaya: for at most a hundredth of the time no thread gets on",
+                    of: pick("papaya_0_2", "4x_threads", "halted_share"),
+                    against: None,
+                    expect: Expect::AtMost(0.01),
+                    cores: 2,
+                },
+                Claim {
+                    text: "one mutex stops all others when its holder is preempted: for at least a thousandth of the time",
+                    of: pick("one_lock", "4x_threads", "halted_share"),
+                    against: None,
+                    expect: Expect::AtLeast(0.001),
+                    cores: 2,
+                },
+            ],
+            because: "Where the gaps of all threads overlap, nobody got on: the holder of the one lock had no CPU, or whoever was to be woken was not awake yet. With \
+                      more locks the others find another one. Each operation ends with a look at the clock, so the rates are of another workload \
+                      than in mix. See `common` in src/engine/singles.rs.",
+            tour: false,
+        },
+        Step {
+            name: "memory",
+            ask: "4,096 keys of 4 bytes with values of 8. How many bytes does each take in papaya, which allocates entries one by one?",
+            predict: Predict::Number { case: "papaya_0_2", param: "" },
+            kind: Kind::Count,
+            cases: CASES,
+            params: &[""],
+            launch: Launch::Isolated,
+            measure: weighed,
+            headline: "element_bytes",
+            columns: &["empty_bytes"],
+            claims: &[
+                Claim {
+                    text: "an allocation for each entry: papaya takes at least 1.5 times what a HashMap behind a mutex takes",
+                    of: pick("papaya_0_2", "", "element_bytes"),
+                    against: Some(pick("one_lock", "", "element_bytes")),
+                    expect: Expect::AtLeast(1.5),
+                    cores: 1,
+                },
+                Claim {
+                    text: "16 maps by hand take at most 1.5 times what one takes",
+                    of: pick("sharded_16", "", "element_bytes"),
+                    against: Some(pick("one_lock", "", "element_bytes")),
+                    expect: Expect::AtMost(1.5),
+                    cores: 1,
+                },
+            ],
+            because: "std's map has 16 bytes for such an entry and one of metadata, and between 7/16 and 7/8 of its places are filled. papaya's table has a \
+                      pointer and a byte for each place, and each entry is a block of its own. How full a table is depends on the number of \
+                      keys: others would show other bytes. See `weigh` in src/rivals/map.rs.",
+            tour: false,
+        },
     ],
     says: &[
         Say {
@@ -232,7 +304,7 @@ fn crowds(mix: Mix, deeds: &[Arc<Deeds>; 6]) -> [Crowd; 6] {
 /// All maps at one mix, each row with what it hit and changed, or without a number if that was not what was said.
 fn race(plan: &Plan, param: &str, mix: Mix) -> Vec<Sample> {
     let deeds: [Arc<Deeds>; 6] = Default::default();
-    let plan = Plan { slice: plan.slice.mul_f64(0.4), ..plan.clone() };
+    let plan = Plan { slice: plan.slice.mul_f64(0.35), ..plan.clone() };
     let judged = |row: Sample| {
         let own = if row.case == AA { CASES[0] } else { row.case.as_str() };
         let place = CASES.iter().position(|case| *case == own).expect("a case of this lab");
@@ -254,6 +326,32 @@ fn skewed(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let skew = |p: &str| if p == "uniform" { Skew::Uniform } else { Skew::OneKey };
     let one = |p: &&str| race(plan, p, Mix { each_percent: 5, skew: skew(p) });
     checked(cases, params, || params.iter().flat_map(one).collect())
+}
+
+/// Each operation with a look at the clock.
+fn looked_at(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    checked(cases, params, || {
+        singles::at_times(
+            plan,
+            params,
+            &crowds(Mix { each_percent: 5, skew: Skew::Zipf(0.99) }, &Default::default()),
+        )
+    })
+}
+
+fn weighed(_plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    fn of<M: Map>(place: usize) -> Weighed {
+        (CASES[place], weigh::<M>, check::<M>)
+    }
+    let all = [
+        of::<OneLock>(0),
+        of::<OneRwLock>(1),
+        of::<Sharded>(2),
+        of::<DashMap>(3),
+        of::<Papaya>(4),
+        of::<Scc>(5),
+    ];
+    gate::weighed(&all, cases, params)
 }
 
 fn benches(plan: &Plan) -> Vec<Bench> {

@@ -15,8 +15,8 @@ use underhood::{
     reclaim::{epoch::Epoch, hazard::Hazard},
     record::AA,
     rivals::{
-        bags::{self, Bag, Tallies, alone, check, crowded},
-        gate,
+        bags::{self, Bag, SpinDeque, Tallies, alone, check, crowded, singly, weigh},
+        gate::{self, Weighed},
         stopped::stopped,
     },
     sample::Sample,
@@ -174,6 +174,93 @@ pub(crate) static LAB: Lab = Lab {
                       allocator must find new memory for each node. See `stopped` in src/rivals/stopped.rs.",
             tour: false,
         },
+        Step {
+            name: "worst",
+            ask: "Four threads for each CPU. For what share of the time does nobody finish anything, behind a spin lock?",
+            predict: Predict::Number { case: "spin_deque", param: "4x_threads" },
+            kind: Kind::Tail,
+            cases: &["mutex_deque", "spin_deque", "queue_epoch", "seg_queue"],
+            params: &["1x_threads", "2x_threads", "4x_threads"],
+            launch: Launch::Together,
+            measure: looked_at,
+            headline: "halted_share",
+            columns: &[
+                "op_max_ns",
+                "op_p99_ns",
+                "halt_max_ns",
+                "jain_share",
+                "min_max_share",
+                "failed_ratio",
+                "ops_per_s",
+            ],
+            claims: &[
+                Claim {
+                    text: "a preempted holder of a spin lock stops everybody: with four threads a CPU for at least a tenth of the time",
+                    of: pick("spin_deque", "4x_threads", "halted_share"),
+                    against: None,
+                    expect: Expect::AtLeast(0.1),
+                    cores: 2,
+                },
+                Claim {
+                    text: "a lock-free loser stops only itself: for at most a hundredth of the time nobody gets on",
+                    of: pick("queue_epoch", "4x_threads", "halted_share"),
+                    against: None,
+                    expect: Expect::AtMost(0.01),
+                    cores: 2,
+                },
+                Claim {
+                    text: "a mutex that sleeps gives the holder a CPU: at most a tenth",
+                    of: pick("mutex_deque", "4x_threads", "halted_share"),
+                    against: None,
+                    expect: Expect::AtMost(0.1),
+                    cores: 2,
+                },
+                Claim {
+                    text: "lock-free does not mean soon: the worst operation waits for the turns of others, at least a millisecond",
+                    of: pick("queue_epoch", "4x_threads", "op_max_ns"),
+                    against: None,
+                    expect: Expect::AtLeast(1e6),
+                    cores: 2,
+                },
+            ],
+            because: "Each operation ends with a look at the clock, so the rates are of another workload than in crowd. A thread that is preempted has a gap; where \
+                      the gaps of all threads overlap, nobody got on. Behind a spin lock the others use up their turns looking at a lock whose \
+                      holder has none; behind a mutex they sleep, and it runs again at once; in the lock-free queue its exchange fails later, and \
+                      that is all. For one operation it makes no difference: who has no CPU waits. See `common` in src/engine/singles.rs.",
+            tour: false,
+        },
+        Step {
+            name: "memory",
+            ask: "A value has 8 bytes. How many does it take in a lock-free queue, with its node and what the allocator adds?",
+            predict: Predict::Number { case: "queue_epoch", param: "" },
+            kind: Kind::Count,
+            cases: CASES,
+            params: &[""],
+            launch: Launch::Isolated,
+            measure: weighed,
+            headline: "element_bytes",
+            columns: &["left_bytes", "empty_bytes"],
+            claims: &[
+                Claim {
+                    text: "a node for each value: at least twice what a deque takes",
+                    of: pick("queue_epoch", "", "element_bytes"),
+                    against: Some(pick("mutex_deque", "", "element_bytes")),
+                    expect: Expect::AtLeast(2.0),
+                    cores: 1,
+                },
+                Claim {
+                    text: "SegQueue, with 31 values in a block, takes at most two thirds of that",
+                    of: pick("seg_queue", "", "element_bytes"),
+                    against: Some(pick("queue_epoch", "", "element_bytes")),
+                    expect: Expect::AtMost(0.67),
+                    cores: 1,
+                },
+            ],
+            because: "A node is the value and a pointer, and glibc gives at least 32 bytes for that. A deque doubles: between 8 and 16 bytes a value, and it keeps \
+                      them when it is empty. SegQueue has a word of state for each value, and frees a block when all have left it. What is \
+                      counted is what the allocator has given out. See `weigh` in src/rivals/bags.rs.",
+            tour: false,
+        },
     ],
     says: &[
         Say {
@@ -254,6 +341,29 @@ fn crowded_out(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
             arms
         })
     })
+}
+
+/// Each operation with a look at the clock. The spin lock stands for all that do not sleep.
+fn looked_at(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    let also = || check::<SpinDeque>().and_then(|()| check::<Locked>());
+    let arms = |tallies: &Tallies| {
+        vec![
+            bags::crowd::<Locked>(tallies),
+            bags::crowd::<SpinDeque>(tallies),
+            bags::crowd::<WithEpochs>(tallies),
+            bags::crowd::<Segments>(tallies),
+        ]
+    };
+    gate::checked(&[also, check::<WithEpochs>, check::<Segments>], cases, params, || {
+        singly(plan, params, arms)
+    })
+}
+
+fn weighed(_plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    fn of<B: Bag>() -> Weighed {
+        (B::CASE, weigh::<B>, bags::check::<B>)
+    }
+    gate::weighed(&[of::<Locked>(), of::<WithEpochs>(), of::<WithHazards>(), of::<Segments>()], cases, params)
 }
 
 fn one_stopped(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {

@@ -8,13 +8,15 @@ use underhood::{
     engine::{
         crowd::{self, Crowd},
         relay::{self, Relay},
+        singles,
     },
     lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
     lockfree::mpmc::Mpmc,
     machine::handoff::handoff_ns,
     plan::Plan,
     rivals::{
-        bags::{self, Crossbeam, Flume, Tallies},
+        bags::{self, Bag, Crossbeam, Flume, Tallies, weigh},
+        gate::{self, Check, Weighed, checked},
         pipe::{
             self, Array, CrossbeamChannel, FlumeChannel, OurMpmc, Ring, Rtrb, StdChannel, line, one_way,
             ping_pong,
@@ -57,6 +59,27 @@ pub(crate) static LAB: Lab = Lab {
                     text: "our queue for many takes at most as long as crossbeam's",
                     of: pick("mpmc", "room_1024", "transfer_ns"),
                     against: Some(pick("array_queue", "room_1024", "transfer_ns")),
+                    expect: Expect::AtMost(1.0),
+                    cores: 2,
+                },
+                Claim {
+                    text: "our queue for many takes at most as long as std's bounded channel",
+                    of: pick("mpmc", "room_1024", "transfer_ns"),
+                    against: Some(pick("std_channel", "room_1024", "transfer_ns")),
+                    expect: Expect::AtMost(1.0),
+                    cores: 2,
+                },
+                Claim {
+                    text: "our queue for many takes at most as long as crossbeam's bounded channel",
+                    of: pick("mpmc", "room_1024", "transfer_ns"),
+                    against: Some(pick("crossbeam_channel", "room_1024", "transfer_ns")),
+                    expect: Expect::AtMost(1.0),
+                    cores: 2,
+                },
+                Claim {
+                    text: "our queue for many takes at most as long as flume's",
+                    of: pick("mpmc", "room_1024", "transfer_ns"),
+                    against: Some(pick("flume", "room_1024", "transfer_ns")),
                     expect: Expect::AtMost(1.0),
                     cores: 2,
                 },
@@ -142,6 +165,20 @@ pub(crate) static LAB: Lab = Lab {
                     cores: 2,
                 },
                 Claim {
+                    text: "our queue does at least what crossbeam's channel does",
+                    of: pick("mpmc", "", "ops_per_s"),
+                    against: Some(pick("crossbeam_channel", "", "ops_per_s")),
+                    expect: Expect::AtLeast(1.0),
+                    cores: 2,
+                },
+                Claim {
+                    text: "our queue does at least what flume's does",
+                    of: pick("mpmc", "", "ops_per_s"),
+                    against: Some(pick("flume", "", "ops_per_s")),
+                    expect: Expect::AtLeast(1.0),
+                    cores: 2,
+                },
+                Claim {
                     text: "a channel without an empty wait costs little more than the queue in it: at least half",
                     of: pick("crossbeam_channel", "", "ops_per_s"),
                     against: Some(pick("array_queue", "", "ops_per_s")),
@@ -152,6 +189,69 @@ pub(crate) static LAB: Lab = Lab {
             because: "Both queues number their slots and claim a number with a compare-and-exchange; both are blocking in disguise: a thread that loses \
                       its CPU between the claim and the publication leaves a hole that the others wait at. flume is a deque \
                       behind a lock. What more threads than CPUs do to a queue: lab lockfree_queue.",
+            tour: false,
+        },
+        Step {
+            name: "worst",
+            ask: "Many push and pop in one bounded queue, four threads for each CPU. For what share of the time does nobody finish anything in crossbeam's?",
+            predict: Predict::Number { case: "array_queue", param: "4x_threads" },
+            kind: Kind::Tail,
+            cases: &["array_queue", "mpmc", "crossbeam_channel", "flume"],
+            params: &["1x_threads", "4x_threads"],
+            launch: Launch::Together,
+            measure: looked_at,
+            headline: "halted_share",
+            columns: &["op_max_ns", "op_p99_ns", "halt_max_ns", "jain_share", "min_max_share", "ops_per_s"],
+            claims: &[
+                Claim {
+                    text: "blocking in disguise: a thread that is preempted between claim and publication stops all others, for at least a hundredth of the time",
+                    of: pick("mpmc", "4x_threads", "halted_share"),
+                    against: None,
+                    expect: Expect::AtLeast(0.01),
+                    cores: 2,
+                },
+                Claim {
+                    text: "with a thread for each CPU our queue is fair: Jain's index is at least 0.9",
+                    of: pick("mpmc", "1x_threads", "jain_share"),
+                    against: None,
+                    expect: Expect::AtLeast(0.9),
+                    cores: 2,
+                },
+            ],
+            because: "No lock is in sight, and yet a preempted thread can stop the others: they look at its slot for the rest of their turns. Compare lab lockfree_queue, \
+                      step worst, whose linked queue has no such place. How often a claim fails is not counted: a counter in the loop would be \
+                      in every measurement of it. Each operation ends with a look at the clock.",
+            tour: false,
+        },
+        Step {
+            name: "memory",
+            ask: "A queue for 1,024 values of 8 bytes is full. How many bytes does it take for each in crossbeam's ArrayQueue?",
+            predict: Predict::Number { case: "array_queue", param: "" },
+            kind: Kind::Count,
+            cases: &["array_queue", "mpmc", "crossbeam_channel", "flume"],
+            params: &[""],
+            launch: Launch::Isolated,
+            measure: weighed,
+            headline: "element_bytes",
+            columns: &["empty_bytes"],
+            claims: &[
+                Claim {
+                    text: "a slot of ours is the value and a word: between 16 and 18 bytes",
+                    of: pick("mpmc", "", "element_bytes"),
+                    against: None,
+                    expect: Expect::Between(16.0, 18.0),
+                    cores: 1,
+                },
+                Claim {
+                    text: "flume's deque does without the word: at most nine tenths of crossbeam's",
+                    of: pick("flume", "", "element_bytes"),
+                    against: Some(pick("array_queue", "", "element_bytes")),
+                    expect: Expect::AtMost(0.9),
+                    cores: 1,
+                },
+            ],
+            because: "Each slot says whose turn it is in a word beside the value; a locked deque needs no such word, since the lock says it for all. 1,000 values are \
+                      in, so that the bytes for each are a little more than those of a place. See `weigh` in src/rivals/bags.rs.",
             tour: false,
         },
     ],
@@ -191,31 +291,21 @@ pub(crate) static LAB: Lab = Lab {
 };
 
 /// No contender is timed before it has shown that it does what its name says.
-fn unless(
-    broken: Result<(), String>,
-    cases: &[&str],
-    params: &[&str],
-    measure: impl FnOnce() -> Vec<Sample>,
-) -> Vec<Sample> {
-    match broken {
-        Ok(()) => measure(),
-        Err(why) => {
-            let refuse =
-                |p: &&str| cases.iter().map(|c| Sample::unmeasured(c, p, why.clone())).collect::<Vec<_>>();
-            params.iter().flat_map(refuse).collect()
-        }
-    }
-}
-
-fn pipes_checked() -> Result<(), String> {
-    pipe::check::<Rtrb>()?;
-    pipe::check::<Ring>()?;
-    pipe::check::<Array>()?;
-    pipe::check::<OurMpmc>()?;
-    pipe::check::<StdChannel>()?;
-    pipe::check::<CrossbeamChannel>()?;
-    pipe::check::<FlumeChannel>()
-}
+const PIPES: &[Check] = &[
+    pipe::check::<Rtrb>,
+    pipe::check::<Ring>,
+    pipe::check::<Array>,
+    pipe::check::<OurMpmc>,
+    pipe::check::<StdChannel>,
+    pipe::check::<CrossbeamChannel>,
+    pipe::check::<FlumeChannel>,
+];
+const BAGS: &[Check] = &[
+    bags::check::<ArrayQueue<u64>>,
+    bags::check::<Mpmc<u64>>,
+    bags::check::<Crossbeam>,
+    bags::check::<Flume>,
+];
 
 fn streams<const ROOM: usize>() -> [Relay; 7] {
     [
@@ -236,7 +326,7 @@ fn line_ns(plan: &Plan) -> Option<f64> {
 }
 
 fn through(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
-    unless(pipes_checked(), cases, params, || {
+    checked(PIPES, cases, params, || {
         let line = line_ns(plan);
         let plan = Plan { slice: plan.slice / 3, ..plan.clone() };
         let rows = params.iter().flat_map(|param| {
@@ -268,17 +358,10 @@ fn trips() -> [Relay; 8] {
 }
 
 fn back(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
-    unless(pipes_checked(), cases, params, || {
+    checked(PIPES, cases, params, || {
         let plan = Plan { slice: plan.slice / 3, ..plan.clone() };
         params.iter().flat_map(|p| relay::relay(&plan, p, &trips())).collect()
     })
-}
-
-fn bags_checked() -> Result<(), String> {
-    bags::check::<ArrayQueue<u64>>()?;
-    bags::check::<Mpmc<u64>>()?;
-    bags::check::<Crossbeam>()?;
-    bags::check::<Flume>()
 }
 
 fn crowds() -> [Crowd; 4] {
@@ -292,10 +375,26 @@ fn crowds() -> [Crowd; 4] {
 }
 
 fn shared(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
-    unless(bags_checked(), cases, params, || {
+    checked(BAGS, cases, params, || {
         let plan = Plan { slice: plan.slice / 2, ..plan.clone() };
         params.iter().flat_map(|p| crowd::crowd(&plan, p, 0.0, &crowds())).collect()
     })
+}
+
+/// Each operation with a look at the clock.
+fn looked_at(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    checked(BAGS, cases, params, || singles::at_times(plan, params, &crowds()))
+}
+
+fn weighed(_plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    fn of<B: Bag>() -> Weighed {
+        (B::CASE, weigh::<B>, bags::check::<B>)
+    }
+    gate::weighed(
+        &[of::<ArrayQueue<u64>>(), of::<Mpmc<u64>>(), of::<Crossbeam>(), of::<Flume>()],
+        cases,
+        params,
+    )
 }
 
 fn benches(plan: &Plan) -> Vec<Bench> {

@@ -5,14 +5,16 @@ use arc_swap::ArcSwap;
 use underhood::{
     engine::{
         crowd::{self, Crowd},
+        singles,
         solo::{self, Solo},
     },
     lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
     lockfree::snapshot::Snapshot,
+    memory::heap,
     plan::Plan,
     reclaim::{epoch::Epoch, hazard::Hazard},
     rivals::{
-        gate,
+        gate::{self, Weighed},
         published::{self, Cached, Line, Locked, Published, alone, check},
     },
     sample::Sample,
@@ -115,6 +117,74 @@ pub(crate) static LAB: Lab = Lab {
                       their debts, the snapshot's every 64th publish looks at every reader. The name says it: read mostly.",
             tour: false,
         },
+        Step {
+            name: "worst",
+            ask: "One operation in ten publishes, four threads for each CPU. How long does the longest take behind an RwLock<Arc>, in ns?",
+            predict: Predict::Number { case: "rwlock_arc", param: "4x_threads" },
+            kind: Kind::Tail,
+            cases: CASES,
+            params: &["1x_threads", "4x_threads"],
+            launch: Launch::Together,
+            measure: looked_at,
+            headline: "op_max_ns",
+            columns: &[
+                "op_p99_ns",
+                "halted_share",
+                "halt_max_ns",
+                "jain_share",
+                "min_max_share",
+                "ops_per_s",
+            ],
+            claims: &[
+                Claim {
+                    text: "nobody stops the others of our snapshot: for at most a hundredth of the time no thread gets on",
+                    of: pick("snapshot_epoch", "4x_threads", "halted_share"),
+                    against: None,
+                    expect: Expect::AtMost(0.01),
+                    cores: 2,
+                },
+                Claim {
+                    text: "nor those of arc-swap",
+                    of: pick("arc_swap", "4x_threads", "halted_share"),
+                    against: None,
+                    expect: Expect::AtMost(0.01),
+                    cores: 2,
+                },
+                Claim {
+                    text: "with a thread for each CPU our snapshot is fair: Jain's index is at least 0.9",
+                    of: pick("snapshot_epoch", "1x_threads", "jain_share"),
+                    against: None,
+                    expect: Expect::AtLeast(0.9),
+                    cores: 2,
+                },
+            ],
+            because: "A publish is one exchange of a pointer that always succeeds, so no exchange is counted as failed here: there is none. What the longest \
+                      operation waits for is its own next turn. Each operation ends with a look at the clock, so the rates are of another \
+                      workload than in publish_rate.",
+            tour: false,
+        },
+        Step {
+            name: "memory",
+            ask: "A value of 64 bytes is published for two readers. How many bytes does our snapshot take with it?",
+            predict: Predict::Number { case: "snapshot_epoch", param: "" },
+            kind: Kind::Count,
+            cases: CASES,
+            params: &[""],
+            launch: Launch::Isolated,
+            measure: weighed,
+            headline: "instance_bytes",
+            columns: &[],
+            claims: &[Claim {
+                text: "our snapshot takes at least twice what RwLock<Arc> takes: a line or two for each reader",
+                of: pick("snapshot_epoch", "", "instance_bytes"),
+                against: Some(pick("rwlock_arc", "", "instance_bytes")),
+                expect: Expect::AtLeast(2.0),
+                cores: 1,
+            }],
+            because: "Each reader of ours announces itself in a line of its own, which is set aside when the snapshot is made. arc-swap and its cache keep theirs \
+                      for the whole process, so they do not show here. What waits to be freed is counted in lab lockfree_reclaim. What is counted is what the allocator has given out. See `instance` in src/memory/heap.rs.",
+            tour: false,
+        },
     ],
     says: &[
         Say {
@@ -197,6 +267,19 @@ fn by_many(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let every = |p: &str| p.strip_prefix("1_in_").and_then(|n| n.parse().ok()).unwrap_or(0);
     let many = |p: &&str| crowd::crowd(&plan, p, 0.0, &crowds(every(p)));
     checked(cases, params, || params.iter().flat_map(many).collect())
+}
+
+/// Each operation with a look at the clock.
+fn looked_at(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    checked(cases, params, || singles::at_times(plan, params, &crowds(10)))
+}
+
+fn weighed(_plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    fn of<P: Published<Line>>() -> Weighed {
+        (P::CASE, |param| heap::instance(P::CASE, param, || Box::new(P::new([1; 8], 2))), check::<P>)
+    }
+    let all = [of::<RwLockArc>(), of::<Swap>(), of::<SwapCached>(), of::<WithEpochs>(), of::<WithHazards>()];
+    gate::weighed(&all, cases, params)
 }
 
 fn benches(plan: &Plan) -> Vec<Bench> {

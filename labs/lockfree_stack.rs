@@ -13,8 +13,8 @@ use underhood::{
     plan::Plan,
     reclaim::{epoch::Epoch, hazard::Hazard},
     rivals::{
-        bags::{self, Bag, Tallies, alone, check, crowded},
-        gate,
+        bags::{self, Bag, SpinVec, Tallies, alone, check, crowded, singly, weigh},
+        gate::{self, Weighed},
         treiber::Treiber,
     },
     sample::Sample,
@@ -127,6 +127,93 @@ pub(crate) static LAB: Lab = Lab {
             because: "As many threads run as there are CPUs, four times as many or not: the exchanges fail as often as before. A preempted holder stops                       the others until it runs again, but a hold of a few ns is seldom hit, and a mutex that sleeps gives its CPU away. What                       a stopped thread does to the others is made to happen in lab lockfree_queue, step stopped.",
             tour: false,
         },
+        Step {
+            name: "worst",
+            ask: "Four threads for each CPU. For what share of the time does nobody finish anything, behind a spin lock?",
+            predict: Predict::Number { case: "spin_vec", param: "4x_threads" },
+            kind: Kind::Tail,
+            cases: &["mutex_vec", "spin_vec", "stack_epoch", "crossbeam_treiber"],
+            params: &["1x_threads", "2x_threads", "4x_threads"],
+            launch: Launch::Together,
+            measure: looked_at,
+            headline: "halted_share",
+            columns: &[
+                "op_max_ns",
+                "op_p99_ns",
+                "halt_max_ns",
+                "jain_share",
+                "min_max_share",
+                "failed_ratio",
+                "ops_per_s",
+            ],
+            claims: &[
+                Claim {
+                    text: "a preempted holder of a spin lock stops everybody: with four threads a CPU for at least a tenth of the time",
+                    of: pick("spin_vec", "4x_threads", "halted_share"),
+                    against: None,
+                    expect: Expect::AtLeast(0.1),
+                    cores: 2,
+                },
+                Claim {
+                    text: "a lock-free loser stops only itself: for at most a hundredth of the time nobody gets on",
+                    of: pick("stack_epoch", "4x_threads", "halted_share"),
+                    against: None,
+                    expect: Expect::AtMost(0.01),
+                    cores: 2,
+                },
+                Claim {
+                    text: "a mutex that sleeps gives the holder a CPU: at most a tenth",
+                    of: pick("mutex_vec", "4x_threads", "halted_share"),
+                    against: None,
+                    expect: Expect::AtMost(0.1),
+                    cores: 2,
+                },
+                Claim {
+                    text: "lock-free does not mean soon: the worst operation waits for the turns of others, at least a millisecond",
+                    of: pick("stack_epoch", "4x_threads", "op_max_ns"),
+                    against: None,
+                    expect: Expect::AtLeast(1e6),
+                    cores: 2,
+                },
+            ],
+            because: "Each operation ends with a look at the clock, so the rates are of another workload than in crowd. A thread that is preempted has a gap; where \
+                      the gaps of all threads overlap, nobody got on. Behind a spin lock the others use up their turns looking at a lock whose \
+                      holder has none; behind a mutex they sleep, and it runs again at once; in the lock-free stack its exchange fails later, and \
+                      that is all. For one operation it makes no difference: who has no CPU waits. See `common` in src/engine/singles.rs.",
+            tour: false,
+        },
+        Step {
+            name: "memory",
+            ask: "A value has 8 bytes. How many does it take in a lock-free stack, with its node and what the allocator adds?",
+            predict: Predict::Number { case: "stack_epoch", param: "" },
+            kind: Kind::Count,
+            cases: CASES,
+            params: &[""],
+            launch: Launch::Isolated,
+            measure: weighed,
+            headline: "element_bytes",
+            columns: &["left_bytes", "empty_bytes"],
+            claims: &[
+                Claim {
+                    text: "a node for each value: at least twice what a Vec takes",
+                    of: pick("stack_epoch", "", "element_bytes"),
+                    against: Some(pick("mutex_vec", "", "element_bytes")),
+                    expect: Expect::AtLeast(2.0),
+                    cores: 1,
+                },
+                Claim {
+                    text: "emptied, epochs still keep at least a tenth of it for readers that might come",
+                    of: pick("stack_epoch", "", "left_bytes"),
+                    against: None,
+                    expect: Expect::AtLeast(3.2),
+                    cores: 1,
+                },
+            ],
+            because: "A node is the value and a pointer, and glibc gives at least 32 bytes for that. A Vec doubles: between 8 and 16 bytes a value, and it \
+                      keeps them when it is empty; the lock-free stack keeps its last batches of nodes that somebody might still be reading. What is \
+                      counted is what the allocator has given out. See `weigh` in src/rivals/bags.rs.",
+            tour: false,
+        },
     ],
     says: &[
         Say {
@@ -207,6 +294,29 @@ fn crowded_out(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
             arms
         })
     })
+}
+
+/// Each operation with a look at the clock. The spin lock stands for all that do not sleep.
+fn looked_at(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    let also = || check::<SpinVec>().and_then(|()| check::<Locked>());
+    let arms = |tallies: &Tallies| {
+        vec![
+            bags::crowd::<Locked>(tallies),
+            bags::crowd::<SpinVec>(tallies),
+            bags::crowd::<WithEpochs>(tallies),
+            bags::crowd::<Treiber>(tallies),
+        ]
+    };
+    gate::checked(&[also, check::<WithEpochs>, check::<Treiber>], cases, params, || {
+        singly(plan, params, arms)
+    })
+}
+
+fn weighed(_plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    fn of<B: Bag>() -> Weighed {
+        (B::CASE, weigh::<B>, bags::check::<B>)
+    }
+    gate::weighed(&[of::<Locked>(), of::<WithEpochs>(), of::<WithHazards>(), of::<Treiber>()], cases, params)
 }
 
 fn benches(plan: &Plan) -> Vec<Bench> {

@@ -47,7 +47,9 @@ fn every_contender_passes() {
         ("crossbeam_channel", pipe::check::<pipe::CrossbeamChannel>),
         ("flume", pipe::check::<pipe::FlumeChannel>),
     ];
-    let bags: [(&str, Check); 11] = [
+    let bags: [(&str, Check); 13] = [
+        ("spin_vec", bags::check::<bags::SpinVec>),
+        ("spin_deque", bags::check::<bags::SpinDeque>),
         ("mpmc", bags::check::<underhood::lockfree::mpmc::Mpmc<u64>>),
         ("array_queue", bags::check::<crossbeam::queue::ArrayQueue<u64>>),
         ("crossbeam_channel", bags::check::<bags::Crossbeam>),

@@ -4,8 +4,10 @@
 //! - [`crowd`]: throughput of lanes that really run at once, in windows cut out of running threads (`race`, many lanes).
 //! - [`relay`]: what a hand-over from one thread to another costs.
 //! - [`watch`]: how late a victim was (`watch`): probes, schedules with intended times, histograms.
+//! - [`singles`]: the worst operation of threads that meet, and the times in which nobody finished any.
 //! - [`wait`]: how long single acquisitions of a lock wait, and who gets them.
 //! - [`stuck`]: whether threads wait for each other for ever, seen from outside, and who waits for whom.
+//! - [`halt`], [`progress`]: one thread is stopped wherever it is, and whether the others go on.
 //! - [`trace`]: who did what and when on a tokio runtime, for a picture.
 //! - [`audit`]: what is wrong with a benchmark, found in what it measured.
 //! - [`launch`]: several child processes for each step, since one launch can be wrong as a whole.
@@ -19,13 +21,16 @@ pub mod audit;
 pub mod crowd;
 mod gang;
 pub mod growth;
+pub mod halt;
 pub mod keys;
 pub mod launch;
 pub mod limited;
 pub mod litmus;
 pub mod order;
+pub mod progress;
 pub mod relay;
 pub mod scatter;
+pub mod singles;
 pub mod solo;
 pub mod stuck;
 pub mod trace;

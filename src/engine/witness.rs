@@ -11,6 +11,14 @@ pub struct ThreadId(
     #[cfg_attr(not(target_os = "linux"), allow(dead_code, reason = "only Linux can ask about it"))] i32,
 );
 
+impl ThreadId {
+    /// The kernel's number of it.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn id(self) -> i32 {
+        self.0
+    }
+}
+
 /// The calling thread.
 pub fn this_thread() -> ThreadId {
     #[cfg(target_os = "linux")]

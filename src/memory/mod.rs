@@ -6,9 +6,11 @@
 //! | [`bystander`] | a victim on one CPU, an antagonist on another, and a control between them |
 //! | [`victim`] | what a victim does |
 //! | [`mem`] | page faults, resident memory, room that is left, mappings |
+//! | [`heap`] | bytes that the allocator has given out |
 //! | [`latency`] | histograms of durations |
 pub mod bystander;
 pub mod cycle;
+pub mod heap;
 pub mod latency;
 pub mod mem;
 pub mod victim;

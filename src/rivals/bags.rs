@@ -18,11 +18,13 @@ use crossbeam::{
 
 use crate::{
     engine::crowd::{Apart, Crowd, Lane},
+    lock::{guard::Exclusive, ttas},
     lockfree::{
         mpmc::Mpmc,
         queue::{Queue, QueueHandle},
         stack::{Stack, StackHandle},
     },
+    memory::heap,
     plan::Plan,
     reclaim::Reclaim,
     record::AA,
@@ -104,6 +106,10 @@ pub struct Both<T, R>(T, R);
 pub type Crossbeam = Both<channel::Sender<u64>, channel::Receiver<u64>>;
 /// flume's bounded channel.
 pub type Flume = Both<flume::Sender<u64>, flume::Receiver<u64>>;
+/// A stack behind our spin lock (test and test-and-set).
+pub type SpinVec = Exclusive<ttas::Raw, Vec<u64>>;
+/// A queue behind it.
+pub type SpinDeque = Exclusive<ttas::Raw, VecDeque<u64>>;
 const OPEN: &str = "both ends live as long as each other";
 
 shared!(SegQueue<u64>, "seg_queue", Oldest, Self::new(), |b, v| b.push(v), b.pop());
@@ -116,6 +122,8 @@ shared!(
     lock(b).pop_front()
 );
 shared!(Mutex<Vec<u64>>, "mutex_vec", Newest, Self::default(), |b, v| lock(b).push(v), lock(b).pop());
+shared!(SpinVec, "spin_vec", Newest, Self::default(), |b, v| b.lock().push(v), b.lock().pop());
+shared!(SpinDeque, "spin_deque", Oldest, Self::default(), |b, v| b.lock().push_back(v), b.lock().pop_front());
 shared!(Mpmc<u64>, "mpmc", Oldest, Self::new(ROOM), |b, v| b.push(v).expect("there is room"), b.pop());
 shared!(
     ArrayQueue<u64>,
@@ -240,13 +248,32 @@ impl Tallies {
 /// Measures lanes at `1x_threads`, `2x_threads` and so on: one launch. Values as of [`crowd::crowd`](crate::engine::crowd::crowd), and
 /// `failed_ratio`, failed exchanges for each that succeeded, where they are counted. `arms` makes the contenders, the first of them the baseline.
 pub fn crowded(plan: &Plan, params: &[&str], arms: impl Fn(&Tallies) -> Vec<Crowd>) -> Vec<Sample> {
+    let measure = |plan: &Plan, param: &str, arms: &[Crowd]| {
+        // With more threads than CPUs a window lasts 24 ms, and there must be four quads of them.
+        let shared = plan.threads > plan.cpus.len() && !plan.is_smoke();
+        let slice = if shared { plan.slice.max(CROWDED) } else { plan.slice / 2 };
+        crate::engine::crowd::crowd(&Plan { slice, ..plan.clone() }, param, 0.0, arms)
+    };
+    at_times(plan, params, arms, measure)
+}
+
+/// The same, each operation looked at: values as of [`singles`](crate::engine::singles::singles), and `failed_ratio`.
+pub fn singly(plan: &Plan, params: &[&str], arms: impl Fn(&Tallies) -> Vec<Crowd>) -> Vec<Sample> {
+    let plan = Plan { slice: plan.slice / 4, ..plan.clone() };
+    at_times(&plan, params, arms, crate::engine::singles::singles)
+}
+
+fn at_times(
+    plan: &Plan,
+    params: &[&str],
+    arms: impl Fn(&Tallies) -> Vec<Crowd>,
+    measure: impl Fn(&Plan, &str, &[Crowd]) -> Vec<Sample>,
+) -> Vec<Sample> {
     let at = |param: &&str| {
         let tallies = Tallies::default();
         let arms = arms(&tallies);
         let times = param.strip_suffix("x_threads").and_then(|n| n.parse().ok()).unwrap_or(1);
-        // With more threads than CPUs a window lasts 24 ms, and there must be four quads of them.
-        let slice = if times > 1 && !plan.is_smoke() { plan.slice.max(CROWDED) } else { plan.slice / 2 };
-        let plan = Plan { threads: plan.threads * times, slice, ..plan.clone() };
+        let plan = Plan { threads: plan.threads * times, ..plan.clone() };
         let failed = |case: &str| {
             let own = arms
                 .iter()
@@ -255,14 +282,36 @@ pub fn crowded(plan: &Plan, params: &[&str], arms: impl Fn(&Tallies) -> Vec<Crow
                 .or((case == AA).then_some(arms[0].case))?;
             tallies.of(own).failed_per_op()
         };
-        let rows = crate::engine::crowd::crowd(&plan, param, 0.0, &arms);
         let with_failed = |row: Sample| match failed(&row.case) {
             Some(ratio) if row.unmeasured.is_none() => row.with("failed_ratio", ratio),
             _ => row,
         };
-        rows.into_iter().map(with_failed).collect::<Vec<_>>()
+        measure(&plan, param, &arms).into_iter().map(with_failed).collect::<Vec<_>>()
     };
     params.iter().flat_map(at).collect()
+}
+
+/// So many values are weighed: bounded bags hold as many.
+const WEIGHED: u32 = 1_000;
+
+/// What a bag weighs, by what the allocator gives out. Values: `empty_bytes` of a new one for two threads; `element_bytes`, those and what
+/// 1,000 values of 8 bytes need, for each value; `left_bytes`, what is left for each when all were taken out again.
+pub fn weigh<B: Bag>(param: &str) -> Sample {
+    let before = heap::given_out_bytes();
+    let (bag, empty) = heap::grown(|| for_ever::<B>(2));
+    let mut access = bag.access();
+    (0..u64::from(WEIGHED)).for_each(|value| access.push(value));
+    let full = heap::given_out_bytes();
+    (0..WEIGHED).for_each(|_| _ = black_box(access.pop()));
+    let left = heap::given_out_bytes();
+    let each = |now: Option<u64>| Some(now?.saturating_sub(before?) as f64 / f64::from(WEIGHED));
+    match (empty, each(full), each(left)) {
+        (Some(empty), Some(full), Some(left)) => Sample::new(B::CASE, param)
+            .with("empty_bytes", empty as f64)
+            .with("element_bytes", full)
+            .with("left_bytes", left),
+        _ => Sample::unmeasured(B::CASE, param, heap::UNKNOWN),
+    }
 }
 
 /// A shared object that lives as long as the process: the lanes' handles borrow it. One for each instance that is measured.

@@ -242,6 +242,19 @@ pub fn alone<C: Counter, const READ: bool>() -> Ops {
     })
 }
 
+/// One thread that adds to a number which nobody else can see, a thread-local: no counter, but what an addition costs at least.
+pub fn floor() -> Ops {
+    thread_local! {
+        static MINE: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+    }
+    Box::new(|n| {
+        for _ in 0..n {
+            // As the counters do: what is added must not be added up before.
+            MINE.with(|mine| black_box(mine).set(mine.get() + 1));
+        }
+    })
+}
+
 /// Lanes that share one counter; every `read_every`-th operation of a lane reads instead of adding (0: none does).
 pub fn crowd<C: Counter>(read_every: u32) -> Crowd {
     let make = move |lanes: usize| {

@@ -18,3 +18,22 @@ pub fn checked(
         }
     }
 }
+
+/// A case, what weighs it, and its check.
+pub type Weighed = (&'static str, fn(&str) -> Sample, Check);
+
+/// Weighs these cases, each before its check: what a check leaves behind in the allocator or in a scheme of reclamation would be weighed as well.
+/// For a step whose cases have a process each.
+pub fn weighed(all: &[Weighed], cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    let one = |param: &str, (case, weigh, check): &Weighed| {
+        let row = Sample { case: (*case).into(), ..weigh(param) };
+        match check() {
+            Ok(()) => row,
+            Err(why) => Sample::unmeasured(case, param, why),
+        }
+    };
+    let of = |p: &&str| -> Vec<Sample> {
+        all.iter().filter(|w| cases.contains(&w.0)).map(|w| one(p, w)).collect()
+    };
+    params.iter().flat_map(of).collect()
+}

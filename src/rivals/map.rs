@@ -12,10 +12,14 @@ use std::{
 
 use crossbeam::utils::CachePadded;
 
-use crate::engine::{
-    crowd::{Crowd, Lane},
-    keys::{self, Skew},
-    order::Order,
+use crate::{
+    engine::{
+        crowd::{Crowd, Lane},
+        keys::{self, Skew},
+        order::Order,
+    },
+    memory::heap,
+    sample::Sample,
 };
 
 /// A map from numbers to numbers.
@@ -202,6 +206,23 @@ pub fn crowd<M: Map>(skew: Skew, puts_percent: usize, tally: &Arc<Hits>) -> Crow
         (0..lanes).map(lane).collect()
     };
     Crowd { case: M::CASE, make: Box::new(make) }
+}
+
+/// What a map weighs, by what the allocator gives out. Values: `empty_bytes` of a new one; `element_bytes`, those and what 4,096 keys with
+/// values of 8 bytes need, for each key.
+pub fn weigh<M: Map>(param: &str) -> Sample {
+    const WEIGHED: u32 = KEYS / 2;
+    let before = heap::given_out_bytes();
+    let (map, empty) = heap::grown(M::default);
+    (0..WEIGHED).for_each(|key| _ = map.put(key, 1));
+    let full = heap::given_out_bytes();
+    drop(map);
+    match (empty, full.zip(before)) {
+        (Some(empty), Some((full, before))) => Sample::new(M::CASE, param)
+            .with("empty_bytes", empty as f64)
+            .with("element_bytes", full.saturating_sub(before) as f64 / f64::from(WEIGHED)),
+        _ => Sample::unmeasured(M::CASE, param, heap::UNKNOWN),
+    }
 }
 
 /// What a map must show before it is timed: it finds what was put and only that, says truly what was new and what was there, and loses no

@@ -15,7 +15,7 @@ use crossbeam::{channel, queue::ArrayQueue};
 
 use crate::{
     engine::{
-        crowd::Apart,
+        crowd::{Apart, Crowd, Lane},
         relay::{Leg, Relay, until},
     },
     lockfree::{mpmc::Mpmc, ring},
@@ -145,6 +145,19 @@ pub fn ping_pong<P: Pipe>() -> Relay {
         [Box::new(lead), Box::new(answer)]
     }
     Relay { case: P::CASE, make: legs::<P> }
+}
+
+/// Two lanes, each of which tries once for each operation: the first one is the producer, or the consumer. Full and empty are answers too.
+pub fn tries<P: Pipe>(first_pushes: bool) -> Crowd {
+    let make = move |lanes: usize| {
+        assert_eq!(lanes, 2, "one producer and one consumer");
+        let (mut tx, mut rx) = P::pair(16);
+        let push: Lane =
+            Box::new(move |n, _| (0..n).for_each(|i| _ = black_box(P::push(&mut tx, u64::from(i)))));
+        let pop: Lane = Box::new(move |n, _| (0..n).for_each(|_| _ = black_box(P::pop(&mut rx))));
+        if first_pushes { vec![push, pop] } else { vec![pop, push] }
+    };
+    Crowd { case: P::CASE, make: Box::new(make) }
 }
 
 /// The same with nothing but one word in one line: no queue can be faster. E1 each side's Release -> the other's Acquire: that it is its turn.
