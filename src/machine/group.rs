@@ -325,8 +325,10 @@ fn maker(folder: &Path) -> Option<(u32, u64)> {
 }
 
 /// When a process began, in the kernel's ticks since the machine did: field 22 of `/proc/<pid>/stat`, counted from behind the name,
-/// which may hold anything.
+/// which may hold anything. `None` if it has ended, which a zombie has: in a container whose first process reaps nobody it stays for ever.
 fn born(root: &Path, pid: u32) -> Option<u64> {
     let text = fs::read_to_string(root.join(format!("proc/{pid}/stat"))).ok()?;
-    text.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+    let ended = matches!(fields.next()?, "Z" | "X");
+    if ended { None } else { fields.nth(18)?.parse().ok() }
 }
