@@ -41,6 +41,9 @@ mod flow_rate_limit;
 #[cfg(feature = "gc")]
 #[path = "gc_large_objects.rs"]
 mod gc_large_objects;
+#[cfg(feature = "gc")]
+#[path = "gc_pause.rs"]
+mod gc_pause;
 #[path = "lock_audit.rs"]
 mod lock_audit;
 #[path = "lock_deadlock.rs"]
@@ -118,6 +121,8 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &flow_presence::LAB,
     #[cfg(feature = "gc")]
     &gc_large_objects::LAB,
+    #[cfg(feature = "gc")]
+    &gc_pause::LAB,
     #[cfg(feature = "gc")]
     &container_limits::LAB,
     &alloc_first_touch::LAB,

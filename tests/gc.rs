@@ -3,13 +3,15 @@
 use std::time::Duration;
 
 use underhood::{
-    engine::watch::Lateness,
+    engine::{order::Order, watch::Lateness},
     machine::group::Counted,
     managed::{
-        Kind, Pause, Use,
+        Kind, Pause, Use, explain,
         load::{
             churn::Churned,
+            disturb::Disturbed,
             law::{Point, fit},
+            ledger::{Gap, Ledger, Parts, split},
             reach,
         },
     },
@@ -116,4 +118,101 @@ fn the_law_is_that_of_its_points() {
     assert!((law.expects_ns(&beyond) / 41.017e6 - 1.0).abs() < 1e-3, "the payload adds nothing: {law:?}");
     let one_size: Vec<Point> = (0..5).map(|i| point(f64::from(i) * 4e4, 500.0, 62.0)).collect();
     assert_eq!(fit(&one_size), None, "what does not vary is not determined");
+}
+
+fn gap(from_us: u64, to_us: u64) -> Gap {
+    Gap { from: us(from_us), to: us(to_us), ..Gap::default() }
+}
+
+fn pause_at(asked_us: u64, reach_us: u64, stopped_us: u64) -> Pause {
+    Pause { asked_at: us(asked_us), ..pause(Kind::Full, reach_us, stopped_us, 0) }
+}
+
+#[test]
+fn a_gap_is_booked_to_its_causes_in_their_order() {
+    let pauses = [pause_at(100, 10, 40), pause_at(200, 0, 1000)];
+    let parts = |gap: &Gap| split(gap, &pauses, 2_000);
+    // The gap began before the stop and ended after it; of the second pause it saw the beginning.
+    let stopped = parts(&gap(90, 220));
+    assert_eq!((stopped.stopped_ns, stopped.rest_ns), (70_000, 60_000));
+    assert_eq!(parts(&gap(160, 190)).stopped_ns, 0, "between two pauses nobody stands still");
+    // 100 us outside of every pause: 30 without quota, which the kernel booked as waiting, 25 of waiting beyond that, 4 faults.
+    let counted =
+        Gap { runq_ns: Some(55_000), throttled_ns: Some(30_000), faults_count: Some(4), ..gap(0, 100) };
+    let all =
+        Parts { stopped_ns: 0, throttled_ns: 30_000, runq_ns: 25_000, faults_ns: 8_000, rest_ns: 37_000 };
+    assert_eq!(parts(&counted), all);
+    // Two CPUs stood still at once: the victim waited for one of them.
+    let two = Gap { runq_ns: Some(50_000), throttled_ns: Some(100_000), ..gap(0, 100) };
+    assert_eq!((parts(&two).throttled_ns, parts(&two).runq_ns), (50_000, 0));
+    let unknown = parts(&gap(0, 100));
+    assert_eq!(unknown, Parts { rest_ns: 100_000, ..Parts::default() }, "what nobody tells is in the rest");
+}
+
+/// Whatever the counters say, also nonsense.
+#[test]
+fn the_parts_of_a_gap_add_up_to_it() {
+    let mut lot = Order::new(7);
+    let mut draw = |below: u64| lot.below(usize::try_from(below).unwrap()) as u64;
+    let known = |below: u64, d: &mut dyn FnMut(u64) -> u64| (d(3) > 0).then(|| d(below));
+    for round in 0..2_000 {
+        let mut at = 0;
+        let pauses: Vec<Pause> = (0..draw(6))
+            .map(|_| {
+                at += draw(300);
+                let pause = pause_at(at, draw(50), draw(200));
+                at += 250;
+                pause
+            })
+            .collect();
+        let from = draw(1500);
+        let gap = Gap {
+            runq_ns: known(2_000_000, &mut draw),
+            throttled_ns: known(4_000_000, &mut draw),
+            faults_count: known(500, &mut draw),
+            ..gap(from, from + draw(1500))
+        };
+        let parts = split(&gap, &pauses, draw(5_000));
+        let whole = u64::try_from((gap.to - gap.from).as_nanos()).unwrap();
+        assert_eq!(parts.sum_ns(), whole, "round {round}: {gap:?} {pauses:?} {parts:?}");
+        let shares = parts.shares();
+        let sum: f64 = shares.iter().map(|(_, share)| share).sum();
+        assert!(shares.is_empty() == (whole == 0) && (shares.is_empty() || near(sum, 1.0)), "{shares:?}");
+    }
+    let backwards = Gap { from: us(9), to: us(3), runq_ns: Some(5), ..Gap::default() };
+    assert_eq!(split(&backwards, &[], 1).sum_ns(), 0, "a clock that went back is no gap");
+    let endless = Gap { faults_count: Some(u64::MAX), ..gap(0, 10) };
+    assert_eq!(split(&endless, &[], u64::MAX).faults_ns, 10_000);
+}
+
+#[test]
+fn a_ledger_counts_the_pauses_that_a_gap_swallowed() {
+    let pauses = [pause_at(0, 1, 9), pause_at(12, 1, 9), pause_at(100, 1, 9)];
+    let ledger = |gaps: &[Gap]| Ledger { gaps: gaps.to_vec(), ..Ledger::default() };
+    assert_eq!(ledger(&[]).pauses_per_gap(&pauses), None);
+    assert_eq!(ledger(&[gap(30, 60)]).pauses_per_gap(&pauses), None, "a gap without a pause does not count");
+    let met = ledger(&[gap(0, 25), gap(30, 60), gap(99, 111)]);
+    assert!(near(met.pauses_per_gap(&pauses).unwrap(), 1.5));
+    assert_eq!(met.longest_ns(), Some(30_000));
+    assert_eq!(met.parts(&pauses).stopped_ns, 30_000);
+    assert_eq!(met.parts(&pauses).sum_ns(), 67_000);
+    let watched = Disturbed { ledger: Ledger { watched: us(670), ..met }, pauses: pauses.to_vec() };
+    let sample = watched.sample("c", "p");
+    assert!(near(sample.values["lost_share"], 0.1) && near(sample.values["gaps_count"], 3.0));
+    assert!(near(sample.values["lost_stopped_share"], 30.0 / 67.0));
+}
+
+/// The real thing needs a system that is set up like that; `ulimit -v` is tried for real in `tests/managed.rs`.
+#[test]
+fn why_there_are_no_addresses_is_explained() {
+    let limited = explain(Some(4 << 30), Some("2\n"), "ENOMEM");
+    assert!(
+        limited.contains("`ulimit -v` allows 4096 MiB") && limited.contains("ulimit -v unlimited"),
+        "{limited}"
+    );
+    let strict = explain(None, Some("2\n"), "ENOMEM");
+    assert!(strict.contains("vm.overcommit_memory is 2") && strict.contains("ENOMEM"), "{strict}");
+    for other in [explain(None, Some("0\n"), "ENOMEM"), explain(None, None, "ENOMEM")] {
+        assert!(other.contains("ENOMEM") && other.contains("address space"), "{other}");
+    }
 }

@@ -94,7 +94,7 @@ fn made_up(lab: &Lab, step: &Step, index: usize, value: f64) -> Vec<Record> {
 
 #[test]
 fn every_claim_can_be_held_and_refuted() {
-    for lab in ["container_limits"].map(lab) {
+    for lab in ["container_limits", "gc_pause"].map(lab) {
         for step in lab.steps {
             for (index, claim) in step.claims.iter().enumerate() {
                 let (good, bad) = match claim.expect {

@@ -74,6 +74,7 @@ const SCENARIOS: &[Scenario] = &[
     ("a_setting_may_be_refused", IMMIX, a_setting_may_be_refused),
     ("too_little_memory_is_said_beforehand", IMMIX, too_little_memory_is_said_beforehand),
     ("a_limit_of_addresses_is_explained", IMMIX, a_limit_of_addresses_is_explained),
+    ("addresses_are_reserved_and_not_charged", &Collector::ALL, addresses_are_reserved_and_not_charged),
 ];
 
 /// In a child's environment: which scenario, and which collector.
@@ -404,4 +405,41 @@ fn a_limit_of_addresses_is_explained(collector: Collector) {
     let error = Heap::start(Config::new(collector, 16 * MIB)).expect_err("the limit forbids it");
     assert!(matches!(error, HeapError::Addresses { .. }), "{error}");
     assert!(error.to_string().contains("ulimit -v unlimited"), "says what to do: {error}");
+}
+
+/// What strict overcommit (`vm.overcommit_memory` = 2) would charge: private memory that may be written. It ignores MAP_NORESERVE, so that
+/// flag is not asked for. The 15 TiB of addresses must not be among it, or no heap could be made there.
+fn addresses_are_reserved_and_not_charged(collector: Collector) {
+    let before = charged_and_mapped();
+    let heap = Heap::start(Config::new(collector, 64 * MIB)).expect("a heap");
+    let mut m = heap.attach().expect("the only mutator");
+    let kept: Vec<Root> = (0..8).map(|_| m.alloc(0, 1 << 20).expect("8 of 64 MiB")).collect();
+    let Some(((charged_before, _), (charged, mapped))) = before.zip(charged_and_mapped()) else {
+        return; // no /proc/self/smaps: nothing to look at
+    };
+    drop(kept);
+    assert!(mapped > 10 << 40, "{mapped} bytes of addresses: is MMTk another one?");
+    let more = charged.saturating_sub(charged_before);
+    assert!((8 << 20..1 << 30).contains(&more), "{more} bytes would be charged for a heap of 64 MiB");
+}
+
+/// Bytes of private writable mappings, and of all.
+fn charged_and_mapped() -> Option<(u64, u64)> {
+    let text = std::fs::read_to_string("/proc/self/smaps").ok()?;
+    let (mut charged, mut mapped, mut counts) = (0, 0, false);
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        match (words.next(), words.next()) {
+            (Some("Size:"), Some(kib)) => {
+                let bytes = kib.parse::<u64>().ok()? * 1024;
+                mapped += bytes;
+                charged += if counts { bytes } else { 0 };
+            }
+            (Some(range), Some(rights)) if range.contains('-') && !range.ends_with(':') => {
+                counts = rights.contains('w') && rights.ends_with('p');
+            }
+            _ => {}
+        }
+    }
+    Some((charged, mapped))
 }

@@ -163,7 +163,8 @@ pub fn run(
             return Ok(vec![cells.map(|(c, p)| Sample::unmeasured(c, p, why.clone())).collect()]);
         }
     };
-    // A child that was killed left its control group behind.
+    // A child that was killed left its control group behind. Swept now and at the end, since a process that is being taken apart keeps
+    // its group for a moment longer.
     group::sweep(Path::new("/"));
     let started = Instant::now();
     let of = errands.len() * plan.launches;
@@ -185,6 +186,7 @@ pub fn run(
         }
         launches.push(samples.into_iter().flatten().collect());
     }
+    group::sweep(Path::new("/"));
     progress(Progress { done, of, elapsed: started.elapsed() });
     Ok(launches)
 }

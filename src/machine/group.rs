@@ -13,7 +13,8 @@
 //!
 //! Source of the file formats: kernel documentation, admin-guide/cgroup-v2 and admin-guide/cgroup-v1.
 use std::{
-    fmt, fs, io,
+    fmt, fs,
+    io::{self, Read, Seek, SeekFrom},
     path::{Path, PathBuf},
     process, thread,
     time::Duration,
@@ -252,25 +253,57 @@ pub fn counted_here(root: &Path, controller: &str) -> Counted {
 pub fn counted(folder: &Path, unified: bool) -> Counted {
     let text = |file: &str| fs::read_to_string(folder.join(file)).unwrap_or_default();
     let number = |file: &str| text(file).trim().parse().ok();
-    let field = |file: &str, name: &str| -> Option<u64> {
-        text(file).lines().find_map(|line| {
-            let mut words = line.split_whitespace();
-            if words.next()? == name { words.next()?.parse().ok() } else { None }
-        })
-    };
+    let cpu = text("cpu.stat");
+    let events = text(if unified { "memory.events" } else { "memory.oom_control" });
     Counted {
-        periods_count: field("cpu.stat", "nr_periods"),
-        throttled_count: field("cpu.stat", "nr_throttled"),
-        // v1 counts ns, v2 us: the same file name, another unit.
-        throttled_ns: if unified {
-            field("cpu.stat", "throttled_usec").map(|us| us.saturating_mul(1000))
-        } else {
-            field("cpu.stat", "throttled_time")
-        },
-        oom_kills_count: field(if unified { "memory.events" } else { "memory.oom_control" }, "oom_kill"),
-        limit_hits_count: if unified { field("memory.events", "max") } else { number("memory.failcnt") },
+        periods_count: field(&cpu, "nr_periods"),
+        throttled_count: field(&cpu, "nr_throttled"),
+        throttled_ns: throttled_ns(&cpu, unified),
+        oom_kills_count: field(&events, "oom_kill"),
+        limit_hits_count: if unified { field(&events, "max") } else { number("memory.failcnt") },
         peak_bytes: number(if unified { "memory.peak" } else { "memory.max_usage_in_bytes" }),
     }
+}
+
+/// The throttled time of the group that a process is in, kept open: a reading costs two system calls.
+#[derive(Debug)]
+pub struct ThrottledClock {
+    file: fs::File,
+    unified: bool,
+}
+
+impl ThrottledClock {
+    /// Of the group that this process is in now; `None` where the kernel does not count.
+    pub fn here(root: &Path) -> Option<Self> {
+        let home = cgroup::home(root, "cpu")?;
+        let file = fs::File::open(home.folders.last()?.join("cpu.stat")).ok()?;
+        let clock = Self { file, unified: home.unified };
+        clock.read_ns().map(|_| clock)
+    }
+
+    /// Time for which the group stood still so far, in ns, all CPUs together. The kernel adds to it when the group goes on.
+    pub fn read_ns(&self) -> Option<u64> {
+        let (mut file, mut text) = (&self.file, [0; 1024]);
+        file.seek(SeekFrom::Start(0)).ok()?;
+        let n = file.read(&mut text).ok()?;
+        throttled_ns(std::str::from_utf8(&text[..n]).ok()?, self.unified)
+    }
+}
+
+/// v1 counts ns, v2 us: the same file name, another unit.
+fn throttled_ns(stat: &str, unified: bool) -> Option<u64> {
+    match unified {
+        true => field(stat, "throttled_usec").map(|us| us.saturating_mul(1000)),
+        false => field(stat, "throttled_time"),
+    }
+}
+
+/// The number behind a name at the beginning of a line.
+fn field(text: &str, name: &str) -> Option<u64> {
+    text.lines().find_map(|line| {
+        let mut words = line.split_whitespace();
+        if words.next()? == name { words.next()?.parse().ok() } else { None }
+    })
 }
 
 /// Removes the groups that processes of this program made and did not live to remove; how many it removed. A group in use
@@ -292,8 +325,10 @@ fn maker(folder: &Path) -> Option<(u32, u64)> {
 }
 
 /// When a process began, in the kernel's ticks since the machine did: field 22 of `/proc/<pid>/stat`, counted from behind the name,
-/// which may hold anything.
+/// which may hold anything. `None` if it has ended, which a zombie has: in a container whose first process reaps nobody it stays for ever.
 fn born(root: &Path, pid: u32) -> Option<u64> {
     let text = fs::read_to_string(root.join(format!("proc/{pid}/stat"))).ok()?;
-    text.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = text.rsplit_once(')')?.1.split_whitespace();
+    let ended = matches!(fields.next()?, "Z" | "X");
+    if ended { None } else { fields.nth(18)?.parse().ok() }
 }

@@ -7,7 +7,7 @@ use std::{
         mpsc::{self, RecvTimeoutError},
     },
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use mmtk::{BarrierSelector, MMTK, MMTKBuilder, memory_manager, util::VMThread};
@@ -270,6 +270,11 @@ impl Heap {
                 },
             }
         }
+    }
+
+    /// When it was made: the times of its pauses count from here.
+    pub fn born(&self) -> Instant {
+        self.pauses.born()
     }
 
     /// All pauses so far, oldest first.

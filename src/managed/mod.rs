@@ -32,7 +32,7 @@ pub use self::{
     heap::{Collector, Config, Heap, HeapError, LargeBudget},
     mutator::{Mutator, OutOfMemory},
     pauses::{Kind, Overdue, Pause, Phase},
-    room::{needed_bytes, possible},
+    room::{explain, needed_bytes, possible},
     roots::{Ref, Root},
     workers::Use,
 };

@@ -113,6 +113,10 @@ impl Pauses {
         }
     }
 
+    pub(super) fn born(&self) -> Instant {
+        self.born
+    }
+
     /// Never 0, so that 0 can mean "none".
     fn clock(&self) -> u64 {
         u64::try_from(self.born.elapsed().as_nanos()).unwrap_or(u64::MAX).max(1)

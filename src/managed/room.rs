@@ -67,8 +67,8 @@ fn address_limit_bytes() -> Option<u64> {
     (rc == 0 && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur.into())
 }
 
-/// The reason in words, from what is set on this system.
-fn explain(address_limit_bytes: Option<u64>, overcommit: Option<&str>, error: &str) -> String {
+/// Why addresses cannot be had, in words: from `ulimit -v`, from `/proc/sys/vm/overcommit_memory`, and from what the kernel said.
+pub fn explain(address_limit_bytes: Option<u64>, overcommit: Option<&str>, error: &str) -> String {
     match (address_limit_bytes, overcommit.map(str::trim)) {
         (Some(bytes), _) => {
             format!("`ulimit -v` allows {} MiB of addresses; run it under `ulimit -v unlimited`", bytes >> 20)

@@ -135,19 +135,22 @@ fn counters_of_both_versions() {
 
 #[test]
 fn a_sweep_takes_what_the_dead_left_and_nothing_else() {
-    let (alive, reborn) = (stat(4242, 100), stat(4243, 900));
-    let tree = Tree::new(&[V1.as_slice(), &[(&alive.0, &alive.1), (&reborn.0, &reborn.1)]].concat());
+    let (alive, reborn, zombie) = (stat(4242, 100), stat(4243, 900), stat(4244, 100));
+    let zombie = (zombie.0, zombie.1.replace(" S ", " Z "));
+    let known = [(&*alive.0, &*alive.1), (&reborn.0, &reborn.1), (&zombie.0, &zombie.1)];
+    let tree = Tree::new(&[V1.as_slice(), &known].concat());
     let (cpu, memory) = (tree.0.join("sys/fs/cgroup/cpu/box"), tree.0.join("sys/fs/cgroup/memory/box"));
     let of_the_living =
         ["underhood-4242-100-cpu", "underhood-", "underhood-x-1-cpu", "underhood-5", "other-4-1-cpu"];
     for name in of_the_living {
         fs::create_dir(cpu.join(name)).unwrap();
     }
-    // Gone; gone, and its number given to somebody else; gone, but the group is in use (a folder that is not empty stands for that).
+    // Gone; a zombie, which is gone too; gone, and its number given to somebody else; gone, but the group is in use (a folder that is not empty stands for that).
     fs::create_dir(cpu.join("underhood-4241-100-cpu")).unwrap();
+    fs::create_dir(cpu.join("underhood-4244-100-cpu")).unwrap();
     fs::create_dir(memory.join("underhood-4243-100-memory")).unwrap();
     fs::create_dir_all(memory.join("underhood-4240-100-memory/x")).unwrap();
-    assert_eq!(sweep(&tree.0), 2);
+    assert_eq!(sweep(&tree.0), 3);
     assert_eq!(sweep(&tree.0), 0);
     let left = |folder: &Path| fs::read_dir(folder).unwrap().flatten().filter(|e| e.path().is_dir()).count();
     assert_eq!((left(&cpu), left(&memory)), (of_the_living.len(), 1));

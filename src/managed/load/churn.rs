@@ -9,9 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{PATIENCE, live::Small};
+use super::{
+    PATIENCE,
+    ledger::{self, Ledger},
+    live::Small,
+};
 use crate::{
-    engine::watch::{Lateness, SchedStat, SpinProbe, SpinReport},
+    engine::watch::Lateness,
     machine::{
         group::{self, Counted},
         pin_current_thread,
@@ -22,8 +26,6 @@ use crate::{
     stats,
 };
 
-/// A gap of the victim that is worth recording.
-const GAP_NS: u64 = 20_000;
 /// If collections come too seldom, the run ends after this many times its time, or after a second if that is longer.
 const AT_MOST: u32 = 10;
 const AT_LEAST: Duration = Duration::from_secs(1);
@@ -66,7 +68,7 @@ pub struct Churned {
     /// How long each took, pauses included.
     pub op: Lateness,
     /// What another mutator felt, which did nothing but poll.
-    pub victim: Option<SpinReport>,
+    pub victim: Option<Ledger>,
     /// Memory of the process at the end.
     pub resident_bytes: Option<u64>,
     /// What the CPU quota of this process's control group did meanwhile; what is unknown is `None`.
@@ -144,7 +146,7 @@ fn warm_up(m: &mut Mutator, job: &Job, op: &mut Op) -> Result<(), OutOfMemory> {
 /// A mutator that polls and looks at the clock.
 struct Victim {
     stop: Arc<AtomicBool>,
-    thread: thread::JoinHandle<SpinReport>,
+    thread: thread::JoinHandle<Ledger>,
 }
 
 impl Victim {
@@ -154,12 +156,12 @@ impl Victim {
         let thread = thread::spawn(move || {
             pin_current_thread(cpu);
             let mut m = heap.attach().expect("a new thread is not a mutator yet");
-            SpinProbe::run_with(&told, GAP_NS, SchedStat::of_this_thread(), || m.poll())
+            ledger::watch(heap, &told, || m.poll())
         });
         Self { stop, thread }
     }
 
-    fn stop(self) -> SpinReport {
+    fn stop(self) -> Ledger {
         self.stop.store(true, Relaxed);
         self.thread.join().expect("the victim only looks at the clock")
     }
@@ -182,7 +184,7 @@ impl Churned {
     /// As a sample: `op_ns` (wall time per operation, pauses included), `op_p50_ns`, `pause_ns` (the median of the pauses),
     /// `pause_max_ns`, `reach_ns` (the median time to safepoint), `gc_share` (of the wall time, in pauses), `collections_count`,
     /// `full_count`, `wait_max_ns` (the victim's longest gap), `rss_bytes`, `throttled_ns` (all CPUs together) and `throttled_share`
-    /// (of the quota's periods).
+    /// (of the quota's periods); and what the victim's gaps were, as [`Parts::shares`](ledger::Parts::shares) names it.
     pub fn sample(&self, case: &str, param: &str) -> Sample {
         let pauses = &self.pauses;
         let of = |f: fn(&Pause) -> Duration| -> Vec<f64> {
@@ -195,7 +197,7 @@ impl Churned {
             ("pause_ns", stats::median(&stopped)),
             ("pause_max_ns", stopped.iter().copied().reduce(f64::max)),
             ("reach_ns", stats::median(&reach)),
-            ("wait_max_ns", self.victim.as_ref().and_then(|v| v.gaps.max_ns())),
+            ("wait_max_ns", self.victim.as_ref().and_then(|v| Some(v.longest_ns()? as f64))),
             ("rss_bytes", self.resident_bytes.map(|b| b as f64)),
             ("throttled_ns", self.quota.throttled_ns.map(|ns| ns as f64)),
             // No period has begun without a quota, and then none was cut short.
@@ -216,6 +218,9 @@ impl Churned {
             if let Some(value) = value {
                 sample = sample.with(name, value);
             }
+        }
+        for (name, share) in self.victim.iter().flat_map(|v| v.parts(pauses).shares()) {
+            sample = sample.with(name, share);
         }
         sample.receipts.kept_count = Some(pauses.len() as f64);
         sample.receipts.ops_count = Some(self.ops as f64);

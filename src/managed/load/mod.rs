@@ -6,12 +6,16 @@
 //! | [`buffer`] | a new one, a pooled one, one in pieces |
 //! | [`live`] | objects that stay alive, and the proof that they did |
 //! | [`churn`] | garbage made beside them until there were enough collections; what came of it |
+//! | [`disturb`] | a victim beside one disturbance at a time |
 //! | [`law`] | what a pause is made of: a fit over many sizes of what lives |
+//! | [`ledger`] | what each gap of a victim was: stopped, throttled, without a CPU, faults, the rest |
 //! | [`reach`] | how long a stop waits for a mutator that is late |
 pub mod bench;
 pub mod buffer;
 pub mod churn;
+pub mod disturb;
 pub mod law;
+pub mod ledger;
 pub mod live;
 pub mod reach;
 
