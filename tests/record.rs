@@ -423,6 +423,32 @@ fn replacing_leaves_exactly_these_records() {
 }
 
 #[test]
+fn a_replaced_file_has_each_machine_once_and_loses_nothing() {
+    let folder = Folder::new("machines");
+    let mut records = reads("run-01");
+    // Another machine in between, and strings that look like one.
+    let hostile = r#"x "machine":{"facts":{}} "machine":"0123456789ab" ,"#;
+    records[2] = changed(&records[2], |r| drop(r.machine.facts.insert("cpu".into(), hostile.into())));
+    records[3] = changed(&records[3], |r| r.command = hostile.into());
+    folder.store().replace("demo_lock", &records).unwrap();
+    let text = fs::read_to_string(folder.file()).unwrap();
+    assert_eq!(text.matches(r#""fitness":"#).count(), 2, "two machines, each once: {text}");
+    let loaded = folder.store().load("demo_lock").unwrap();
+    assert_eq!((loaded.records, loaded.damaged), (records.clone(), 0));
+    let more = reads("run-02");
+    folder.store().append(&more).unwrap();
+    assert_eq!(folder.store().load("demo_lock").unwrap().records, [records.clone(), more].concat());
+    // Whoever edits the machine damages every record that was measured on it; so does whoever loses it.
+    fs::write(folder.file(), text.replacen("Example CPU 3000", "Example CPU 9000", 1)).unwrap();
+    let loaded = folder.store().load("demo_lock").unwrap();
+    assert_eq!((loaded.records.as_slice(), loaded.damaged), (&records[2..3], records.len() - 1));
+    let (_, rest) = text.split_once('\n').unwrap();
+    fs::write(folder.file(), rest).unwrap();
+    let loaded = folder.store().load("demo_lock").unwrap();
+    assert_eq!((loaded.records.as_slice(), loaded.damaged), (&records[2..3], records.len() - 2));
+}
+
+#[test]
 fn the_default_folder_depends_on_where_one_stands() {
     let folder = Folder::new("where");
     let repository = folder.0.join("repository");

@@ -1,6 +1,7 @@
 //! The one serialised type: what a run measured of one case, as one JSON line that anybody can read with `jq`.
 //!
 //! Raw values of every launch are kept, so that any interval can be computed again from the store.
+mod machines;
 mod picture;
 mod prediction;
 mod seal;

@@ -3,6 +3,7 @@
 //! A reader trusts nothing in it: a line may be half written (crash, full disk), edited by hand, from a newer version, or not
 //! ours at all. Such lines are skipped and counted, never fatal and never silently repaired.
 use std::{
+    borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
     fmt,
@@ -13,7 +14,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Record, SCHEMA, id_of};
+use super::{Record, SCHEMA, id_of, machines::Machines};
 
 /// A folder with a file `<lab>.jsonl` for each lab.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -123,7 +124,7 @@ impl Store {
         Ok(())
     }
 
-    /// Makes the lab's file hold exactly these records; readers see the old file or the new one.
+    /// Makes the lab's file hold exactly these records, each machine once; readers see the old file or the new one.
     /// For the records that NOTES.md cites, which are committed beside it.
     ///
     /// # Errors
@@ -134,6 +135,8 @@ impl Store {
             return Err(failed(&path, "replace", io::Error::other("a record belongs to another lab")));
         }
         let lines = self.by_lab(records)?.remove(lab).unwrap_or_default();
+        let mut machines = Machines::default();
+        let lines: String = lines.lines().map(|line| machines.shorten(line) + "\n").collect();
         self.rewrite(&path, &lines)
     }
 
@@ -296,8 +299,14 @@ enum Line {
 fn parse(bytes: &[u8], lab: &str) -> Loaded {
     let mut loaded = Loaded::default();
     let mut seen = BTreeSet::new();
+    let mut machines = Machines::default();
     for line in bytes.split(|b| *b == b'\n').filter(|l| !l.trim_ascii().is_empty()) {
-        match read_line(line, lab) {
+        let whole =
+            std::str::from_utf8(line).map_or(Cow::Borrowed(line), |text| match machines.restore(text) {
+                Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+                Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+            });
+        match read_line(&whole, lab) {
             Line::Sound(r) => {
                 if seen.insert(r.id.clone()) {
                     loaded.records.push(*r);
