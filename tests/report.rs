@@ -401,3 +401,40 @@ fn a_prediction_stands_beside_its_result() {
     assert!(page.contains("Your reason was: &lt;i&gt;it is first&lt;/i&gt;."), "{page}");
     assert!(!page.contains("lost"), "without its run it has no result");
 }
+
+#[test]
+fn a_grid_of_parameters_is_drawn_as_a_phase_diagram() {
+    let lab = all::LABS.iter().find(|l| l.stem == "lock_readers").unwrap();
+    let records: Vec<Record> = full("run").into_iter().filter(|r| r.lab == lab.stem).collect();
+    let page = report(&[lab], &records, None);
+    // The made-up rates grow from row to row, so every contender beats the baseline that stands before it.
+    assert!(page.contains("ops: pl013_rwlock wins in 12 of 12 cells, pl013_mutex in 0"), "{page}");
+    assert_eq!(
+        page.matches("<table class=\"heat\">").count(),
+        2,
+        "one for each contender of the one step with a grid"
+    );
+    let cells = page.matches("<td class=\"hc\">").count();
+    assert_eq!(cells, 24, "each with its number");
+}
+
+#[test]
+fn a_whole_is_drawn_with_its_parts() {
+    let lab = all::LABS.iter().find(|l| l.stem == "gc_pause").unwrap();
+    let mut records: Vec<Record> = full("run").into_iter().filter(|r| r.lab == lab.stem).collect();
+    for r in records.iter_mut().filter(|r| r.step == "ledger") {
+        *r = changed(r, |r| {
+            for s in &mut r.launches {
+                s.values.insert("lost_share".into(), 0.5);
+                for (name, share) in
+                    [("stopped", 0.4), ("throttled", 0.0), ("runq", 0.1), ("faults", 0.0), ("rest", 0.0)]
+                {
+                    s.values.insert(format!("lost_{name}_share"), share);
+                }
+            }
+        });
+    }
+    let page = report(&[lab], &records, None);
+    assert!(page.contains("50.0 %, of that stopped 40.0 %, runq 10.0 %"), "{page}");
+    assert!(page.contains("<i class=\"s0\" style=\"width:40.0%\">"), "{page}");
+}

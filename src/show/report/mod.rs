@@ -6,17 +6,19 @@
 //! | `mod.rs` | the page: machine, what may not be quoted, labs |
 //! | `step.rs` | a step: verdicts, charts, table |
 //! | `dots.rs`, `sweep.rs` | cases at one parameter; cases over the parameters |
+//! | `heat.rs` | who wins where, over a grid of two parameters |
+//! | `stack.rs` | a whole and its parts |
 //! | `swim.rs` | a trace as lanes |
 //! | `finding.rs` | the titles of charts |
 //! | `axis.rs` | where a value lies |
-//!
-//! Two-parameter grids would want a heat map; no lab has one.
 //!
 //! Shown are the runs that [`notes::cited`](super::notes::cited) chooses, so page and notes agree. Text from records is escaped twice: what
 //! is invisible or reorders text by [`super::escape`], what is markup by maud.
 mod axis;
 mod dots;
 mod finding;
+mod heat;
+mod stack;
 mod step;
 mod sweep;
 mod swim;

@@ -1,7 +1,7 @@
 //! A step of a lab: what was asked and expected, verdicts, charts, the table behind them, the mechanism.
 use maud::{Markup, html};
 
-use super::{Detail, Shown, dots, sweep, swim};
+use super::{Detail, Shown, dots, heat, stack, sweep, swim};
 use crate::{
     judge::{Finding, Verdict},
     lab::{Lab, Predict, Step},
@@ -51,6 +51,8 @@ pub(super) fn section(shown: &Shown<'_>, number: usize, detail: Detail) -> Marku
         && let Some(param) = params.first()
     {
         charts.extend(sweep::percentiles(step, &of(param)));
+        charts.extend(stack::chart(step, &of(param)));
+        charts.extend(heat::charts(step, records, &rows));
     }
     match sweep {
         Some(sweep) if detail >= Detail::Brief => charts = vec![sweep],
