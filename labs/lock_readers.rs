@@ -148,8 +148,8 @@ pub(crate) static LAB: Lab = Lab {
         },
         Step {
             name: "phases",
-            ask: "All threads read and hold for 1 us. How many times a second do they get through parking_lot 0.13's RwLock?",
-            predict: Predict::Number { case: "pl013_rwlock", param: "1us_reads_100" },
+            ask: "All threads read and hold for 2 us. How many times a second do they get through parking_lot 0.13's RwLock?",
+            predict: Predict::Number { case: "pl013_rwlock", param: "2us_reads_100" },
             kind: Kind::Contended,
             cases: &["pl013_mutex", "pl013_rwlock", "rwlock_sharded"],
             params: &[
@@ -159,12 +159,9 @@ pub(crate) static LAB: Lab = Lab {
                 "200ns_reads_100",
                 "200ns_reads_90",
                 "200ns_reads_50",
-                "1us_reads_100",
-                "1us_reads_90",
-                "1us_reads_50",
-                "5us_reads_100",
-                "5us_reads_90",
-                "5us_reads_50",
+                "2us_reads_100",
+                "2us_reads_90",
+                "2us_reads_50",
             ],
             launch: Launch::Together,
             measure: phases,
@@ -180,8 +177,8 @@ pub(crate) static LAB: Lab = Lab {
                 },
                 Claim {
                     text: "long holds, nobody writes: the reader-writer lock wins, by at least 1.5 times",
-                    of: pick("pl013_rwlock", "5us_reads_100", "ops_per_s"),
-                    against: Some(pick("pl013_mutex", "5us_reads_100", "ops_per_s")),
+                    of: pick("pl013_rwlock", "2us_reads_100", "ops_per_s"),
+                    against: Some(pick("pl013_mutex", "2us_reads_100", "ops_per_s")),
                     expect: Expect::AtLeast(1.5),
                     cores: 2,
                 },
@@ -272,8 +269,7 @@ fn reads(param: &str) -> u32 {
 fn hold_ns(param: &str) -> f64 {
     match param.split_once('_') {
         Some(("200ns", _)) => 200.0,
-        Some(("1us", _)) => 1e3,
-        Some(("5us", _)) => 5e3,
+        Some(("2us", _)) => 2e3,
         _ => 0.0,
     }
 }

@@ -5,7 +5,7 @@ use common::*;
 use underhood::{
     guess::{self, Score},
     lab::{Predict, Step},
-    record::{AA, Guess, Prediction},
+    record::{AA, Guess, Prediction, Record},
     show::{Look, picture},
 };
 
@@ -177,6 +177,43 @@ fn a_picture_has_a_row_for_each_case_and_the_guess_beside_its_own() {
         "{text}"
     );
     assert_eq!(picture::picture(&LAB, &READS, &[], None, plain), "");
+}
+
+#[test]
+fn a_grid_of_parameters_gets_a_map_of_who_wins_where() {
+    let step = Step {
+        params: &[
+            "0_many", "0_some", "0_few", "1us_many", "1us_some", "1us_few", "9us_many", "9us_some", "9us_few",
+        ],
+        ..READS
+    };
+    let cells = |of: fn(usize) -> f64, case: &str| -> Vec<Record> {
+        (step.params.iter().enumerate().map(|(i, p)| record(&step, "run-01", case, p, &around(of(i) * 1e6))))
+            .collect()
+    };
+    // The rwlock is ahead in the last three cells, behind in the first three, and the same between.
+    let shared = |i: usize| [0.5, 1.0, 2.0][i / 3];
+    let records = [cells(|_| 1.0, "mutex"), cells(shared, "rwlock"), cells(|_| 1.0, AA)].concat();
+    let plain = Look { plain: true, ..Look::default() };
+    for look in [Look::default(), plain] {
+        let text = picture::picture(&LAB, &step, &records, None, look);
+        let map: Vec<&str> = text.lines().skip_while(|l| !l.contains("many    some    few")).collect();
+        assert_eq!(
+            map[1..4],
+            ["0    A 2.0x  A 2.0x  A 2.0x", "1us  .       .       .", "9us  B 2.0x  B 2.0x  B 2.0x"]
+        );
+        assert!(map[4].starts_with("A mutex, B rwlock; "), "{text}");
+    }
+    // A cell without a value is no victory, and what is no grid has no map.
+    let missing: Vec<Record> = records
+        .iter()
+        .filter(|r| (r.case.as_str(), r.param.as_str()) != ("rwlock", "9us_few"))
+        .cloned()
+        .collect();
+    let text = picture::picture(&LAB, &step, &missing, None, plain);
+    assert!(text.contains("9us  B 2.0x  B 2.0x  ?\n"), "{text}");
+    let text = picture::picture(&LAB, &Step { params: &step.params[..8], ..step }, &records, None, plain);
+    assert!(!text.contains("A mutex, B rwlock"), "{text}");
 }
 
 #[test]

@@ -15,7 +15,7 @@
 //!
 //! # Limits
 //! A thread that sleeps while the event is set and at once reset may find it unset when it wakes, and sleeps on: a reset is for the one who
-//! knows that all have passed. 4 bytes. `new` is not `const`.
+//! knows that all have passed. All who wait are woken at once, and run in no order. 4 bytes. `new` is not `const`.
 //!
 //! # Source
 //! The manual-reset event of Windows, on a futex as in U. Drepper, "Futexes Are Tricky" (2011).

@@ -18,7 +18,7 @@
 //!
 //! # Limits
 //! First come, first served, with the weakness of every such spinning lock: it waits for the next in line even when that one is
-//! descheduled. Never sleeps. 8 bytes beside the value and 128 bytes of stack per thread that holds or waits. `new` is not
+//! descheduled. Never sleeps. No poisoning. 8 bytes beside the value and 128 bytes of stack per thread that holds or waits. `new` is not
 //! `const`. There is no guard: **the node is on the stack of `with`**. A guard can be leaked (`mem::forget`), and the node of a leaked
 //! guard would be freed while its successor still writes into it; a stack frame cannot be left without running its drops.
 //!

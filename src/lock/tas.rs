@@ -16,7 +16,7 @@
 //! # Limits
 //! The first rung of the ladder, kept for what it shows: each turn of each waiting thread takes the cache line away from the
 //! holder, so the more threads wait, the longer the holder needs to get out. Unfair without bound. A holder that is descheduled
-//! makes the others burn their time slices. Never sleeps. 1 byte beside the value. `new` is not `const`.
+//! makes the others burn their time slices. Never sleeps. No poisoning. 1 byte beside the value. `new` is not `const`.
 //!
 //! # Source
 //! The oldest of all; its cost is measured in T. E. Anderson, "The Performance of Spin Lock Alternatives for Shared-Memory

@@ -14,7 +14,7 @@
 //!
 //! # Limits
 //! First come, first served, without exception: when the thread whose turn it is has been descheduled, the free lock stands idle
-//! and all wait for that one. With more threads than CPUs nearly every hand-over meets such a thread. Never sleeps. At most
+//! and all wait for that one. With more threads than CPUs nearly every hand-over meets such a thread. Never sleeps. No poisoning. At most
 //! 2^32 - 1 threads. 8 bytes beside the value. `new` is not `const`.
 //!
 //! # Source

@@ -14,7 +14,7 @@
 //!
 //! # Limits
 //! Unfair without bound: whoever has just arrived pauses least. A holder that is descheduled makes the others burn their time
-//! slices. Never sleeps. The pauses double from 1 to [`hint::SPIN_LIMIT`] turns and are not random: equal threads may collide
+//! slices. Never sleeps. No poisoning. The pauses double from 1 to [`hint::SPIN_LIMIT`] turns and are not random: equal threads may collide
 //! again. 1 byte beside the value. `new` is not `const`.
 //!
 //! # Source

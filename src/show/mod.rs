@@ -18,6 +18,7 @@ pub mod answer;
 pub mod check;
 pub mod escape;
 pub mod export;
+mod heat;
 pub mod lanes;
 pub mod notes;
 mod notes_grid;

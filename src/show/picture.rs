@@ -4,7 +4,7 @@
 //! std_mutex   |   .-o-.                       658 k/s
 //! std_rwlock  |             .-o--.            1.30 M/s
 //! ```
-use super::{Look, escape, number, origin, table::rows, wrap};
+use super::{Look, escape, heat, number, origin, table::rows, wrap};
 use crate::{
     guess::{self, more_is_better},
     judge::{Compared, compare},
@@ -16,7 +16,7 @@ use crate::{
 const LINEAR: f64 = 8.0;
 
 /// Draws the newest run of a step, with the reader's guess in the row it was made for. With `plain` the finding of each parameter is
-/// a sentence instead. Empty if nothing has a value. Ends with a line end.
+/// a sentence instead. If the parameters are a grid, a map of who wins where follows. Empty if nothing has a value. Ends with a line end.
 pub fn picture(lab: &Lab, step: &Step, records: &[Record], guess: Option<&Prediction>, look: Look) -> String {
     let Some(run) = runs_of(records, lab.stem, step.name).first().copied() else { return String::new() };
     let rows: Vec<&Record> = rows(step, records, run)
@@ -43,6 +43,8 @@ pub fn picture(lab: &Lab, step: &Step, records: &[Record], guess: Option<&Predic
     if !look.plain {
         out.push_str(&axis.legend(step));
     }
+    // Letters and dots: no drawing, so also for a reader that speaks.
+    out.push_str(&heat::map(step, records, &rows, look.width.min(100)).unwrap_or_default());
     out
 }
 
