@@ -72,6 +72,15 @@ pub struct Table {
     /// Per execution: threads spawned so far, and what is left of the world's tricks.
     pub spawned: usize,
     pub tricks: World,
+    /// The steps of this execution, if somebody wants to see it.
+    pub trace: Option<Vec<Step>>,
+}
+
+/// One atomic step as it happened.
+pub struct Step {
+    pub thread: usize,
+    /// `mutex:51 load Acquire: 1 (old)`
+    pub what: String,
 }
 
 thread_local! {
@@ -83,6 +92,7 @@ impl Table {
     pub fn begin_execution(&mut self) {
         self.spawned = 0;
         self.tricks = self.world;
+        self.trace.iter_mut().for_each(Vec::clear);
     }
 }
 
@@ -96,6 +106,15 @@ fn visit(at: &'static Location<'static>, role: Role, written: Ordering) -> Optio
         t.seen.entry(site).or_insert(written);
         t.mutant.and_then(|(mutated, change)| (mutated == site).then_some(change))
     })
+}
+
+/// Writes a step of this execution down, if somebody wants to see it. Steps of the tests' own files are not of interest.
+pub fn note(at: &'static Location<'static>, thread: usize, what: impl FnOnce() -> String) {
+    TABLE.with_borrow_mut(|t| {
+        let Some(trace) = t.trace.as_mut().filter(|_| at.file().contains("src/")) else { return };
+        let stem = at.file().rsplit('/').next().unwrap_or_default().trim_end_matches(".rs");
+        trace.push(Step { thread, what: format!("{stem}:{} {}", at.line(), what()) });
+    });
 }
 
 /// The ordering to use, and whether to split the step in two.

@@ -86,7 +86,13 @@ pub fn structure(s: &Structure) -> Score {
 /// Every scenario, in a friendly and in a hostile world; the sites they reached and the executions, or what failed.
 fn scenarios(s: &Structure) -> Result<(BTreeMap<Site, Ordering>, usize), Vec<String>> {
     let hostile = World { spurious_wake: true, spurious_failure: true };
-    let order = |scenario, world| Order { structure: s.path, scenario: Some(scenario), world, mutant: None };
+    let order = |scenario, world| Order {
+        structure: s.path,
+        scenario: Some(scenario),
+        world,
+        mutant: None,
+        told: false,
+    };
     let orders: Vec<Order> =
         s.scenarios.iter().flat_map(|c| [order(c.name, World::default()), order(c.name, hostile)]).collect();
     let answers = run(&orders);
@@ -163,6 +169,7 @@ fn weakened(s: &Structure, source: &[&str], sites: &BTreeMap<Site, Ordering>) ->
             scenario: None,
             world: World::default(),
             mutant: Some((*site, *change)),
+            told: false,
         })
         .collect();
     let (mut outcomes, mut executions) = (Vec::new(), 0);
@@ -194,45 +201,6 @@ fn outcome(source: &[&str], site: Site, written: Ordering, change: Change, answe
             End::Failed { .. } => Fate::Killed,
             End::TimedOut => Fate::Undecided,
         },
-    }
-}
-
-/// Of one structure, for each ordering in its source: the weakest that passes, and what breaks the next weaker one.
-pub fn orders(s: &Structure) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(format!("{}.rs", s.path));
-    let source = fs::read_to_string(path).expect("the structure's source");
-    let source: Vec<&str> = source.lines().map(str::trim).collect();
-    let everything = Order { structure: s.path, scenario: None, world: World::default(), mutant: None };
-    let sites = run(&[everything]).remove(0).sites;
-    println!("\n{}: written, the weakest that passes, and what breaks the next weaker one", s.path);
-    for (site, written) in sites {
-        let changes: Vec<Change> =
-            mutants(site, written).into_iter().filter(|change| matches!(change, Change::To(_))).collect();
-        let orders: Vec<Order> = changes
-            .iter()
-            .map(|change| Order {
-                structure: s.path,
-                scenario: None,
-                world: World::default(),
-                mutant: Some((site, *change)),
-            })
-            .collect();
-        let (mut weakest, mut breaks) = (written, "nothing is weaker".to_owned());
-        for (change, answer) in changes.iter().zip(run(&orders)) {
-            let Change::To(weaker) = change else { continue };
-            match answer.end {
-                End::Passed => weakest = *weaker,
-                End::Failed { scenario, message } if breaks == "nothing is weaker" => {
-                    let message: String = message.chars().take(70).collect();
-                    breaks = format!("{weaker:?}: {scenario}, execution {}: {message}", answer.executions);
-                }
-                End::Failed { .. } => {}
-                End::TimedOut => breaks = format!("{weaker:?}: over the time limit"),
-            }
-        }
-        let code = source.get(site.line as usize - 1).copied().unwrap_or_default();
-        println!("  {:4} {code}", site.line);
-        println!("       {:?}: {written:?}, weakest {weakest:?}; {breaks}", site.role);
     }
 }
 

@@ -32,8 +32,17 @@ mod shadow;
 pub mod futex {
     use super::atomic::{AtomicU32, Ordering::Relaxed};
     use super::mutate::{self, Change, Role};
+    use super::thread::index;
     use loom::sync::{Condvar, Mutex};
     use std::panic::Location;
+
+    fn wakes(change: Option<Change>) -> &'static str {
+        match change {
+            None => "all",
+            Some(Change::One) => "one of all",
+            Some(_) => "nobody",
+        }
+    }
 
     /// Who sleeps on a word.
     #[derive(Default)]
@@ -45,6 +54,7 @@ pub mod futex {
     #[track_caller]
     pub fn wait(word: &AtomicU32, expected: u32) {
         mutate::signal(Location::caller(), Role::Wait);
+        mutate::note(Location::caller(), index(), || format!("waits while {expected}"));
         if mutate::trick(|world| &mut world.spurious_wake) || word.load_as(Relaxed) != expected {
             return;
         }
@@ -57,6 +67,7 @@ pub mod futex {
     #[track_caller]
     pub fn wake_one(word: &AtomicU32) {
         if mutate::signal(Location::caller(), Role::WakeOne).is_none() {
+            mutate::note(Location::caller(), index(), || "wakes one".to_owned());
             let _held = word.futex.lock.lock().unwrap();
             word.futex.woken.notify_one();
         }
@@ -65,6 +76,7 @@ pub mod futex {
     #[track_caller]
     pub fn wake_all(word: &AtomicU32) {
         let change = mutate::signal(Location::caller(), Role::WakeAll);
+        mutate::note(Location::caller(), index(), || format!("wakes {}", wakes(change)));
         let _held = word.futex.lock.lock().unwrap();
         match change {
             None => word.futex.woken.notify_all(),
