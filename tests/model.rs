@@ -134,9 +134,11 @@ fn twins() {
         println!("{:40} {:>7} executions  {:?}", twin.path, answer.executions, answer.end);
         match answer.end {
             End::Passed if !sound => complaints.push(format!("{}: the mistake was not found", twin.path)),
-            End::Failed { .. } if *sound => {
-                complaints.push(format!("{}: fails without a mistake", twin.path))
-            }
+            End::Failed { .. } if *sound => complaints.push(format!(
+                "{}: fails without a mistake\n{}",
+                twin.path,
+                answer.drawn.join("\n")
+            )),
             End::TimedOut => complaints.push(format!("{}: over the time limit", twin.path)),
             End::Passed | End::Failed { .. } => {}
         }
@@ -174,6 +176,11 @@ fn zoo() {
                 "{name:24} {scenario:10} {:>6} of {:>6} executions  {:?}",
                 broken.executions, sound.executions, broken.end
             );
+            broken.drawn.iter().for_each(|line| println!("    {line}"));
+            let history = broken.drawn.iter().any(|line| line.starts_with("lane "));
+            if history != (oracle == Oracle::Linear) {
+                complaints.push(format!("{name}, {scenario}: a history is drawn where there is one"));
+            }
             let visible = oracle == Oracle::Linear || !fault.history_only;
             if matches!(broken.end, End::Failed { .. }) != visible {
                 complaints.push(format!("{name}, {scenario}: found should be {visible}: {:?}", broken.end));

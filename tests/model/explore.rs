@@ -5,7 +5,7 @@
 //!
 //! Its order comes in the environment, its answer is lines that begin with `@`:
 //! `@site line column role ordering`, `@passed scenario executions`, `@failed scenario executions message`, and before the last,
-//! if it was asked for, `@step thread what` for each step of the execution that failed.
+//! if it was asked for, `@step thread what` for each step of the execution that failed, and `@drawn line` for a history.
 
 use super::mutate::{Change, Role, Site, Step, TABLE, Table, World};
 use super::scenarios::{self, Scenario};
@@ -61,7 +61,8 @@ impl Order {
         let mut vars = vec![(STRUCTURE, self.structure.to_owned())];
         vars.extend(self.scenario.map(|name| (SCENARIO, name.to_owned())));
         if self.world != World::default() {
-            vars.push((WORLD, "hostile".to_owned()));
+            let world = if self.world.leading_fence { "leading" } else { "hostile" };
+            vars.push((WORLD, world.to_owned()));
         }
         if self.told {
             vars.push((TOLD, "step by step".to_owned()));
@@ -78,7 +79,7 @@ impl Order {
         let scenario = env::var(SCENARIO).ok().map(|name| {
             structure.scenarios.iter().find(|s| s.name == name).expect("a scenario of the structure").name
         });
-        let hostile = env::var(WORLD).is_ok();
+        let is = |world: &str| env::var(WORLD).is_ok_and(|value| value == world);
         let mutant = env::var(MUTANT).ok().map(|text| {
             let mut words = text.splitn(4, ' ');
             let mut word = || words.next().expect("four words");
@@ -88,7 +89,8 @@ impl Order {
                 ORDERINGS.map(Change::To).into_iter().chain([Change::Split, Change::Drop, Change::One]);
             (site, parse(&changes.collect::<Vec<_>>(), word()))
         });
-        let world = World { spurious_wake: hostile, spurious_failure: hostile };
+        let hostile = is("hostile");
+        let world = World { spurious_wake: hostile, spurious_failure: hostile, leading_fence: is("leading") };
         Some(Self { structure: structure.path, scenario, world, mutant, told: env::var(TOLD).is_ok() })
     }
 }
@@ -111,6 +113,10 @@ pub fn child() {
     let Some(order) = Order::from_environment() else { return };
     panic::set_hook(Box::new(|info| {
         let message = info.payload_as_str().unwrap_or("a panic without a message");
+        let (message, drawn) = message.split_once("\nlane ").unwrap_or((message, ""));
+        if !drawn.is_empty() {
+            format!("lane {drawn}").lines().for_each(|line| println!("@drawn {line}"));
+        }
         let message: Vec<_> = message.split_whitespace().collect();
         let now = NOW.lock().map_or("?", |now| *now);
         // Not while the table is in use, which is where the scenario's own mistakes panic.

@@ -53,6 +53,8 @@ pub struct World {
     pub spurious_wake: bool,
     /// The first weak compare-exchange of an execution fails though the value is the expected one.
     pub spurious_failure: bool,
+    /// The second way to give SeqCst accesses their order: a fence before each SeqCst load, too.
+    pub leading_fence: bool,
 }
 
 /// The table for one exploration.
@@ -134,6 +136,11 @@ pub fn signal(at: &'static Location<'static>, role: Role) -> Option<Change> {
 /// Takes one of the world's tricks for this execution, if it is still to be played.
 pub fn trick(which: fn(&mut World) -> &mut bool) -> bool {
     TABLE.with_borrow_mut(|t| std::mem::take(which(&mut t.tricks)))
+}
+
+/// Whether a SeqCst load has a fence before it in this run.
+pub fn leading_fence() -> bool {
+    TABLE.with_borrow(|t| t.world.leading_fence)
 }
 
 /// Every weakening of a site, the mildest first.

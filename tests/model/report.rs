@@ -2,7 +2,7 @@
 
 use super::children::{Answer, End, run};
 use super::explore::{Order, bound};
-use super::mutate::{Change, Shown, Site, World, mutants};
+use super::mutate::{Change, Role, Shown, Site, World, mutants};
 use super::scenarios::Structure;
 use super::survivors::{SURVIVORS, Survivor};
 use super::verdict::{self, Fate, Outcome, class, excuse};
@@ -75,6 +75,7 @@ pub fn structure(s: &Structure) -> Score {
         Err(failures) => (Vec::new(), 0, failures),
         Ok((sites, as_written)) => {
             let mut complaints = unreached(s, &source, &sites);
+            complaints.extend(other_emulation(s, &sites));
             let (outcomes, executions) = weakened(s, &source, &sites);
             complaints.extend(verdict::complaints(s.path, &outcomes, SURVIVORS));
             (outcomes, as_written + executions, complaints)
@@ -85,7 +86,7 @@ pub fn structure(s: &Structure) -> Score {
 
 /// Every scenario, in a friendly and in a hostile world; the sites they reached and the executions, or what failed.
 fn scenarios(s: &Structure) -> Result<(BTreeMap<Site, Ordering>, usize), Vec<String>> {
-    let hostile = World { spurious_wake: true, spurious_failure: true };
+    let hostile = World { spurious_wake: true, spurious_failure: true, ..World::default() };
     let order = |scenario, world| Order {
         structure: s.path,
         scenario: Some(scenario),
@@ -127,6 +128,19 @@ fn scenarios(s: &Structure) -> Result<(BTreeMap<Site, Ordering>, usize), Vec<Str
     }
     let executions = answers.iter().map(|a| a.executions).sum();
     Ok((answers.into_iter().flat_map(|a| a.sites).collect(), executions))
+}
+
+/// A structure with a SeqCst access must stand under the other emulation of it as well: see the head of `sync.rs`.
+fn other_emulation(s: &Structure, sites: &BTreeMap<Site, Ordering>) -> Vec<String> {
+    if !sites.iter().any(|(site, written)| *written == Ordering::SeqCst && site.role != Role::Fence) {
+        return Vec::new();
+    }
+    let world = World { leading_fence: true, ..World::default() };
+    let order = Order { structure: s.path, scenario: None, world, mutant: None, told: false };
+    match run(&[order]).remove(0).end {
+        End::Passed => Vec::new(),
+        end => vec![format!("{}: with a fence before each SeqCst load: {end:?}", s.path)],
+    }
 }
 
 /// An atomic step that no scenario reaches has no mutants: it must not count as proven.

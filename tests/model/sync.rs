@@ -11,7 +11,9 @@
 //! - **Life.** loom does not look whether an atomic word is reached by an edge from its making: each word here has a cell that its
 //!   making writes and each access reads.
 //! - **SeqCst accesses.** loom treats them as AcqRel (issue 180). A SeqCst fence after each SeqCst write, which is how x86
-//!   compiles them, gives the total order back; a SeqCst *load* stays undecidable.
+//!   compiles them, gives the total order back; a SeqCst *load* stays undecidable. [`mutate::World::leading_fence`] is the other way, with a fence
+//!   before each SeqCst load as well: too strong where the store is weaker, but it settles independent readers. A structure with a
+//!   SeqCst access is explored in both; what holds in both holds. Today none has one: all write fences.
 //! - **Parking.** loom's `unpark` orders memory even for a thread that never parks, and wakes a thread that waits in `join`
 //!   (issue 249); the parker here is a token under a loom mutex.
 //! - **Futex.** loom has none. A mutex and a condition variable per word; the look before the mutex is a real execution

@@ -183,6 +183,9 @@ impl<W: Word> Atomic<W> {
 
     pub(super) fn load_as(&self, o: Ordering) -> W::Value {
         self.life.0.with(|_| {});
+        if o == SeqCst && mutate::leading_fence() {
+            model::fence(SeqCst);
+        }
         self.shadows.read(|| self.word.load(o))
     }
 
