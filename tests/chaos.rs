@@ -1,6 +1,7 @@
 //! Every scenario on real threads that pause at random before their atomic steps.
 //!
-//! `UNDERHOOD_CHAOS_SEED` (printed when a round fails) and `UNDERHOOD_CHAOS_ROUNDS` (default 25) choose the rounds. The same
+//! `UNDERHOOD_CHAOS_SEED` (printed when a round fails) and `UNDERHOOD_CHAOS_ROUNDS` (default 25) choose the rounds,
+//! `UNDERHOOD_CHAOS_TURNS` (default 20) how often each thread does its part. The same
 //! seed gives each thread the same pauses; the operating system is still free, so a failure comes back often, not always.
 //! Finds races of steps; orderings that are merely too weak are for `tests/model.rs`, since x86 does not show them.
 #![allow(
@@ -53,7 +54,8 @@ fn seed() -> u64 {
 
 #[test]
 fn every_scenario() {
-    stress::every_scenario(stress::number("UNDERHOOD_CHAOS_ROUNDS", 25), 20, seed(), sync::chaos::begin);
+    let turns = usize::try_from(stress::number("UNDERHOOD_CHAOS_TURNS", 20)).unwrap();
+    stress::every_scenario(stress::number("UNDERHOOD_CHAOS_ROUNDS", 25), turns, seed(), sync::chaos::begin);
 }
 
 /// The tester tested: a lock that looks, then takes, is caught; and by the cell, before any sum is wrong.

@@ -4,7 +4,9 @@
 //! cargo test --test model                            all of it
 //! cargo test --test model -- mutants --nocapture     the report: every mutant, its end, executions explored
 //! UNDERHOOD_MODEL_ONLY=lock/mutex cargo test ...     one structure
-//! ... --test model -- orders --ignored --nocapture   each ordering: written, the weakest that passes, what breaks the next weaker one
+//! cargo test --test model -- orders ticket --ignored --nocapture
+//!                                                    each ordering of a structure: written, the weakest that passes, and the execution
+//!                                                    that breaks the next weaker one; without a name, of all
 //! cargo test --test model -- zoo --nocapture         the fault zoo; beside it: --test chaos -- zoo, --test real -- zoo
 //! UNDERHOOD_MODEL_BOUND=3 cargo test ...             more preemptions than the scenarios ask for: minutes
 //! ```
@@ -45,6 +47,8 @@ mod managed;
 mod mutate;
 #[path = "../labs/order_detect.rs"]
 mod order_detect;
+#[path = "model/orders.rs"]
+mod orders;
 #[path = "zoo/plain.rs"]
 mod plain;
 #[path = "../src/reclaim/mod.rs"]
@@ -94,21 +98,35 @@ fn mutants() {
     assert!(complaints.is_empty(), "\n{}", complaints.join("\n"));
 }
 
-/// Not a test: prints, for each ordering of `UNDERHOOD_MODEL_ONLY` (or of everything), the weakest that passes.
+/// Not a test: prints, for each ordering of the structures that are named (or of all), the weakest that passes.
 #[test]
 #[ignore = "a report, for whoever asks for it: the same runs as `mutants`"]
 fn orders() {
-    let only = env::var("UNDERHOOD_MODEL_ONLY").ok();
-    scenarios::ALL
-        .iter()
-        .filter(|s| only.as_ref().is_none_or(|only| only == s.path))
-        .for_each(report::orders);
+    orders::wanted().into_iter().for_each(orders::orders);
+}
+
+/// An execution as it is drawn.
+#[test]
+fn an_execution_has_a_column_for_each_thread() {
+    let step = |thread, what: &str| (thread, what.to_owned());
+    let steps =
+        [step(0, "x:1 store Relaxed: 1"), step(1, "x:7 load Relaxed: 0 (old)"), step(0, "x:2 fence SeqCst")];
+    let drawn = orders::columns(&steps, 2);
+    let lines: Vec<&str> = drawn.lines().collect();
+    let column = |line: &str| line.len() - line.trim_start().len();
+    assert_eq!(lines.len(), 4, "{drawn}");
+    assert_eq!(lines[0].split_whitespace().collect::<Vec<_>>(), ["main", "thread", "1"]);
+    assert_eq!(column(lines[1]), column(lines[3]), "{drawn}");
+    assert_eq!(lines[0].find("thread 1"), Some(column(lines[2])), "{drawn}");
+    let many: Vec<_> = (0..100).map(|i| step(i % 2, "x:1 load Relaxed: 0")).collect();
+    assert!(orders::columns(&many, 2).contains("... 60 steps before"));
 }
 
 /// Mistakes that no change of an ordering makes: each is found, and a twin without one is not.
 #[test]
 fn twins() {
-    let order = |path| Order { structure: path, scenario: None, world: World::default(), mutant: None };
+    let order =
+        |path| Order { structure: path, scenario: None, world: World::default(), mutant: None, told: false };
     let orders: Vec<Order> =
         scenarios::TWINS.iter().copied().flatten().map(|(twin, _)| order(twin.path)).collect();
     let mut complaints = Vec::new();
@@ -116,9 +134,11 @@ fn twins() {
         println!("{:40} {:>7} executions  {:?}", twin.path, answer.executions, answer.end);
         match answer.end {
             End::Passed if !sound => complaints.push(format!("{}: the mistake was not found", twin.path)),
-            End::Failed { .. } if *sound => {
-                complaints.push(format!("{}: fails without a mistake", twin.path))
-            }
+            End::Failed { .. } if *sound => complaints.push(format!(
+                "{}: fails without a mistake\n{}",
+                twin.path,
+                answer.drawn.join("\n")
+            )),
             End::TimedOut => complaints.push(format!("{}: over the time limit", twin.path)),
             End::Passed | End::Failed { .. } => {}
         }
@@ -140,6 +160,7 @@ fn zoo() {
                     scenario: Some(scenario),
                     world: World::default(),
                     mutant: None,
+                    told: false,
                 });
             }
         }
@@ -155,6 +176,11 @@ fn zoo() {
                 "{name:24} {scenario:10} {:>6} of {:>6} executions  {:?}",
                 broken.executions, sound.executions, broken.end
             );
+            broken.drawn.iter().for_each(|line| println!("    {line}"));
+            let history = broken.drawn.iter().any(|line| line.starts_with("lane "));
+            if history != (oracle == Oracle::Linear) {
+                complaints.push(format!("{name}, {scenario}: a history is drawn where there is one"));
+            }
             let visible = oracle == Oracle::Linear || !fault.history_only;
             if matches!(broken.end, End::Failed { .. }) != visible {
                 complaints.push(format!("{name}, {scenario}: found should be {visible}: {:?}", broken.end));

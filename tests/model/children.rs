@@ -27,6 +27,10 @@ pub struct Answer {
     pub end: End,
     /// The sites that were reached, with their orderings as written.
     pub sites: BTreeMap<Site, Ordering>,
+    /// The failing execution, if it was to be told: thread and step.
+    pub steps: Vec<(usize, String)>,
+    /// The history that was objected to, a line for each lane.
+    pub drawn: Vec<String>,
 }
 
 #[derive(Debug)]
@@ -85,9 +89,24 @@ fn answer(order: &Order) -> Answer {
     };
     let took = started.elapsed();
     let text = reader.join().unwrap().expect("a readable pipe");
-    let mut answer = Answer { executions: 0, took, end: End::TimedOut, sites: BTreeMap::new() };
+    let mut answer = Answer {
+        executions: 0,
+        took,
+        end: End::TimedOut,
+        sites: BTreeMap::new(),
+        steps: Vec::new(),
+        drawn: Vec::new(),
+    };
     let mut failure = None;
     for line in text.lines().filter_map(|line| line.split_once('@').map(|(_, said)| said)) {
+        if let Some((thread, what)) = line.strip_prefix("step ").and_then(|rest| rest.split_once(' ')) {
+            answer.steps.push((thread.parse().unwrap(), what.to_owned()));
+            continue;
+        }
+        if let Some(drawn) = line.strip_prefix("drawn ") {
+            answer.drawn.push(drawn.to_owned());
+            continue;
+        }
         let words: Vec<_> = line.splitn(5, ' ').collect();
         match words[..] {
             ["site", line, column, role, written] => {

@@ -4,9 +4,10 @@
 //! pointer structure may crash, and because an exploration may have to be ended from outside.
 //!
 //! Its order comes in the environment, its answer is lines that begin with `@`:
-//! `@site line column role ordering`, `@passed scenario executions`, `@failed scenario executions message`.
+//! `@site line column role ordering`, `@passed scenario executions`, `@failed scenario executions message`, and before the last,
+//! if it was asked for, `@step thread what` for each step of the execution that failed, and `@drawn line` for a history.
 
-use super::mutate::{Change, Role, Site, TABLE, Table, World};
+use super::mutate::{Change, Role, Site, Step, TABLE, Table, World};
 use super::scenarios::{self, Scenario};
 use std::env;
 use std::panic;
@@ -22,12 +23,15 @@ pub struct Order {
     pub scenario: Option<&'static str>,
     pub world: World,
     pub mutant: Option<(Site, Change)>,
+    /// The failing execution is to be told step by step.
+    pub told: bool,
 }
 
 const STRUCTURE: &str = "UNDERHOOD_MODEL_STRUCTURE";
 const SCENARIO: &str = "UNDERHOOD_MODEL_SCENARIO";
 const WORLD: &str = "UNDERHOOD_MODEL_WORLD";
 const MUTANT: &str = "UNDERHOOD_MODEL_MUTANT";
+const TOLD: &str = "UNDERHOOD_MODEL_TOLD";
 /// Unlike the others, this one is the user's.
 pub const BOUND: &str = "UNDERHOOD_MODEL_BOUND";
 
@@ -57,7 +61,11 @@ impl Order {
         let mut vars = vec![(STRUCTURE, self.structure.to_owned())];
         vars.extend(self.scenario.map(|name| (SCENARIO, name.to_owned())));
         if self.world != World::default() {
-            vars.push((WORLD, "hostile".to_owned()));
+            let world = if self.world.leading_fence { "leading" } else { "hostile" };
+            vars.push((WORLD, world.to_owned()));
+        }
+        if self.told {
+            vars.push((TOLD, "step by step".to_owned()));
         }
         if let Some((Site { line, column, role }, change)) = self.mutant {
             vars.push((MUTANT, format!("{line} {column} {role:?} {change:?}")));
@@ -71,7 +79,7 @@ impl Order {
         let scenario = env::var(SCENARIO).ok().map(|name| {
             structure.scenarios.iter().find(|s| s.name == name).expect("a scenario of the structure").name
         });
-        let hostile = env::var(WORLD).is_ok();
+        let is = |world: &str| env::var(WORLD).is_ok_and(|value| value == world);
         let mutant = env::var(MUTANT).ok().map(|text| {
             let mut words = text.splitn(4, ' ');
             let mut word = || words.next().expect("four words");
@@ -81,8 +89,9 @@ impl Order {
                 ORDERINGS.map(Change::To).into_iter().chain([Change::Split, Change::Drop, Change::One]);
             (site, parse(&changes.collect::<Vec<_>>(), word()))
         });
-        let world = World { spurious_wake: hostile, spurious_failure: hostile };
-        Some(Self { structure: structure.path, scenario, world, mutant })
+        let hostile = is("hostile");
+        let world = World { spurious_wake: hostile, spurious_failure: hostile, leading_fence: is("leading") };
+        Some(Self { structure: structure.path, scenario, world, mutant, told: env::var(TOLD).is_ok() })
     }
 }
 
@@ -95,13 +104,23 @@ pub fn bound(scenario: &Scenario) -> Option<usize> {
 static EXECUTIONS: AtomicUsize = AtomicUsize::new(0);
 static NOW: Mutex<&str> = Mutex::new("");
 
+fn told(step: &Step) {
+    println!("@step {} {}", step.thread, step.what);
+}
+
 /// Does what the environment says; returns only if it says nothing.
 pub fn child() {
     let Some(order) = Order::from_environment() else { return };
     panic::set_hook(Box::new(|info| {
         let message = info.payload_as_str().unwrap_or("a panic without a message");
+        let (message, drawn) = message.split_once("\nlane ").unwrap_or((message, ""));
+        if !drawn.is_empty() {
+            format!("lane {drawn}").lines().for_each(|line| println!("@drawn {line}"));
+        }
         let message: Vec<_> = message.split_whitespace().collect();
         let now = NOW.lock().map_or("?", |now| *now);
+        // Not while the table is in use, which is where the scenario's own mistakes panic.
+        let _ = TABLE.with(|t| t.try_borrow().map(|t| t.trace.iter().flatten().for_each(told)));
         println!("@failed {now} {} {}", EXECUTIONS.load(Ordering::Relaxed), message.join(" "));
         process::exit(0); // before anything unwinds
     }));
@@ -112,6 +131,7 @@ pub fn child() {
             file: format!("src/{}.rs", structure.path),
             mutant: order.mutant,
             world: order.world,
+            trace: order.told.then(Vec::new),
             ..Table::default()
         };
         let table = explore(scenario, table);

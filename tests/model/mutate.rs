@@ -53,6 +53,8 @@ pub struct World {
     pub spurious_wake: bool,
     /// The first weak compare-exchange of an execution fails though the value is the expected one.
     pub spurious_failure: bool,
+    /// The second way to give SeqCst accesses their order: a fence before each SeqCst load, too.
+    pub leading_fence: bool,
 }
 
 /// The table for one exploration.
@@ -72,6 +74,15 @@ pub struct Table {
     /// Per execution: threads spawned so far, and what is left of the world's tricks.
     pub spawned: usize,
     pub tricks: World,
+    /// The steps of this execution, if somebody wants to see it.
+    pub trace: Option<Vec<Step>>,
+}
+
+/// One atomic step as it happened.
+pub struct Step {
+    pub thread: usize,
+    /// `mutex:51 load Acquire: 1 (old)`
+    pub what: String,
 }
 
 thread_local! {
@@ -83,6 +94,7 @@ impl Table {
     pub fn begin_execution(&mut self) {
         self.spawned = 0;
         self.tricks = self.world;
+        self.trace.iter_mut().for_each(Vec::clear);
     }
 }
 
@@ -96,6 +108,15 @@ fn visit(at: &'static Location<'static>, role: Role, written: Ordering) -> Optio
         t.seen.entry(site).or_insert(written);
         t.mutant.and_then(|(mutated, change)| (mutated == site).then_some(change))
     })
+}
+
+/// Writes a step of this execution down, if somebody wants to see it. Steps of the tests' own files are not of interest.
+pub fn note(at: &'static Location<'static>, thread: usize, what: impl FnOnce() -> String) {
+    TABLE.with_borrow_mut(|t| {
+        let Some(trace) = t.trace.as_mut().filter(|_| at.file().contains("src/")) else { return };
+        let stem = at.file().rsplit('/').next().unwrap_or_default().trim_end_matches(".rs");
+        trace.push(Step { thread, what: format!("{stem}:{} {}", at.line(), what()) });
+    });
 }
 
 /// The ordering to use, and whether to split the step in two.
@@ -115,6 +136,11 @@ pub fn signal(at: &'static Location<'static>, role: Role) -> Option<Change> {
 /// Takes one of the world's tricks for this execution, if it is still to be played.
 pub fn trick(which: fn(&mut World) -> &mut bool) -> bool {
     TABLE.with_borrow_mut(|t| std::mem::take(which(&mut t.tricks)))
+}
+
+/// Whether a SeqCst load has a fence before it in this run.
+pub fn leading_fence() -> bool {
+    TABLE.with_borrow(|t| t.world.leading_fence)
 }
 
 /// Every weakening of a site, the mildest first.

@@ -47,6 +47,7 @@ pub fn record_zoo() {
                 scenario: Some(scenario),
                 world: World::default(),
                 mutant: None,
+                told: false,
             };
             let orders: Vec<Order> =
                 (0..FAULTS.len()).flat_map(|at| [order(at, false), order(at, true)]).collect();
@@ -117,7 +118,7 @@ pub fn record_mutants(scores: &[Score]) {
 const RACE: i32 = 66;
 
 fn sanitized(name: &str) -> Sample {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sanitize/zoo_thread");
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sanitize/thread");
     if !program.is_file() {
         let why = "not run here: .ci/sanitize builds it where a nightly toolchain is present";
         return Sample::unmeasured("tsan", name, why);
@@ -125,7 +126,7 @@ fn sanitized(name: &str) -> Sample {
     let run = |twin| {
         let started = Instant::now();
         let mut command = Command::new(&program);
-        let status = command.args([name, twin]).stdout(Stdio::null()).stderr(Stdio::null()).status();
+        let status = command.args(["zoo", name, twin]).stdout(Stdio::null()).stderr(Stdio::null()).status();
         (status.ok().and_then(|status| status.code()), started.elapsed())
     };
     let ((broken, took), (sound, _)) = (run("broken"), run("sound"));

@@ -2,7 +2,7 @@
 
 use super::children::{Answer, End, run};
 use super::explore::{Order, bound};
-use super::mutate::{Change, Shown, Site, World, mutants};
+use super::mutate::{Change, Role, Shown, Site, World, mutants};
 use super::scenarios::Structure;
 use super::survivors::{SURVIVORS, Survivor};
 use super::verdict::{self, Fate, Outcome, class, excuse};
@@ -75,6 +75,7 @@ pub fn structure(s: &Structure) -> Score {
         Err(failures) => (Vec::new(), 0, failures),
         Ok((sites, as_written)) => {
             let mut complaints = unreached(s, &source, &sites);
+            complaints.extend(other_emulation(s, &sites));
             let (outcomes, executions) = weakened(s, &source, &sites);
             complaints.extend(verdict::complaints(s.path, &outcomes, SURVIVORS));
             (outcomes, as_written + executions, complaints)
@@ -85,8 +86,14 @@ pub fn structure(s: &Structure) -> Score {
 
 /// Every scenario, in a friendly and in a hostile world; the sites they reached and the executions, or what failed.
 fn scenarios(s: &Structure) -> Result<(BTreeMap<Site, Ordering>, usize), Vec<String>> {
-    let hostile = World { spurious_wake: true, spurious_failure: true };
-    let order = |scenario, world| Order { structure: s.path, scenario: Some(scenario), world, mutant: None };
+    let hostile = World { spurious_wake: true, spurious_failure: true, ..World::default() };
+    let order = |scenario, world| Order {
+        structure: s.path,
+        scenario: Some(scenario),
+        world,
+        mutant: None,
+        told: false,
+    };
     let orders: Vec<Order> =
         s.scenarios.iter().flat_map(|c| [order(c.name, World::default()), order(c.name, hostile)]).collect();
     let answers = run(&orders);
@@ -121,6 +128,19 @@ fn scenarios(s: &Structure) -> Result<(BTreeMap<Site, Ordering>, usize), Vec<Str
     }
     let executions = answers.iter().map(|a| a.executions).sum();
     Ok((answers.into_iter().flat_map(|a| a.sites).collect(), executions))
+}
+
+/// A structure with a SeqCst access must stand under the other emulation of it as well: see the head of `sync.rs`.
+fn other_emulation(s: &Structure, sites: &BTreeMap<Site, Ordering>) -> Vec<String> {
+    if !sites.iter().any(|(site, written)| *written == Ordering::SeqCst && site.role != Role::Fence) {
+        return Vec::new();
+    }
+    let world = World { leading_fence: true, ..World::default() };
+    let order = Order { structure: s.path, scenario: None, world, mutant: None, told: false };
+    match run(&[order]).remove(0).end {
+        End::Passed => Vec::new(),
+        end => vec![format!("{}: with a fence before each SeqCst load: {end:?}", s.path)],
+    }
 }
 
 /// An atomic step that no scenario reaches has no mutants: it must not count as proven.
@@ -163,6 +183,7 @@ fn weakened(s: &Structure, source: &[&str], sites: &BTreeMap<Site, Ordering>) ->
             scenario: None,
             world: World::default(),
             mutant: Some((*site, *change)),
+            told: false,
         })
         .collect();
     let (mut outcomes, mut executions) = (Vec::new(), 0);
@@ -194,45 +215,6 @@ fn outcome(source: &[&str], site: Site, written: Ordering, change: Change, answe
             End::Failed { .. } => Fate::Killed,
             End::TimedOut => Fate::Undecided,
         },
-    }
-}
-
-/// Of one structure, for each ordering in its source: the weakest that passes, and what breaks the next weaker one.
-pub fn orders(s: &Structure) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(format!("{}.rs", s.path));
-    let source = fs::read_to_string(path).expect("the structure's source");
-    let source: Vec<&str> = source.lines().map(str::trim).collect();
-    let everything = Order { structure: s.path, scenario: None, world: World::default(), mutant: None };
-    let sites = run(&[everything]).remove(0).sites;
-    println!("\n{}: written, the weakest that passes, and what breaks the next weaker one", s.path);
-    for (site, written) in sites {
-        let changes: Vec<Change> =
-            mutants(site, written).into_iter().filter(|change| matches!(change, Change::To(_))).collect();
-        let orders: Vec<Order> = changes
-            .iter()
-            .map(|change| Order {
-                structure: s.path,
-                scenario: None,
-                world: World::default(),
-                mutant: Some((site, *change)),
-            })
-            .collect();
-        let (mut weakest, mut breaks) = (written, "nothing is weaker".to_owned());
-        for (change, answer) in changes.iter().zip(run(&orders)) {
-            let Change::To(weaker) = change else { continue };
-            match answer.end {
-                End::Passed => weakest = *weaker,
-                End::Failed { scenario, message } if breaks == "nothing is weaker" => {
-                    let message: String = message.chars().take(70).collect();
-                    breaks = format!("{weaker:?}: {scenario}, execution {}: {message}", answer.executions);
-                }
-                End::Failed { .. } => {}
-                End::TimedOut => breaks = format!("{weaker:?}: over the time limit"),
-            }
-        }
-        let code = source.get(site.line as usize - 1).copied().unwrap_or_default();
-        println!("  {:4} {code}", site.line);
-        println!("       {:?}: {written:?}, weakest {weakest:?}; {breaks}", site.role);
     }
 }
 

@@ -11,7 +11,9 @@
 //! - **Life.** loom does not look whether an atomic word is reached by an edge from its making: each word here has a cell that its
 //!   making writes and each access reads.
 //! - **SeqCst accesses.** loom treats them as AcqRel (issue 180). A SeqCst fence after each SeqCst write, which is how x86
-//!   compiles them, gives the total order back; a SeqCst *load* stays undecidable.
+//!   compiles them, gives the total order back; a SeqCst *load* stays undecidable. [`mutate::World::leading_fence`] is the other way, with a fence
+//!   before each SeqCst load as well: too strong where the store is weaker, but it settles independent readers. A structure with a
+//!   SeqCst access is explored in both; what holds in both holds. Today none has one: all write fences.
 //! - **Parking.** loom's `unpark` orders memory even for a thread that never parks, and wakes a thread that waits in `join`
 //!   (issue 249); the parker here is a token under a loom mutex.
 //! - **Futex.** loom has none. A mutex and a condition variable per word; the look before the mutex is a real execution
@@ -32,8 +34,17 @@ mod shadow;
 pub mod futex {
     use super::atomic::{AtomicU32, Ordering::Relaxed};
     use super::mutate::{self, Change, Role};
+    use super::thread::index;
     use loom::sync::{Condvar, Mutex};
     use std::panic::Location;
+
+    fn wakes(change: Option<Change>) -> &'static str {
+        match change {
+            None => "all",
+            Some(Change::One) => "one of all",
+            Some(_) => "nobody",
+        }
+    }
 
     /// Who sleeps on a word.
     #[derive(Default)]
@@ -45,6 +56,7 @@ pub mod futex {
     #[track_caller]
     pub fn wait(word: &AtomicU32, expected: u32) {
         mutate::signal(Location::caller(), Role::Wait);
+        mutate::note(Location::caller(), index(), || format!("waits while {expected}"));
         if mutate::trick(|world| &mut world.spurious_wake) || word.load_as(Relaxed) != expected {
             return;
         }
@@ -57,6 +69,7 @@ pub mod futex {
     #[track_caller]
     pub fn wake_one(word: &AtomicU32) {
         if mutate::signal(Location::caller(), Role::WakeOne).is_none() {
+            mutate::note(Location::caller(), index(), || "wakes one".to_owned());
             let _held = word.futex.lock.lock().unwrap();
             word.futex.woken.notify_one();
         }
@@ -65,6 +78,7 @@ pub mod futex {
     #[track_caller]
     pub fn wake_all(word: &AtomicU32) {
         let change = mutate::signal(Location::caller(), Role::WakeAll);
+        mutate::note(Location::caller(), index(), || format!("wakes {}", wakes(change)));
         let _held = word.futex.lock.lock().unwrap();
         match change {
             None => word.futex.woken.notify_all(),

@@ -195,7 +195,7 @@ impl Object for Halves {
 pub struct Replaced {
     current: AtomicUsize,
     reading: AtomicUsize,
-    nodes: [AtomicU64; 2],
+    nodes: [Plain; 2],
     waits: bool,
 }
 
@@ -203,7 +203,7 @@ const FREED: u64 = u64::MAX;
 
 impl Replaced {
     pub fn new(waits: bool) -> Self {
-        Self { current: word(0), reading: word(0), nodes: [AtomicU64::new(0), AtomicU64::new(FREED)], waits }
+        Self { current: word(0), reading: word(0), nodes: [Plain::new(0), Plain::new(FREED)], waits }
     }
 }
 
@@ -211,18 +211,18 @@ impl Object for Replaced {
     fn act(&self, _: usize, op: Op) -> Option<Out> {
         if let Op::Write(value) = op {
             let old = self.current.load(Relaxed);
-            self.nodes[1 - old].store(value, Relaxed);
+            self.nodes[1 - old].set(value);
             self.current.store(1 - old, Release);
             fence(SeqCst);
             while self.waits && self.reading.load(Acquire) != 0 {
                 spin_loop();
             }
-            self.nodes[old].store(FREED, Relaxed);
+            self.nodes[old].set(FREED);
             return Some(Out::Done);
         }
         self.reading.fetch_add(1, Relaxed);
         fence(SeqCst);
-        let value = self.nodes[self.current.load(Acquire)].load(Relaxed);
+        let value = self.nodes[self.current.load(Acquire)].get();
         self.reading.fetch_sub(1, Release);
         Some(Out::Value(value))
     }
@@ -232,13 +232,13 @@ impl Object for Replaced {
 pub struct Guarded {
     writing: AtomicBool,
     readers: AtomicUsize,
-    halves: [AtomicU64; 2],
+    halves: [Plain; 2],
     counts_first: bool,
 }
 
 impl Guarded {
     pub fn new(counts_first: bool) -> Self {
-        let halves = [AtomicU64::new(0), AtomicU64::new(0)];
+        let halves = [Plain::new(0), Plain::new(0)];
         Self { writing: AtomicBool::new(false), readers: word(0), halves, counts_first }
     }
 }
@@ -250,7 +250,7 @@ impl Object for Guarded {
             fence(SeqCst);
             let clear = self.readers.load(Acquire) == 0;
             if clear {
-                self.halves.iter().for_each(|half| half.store(value, Relaxed));
+                self.halves.iter().for_each(|half| half.set(value));
             }
             self.writing.store(false, Release);
             return clear.then_some(Out::Done);
@@ -265,7 +265,7 @@ impl Object for Guarded {
             clear
         };
         let [a, b] = &self.halves;
-        let out = clear.then(|| both(a.load(Relaxed), b.load(Relaxed)));
+        let out = clear.then(|| both(a.get(), b.get()));
         self.readers.fetch_sub(1, Release);
         out
     }

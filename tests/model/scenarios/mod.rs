@@ -21,6 +21,7 @@ mod fixed_window;
 mod gcra;
 mod handoff;
 mod hazard;
+mod histories;
 mod keyed;
 mod leak;
 mod leaky_bucket;
@@ -93,7 +94,7 @@ pub const ALL: &[Structure] = &[
 
 /// Structures with a mistake that is more than a weaker ordering, and whether the scenarios must pass all the same: a twin
 /// without its mistake shows that the mistake is what they find.
-pub const TWINS: &[&[(Structure, bool)]] = &[safepoint::TWINS, wakeup::TWINS];
+pub const TWINS: &[&[(Structure, bool)]] = &[safepoint::TWINS, wakeup::TWINS, histories::TWINS];
 
 /// A structure or twin by its path.
 pub fn find(path: &str) -> Option<&'static Structure> {

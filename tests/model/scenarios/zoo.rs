@@ -1,6 +1,7 @@
 //! The fault zoo (`tests/zoo/`) as scenarios: each twin with both oracles.
 
 use super::{Scenario, Structure};
+use crate::check::shrink;
 use crate::lanes;
 use crate::machine::faults::FAULTS;
 use crate::machine::round::{Manner, Oracle, round};
@@ -64,7 +65,7 @@ fn once(at: usize, sound: bool, oracle: Oracle) {
     let make = if sound { fault.sound } else { fault.broken };
     if let Some(history) = round(fault, make, Manner::modelled(oracle), 0) {
         let times = oracle == Oracle::Linear;
-        let drawn = if times { lanes::draw(&history) } else { format!("{history:?}") };
+        let drawn = if times { lanes::draw(&shrink(fault.spec, &history)) } else { format!("{history:?}") };
         panic!("{} as {:?}: {oracle:?} objects\n{drawn}", fault.name, fault.spec);
     }
 }

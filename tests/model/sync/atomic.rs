@@ -1,9 +1,11 @@
 //! The modelled words: loom's atomics, with their orderings looked up in the mutation table. Why they have shadows, and a
 //! fence after each SeqCst write: see the head of `sync.rs`.
 
-use super::mutate::{self, Role, load_half, order, store_half};
+use super::mutate::{self, Role, load_half, note, order, store_half};
+use super::thread::index;
 use loom::cell::UnsafeCell;
 use loom::sync::atomic as model;
+use std::cell::Cell;
 use std::panic::Location;
 pub use std::sync::atomic::Ordering;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
@@ -15,14 +17,23 @@ pub type AtomicU64 = Atomic<model::AtomicU64>;
 pub type AtomicUsize = Atomic<model::AtomicUsize>;
 
 /// One modelled word.
-pub struct Atomic<W> {
+pub struct Atomic<W: Word> {
     word: W,
     /// Written when the word is made and when it is taken apart, read by every access: a word that is reached without an edge from
     /// its making, or taken apart without one from its last use, is a race like any other. loom itself does not look.
     life: Life,
     shadows: super::shadow::Shadows,
     pub(super) futex: super::futex::Sleepers,
+    /// What was written last, whatever a load may return; to mark in a drawn execution what is old.
+    newest: Newest<W::Value>,
 }
+
+struct Newest<T>(Cell<T>);
+
+// SAFETY: all modelled threads are coroutines of one OS thread.
+unsafe impl<T> Send for Newest<T> {}
+// SAFETY: as above.
+unsafe impl<T> Sync for Newest<T> {}
 
 struct Life(UnsafeCell<()>);
 
@@ -34,6 +45,9 @@ unsafe impl Sync for Life {}
 #[track_caller]
 pub fn fence(written: Ordering) {
     let (o, _) = order(Location::caller(), Role::Fence, written);
+    note(Location::caller(), index(), || {
+        if o == Relaxed { "no fence".to_owned() } else { format!("fence {o:?}") }
+    });
     if o != Relaxed {
         model::fence(o);
     }
@@ -44,7 +58,8 @@ impl<W: Word> Atomic<W> {
     pub fn new(value: W::Value) -> Self {
         let life = Life(UnsafeCell::new(()));
         life.0.with_mut(|_| {});
-        Self { word: W::make(value), life, shadows: Default::default(), futex: Default::default() }
+        let newest = Newest(Cell::new(value));
+        Self { word: W::make(value), life, shadows: Default::default(), futex: Default::default(), newest }
     }
 
     /// The last value.
@@ -57,13 +72,21 @@ impl<W: Word> Atomic<W> {
     #[track_caller]
     pub fn load(&self, written: Ordering) -> W::Value {
         let (o, _) = order(Location::caller(), Role::Load, written);
-        self.load_as(o)
+        let value = self.load_as(o);
+        note(Location::caller(), index(), || format!("load {o:?}: {value:?}{}", self.age(value)));
+        value
     }
 
     #[track_caller]
     pub fn store(&self, value: W::Value, written: Ordering) {
         let (o, _) = order(Location::caller(), Role::Store, written);
+        note(Location::caller(), index(), || format!("store {o:?}: {value:?}"));
         self.store_as(value, o);
+    }
+
+    /// Says so if a load returned something else than what was written last.
+    fn age(&self, value: W::Value) -> &'static str {
+        if value == self.newest.0.get() { "" } else { " (old)" }
     }
 
     #[track_caller]
@@ -110,15 +133,24 @@ impl<W: Word> Atomic<W> {
         let (failure, _) = order(at, Role::Failure, failure);
         if split {
             let now = self.load_as(load_half(success));
+            note(at, index(), || format!("split exchange, load: {now:?}{}", self.age(now)));
             if now != expected {
                 return Err(now);
             }
+            note(at, index(), || format!("split exchange, store: {new:?}"));
             self.store_as(new, store_half(success));
             return Ok(now);
         }
         let result = self.shadows.write(|| self.word.compare_exchange(expected, new, success, failure));
-        if result.is_ok() {
-            trailing_fence(success);
+        match result {
+            Ok(_) => {
+                self.newest.0.set(new);
+                note(at, index(), || format!("exchange {success:?}: {expected:?} -> {new:?}"));
+                trailing_fence(success);
+            }
+            Err(now) => {
+                note(at, index(), || format!("exchange fails, {failure:?}: {now:?}{}", self.age(now)))
+            }
         }
         result
     }
@@ -135,22 +167,32 @@ impl<W: Word> Atomic<W> {
         let (o, split) = order(at, Role::ReadModifyWrite, written);
         if split {
             let old = self.load_as(load_half(o));
-            self.store_as(next(old), store_half(o));
+            note(at, index(), || format!("split, load: {old:?}{}", self.age(old)));
+            let new = next(old);
+            note(at, index(), || format!("split, store: {new:?}"));
+            self.store_as(new, store_half(o));
             return old;
         }
         let old = self.shadows.write(|| whole(&self.word, o));
+        let new = next(old);
+        self.newest.0.set(new);
+        note(at, index(), || format!("change {o:?}: {old:?} -> {new:?}"));
         trailing_fence(o);
         old
     }
 
     pub(super) fn load_as(&self, o: Ordering) -> W::Value {
         self.life.0.with(|_| {});
+        if o == SeqCst && mutate::leading_fence() {
+            model::fence(SeqCst);
+        }
         self.shadows.read(|| self.word.load(o))
     }
 
     fn store_as(&self, value: W::Value, o: Ordering) {
         self.life.0.with(|_| {});
         self.shadows.write(|| self.word.store(value, o));
+        self.newest.0.set(value);
         trailing_fence(o);
     }
 }
@@ -163,7 +205,7 @@ fn trailing_fence(o: Ordering) {
 
 /// loom's atomics under one roof; the methods are theirs.
 pub trait Word {
-    type Value: Copy + PartialEq;
+    type Value: Copy + PartialEq + std::fmt::Debug;
     fn make(value: Self::Value) -> Self;
     fn load(&self, o: Ordering) -> Self::Value;
     fn store(&self, value: Self::Value, o: Ordering);
