@@ -44,6 +44,9 @@ mod gc_large_objects;
 #[cfg(feature = "gc")]
 #[path = "gc_pause.rs"]
 mod gc_pause;
+#[cfg(feature = "gc")]
+#[path = "gc_reference_jvm.rs"]
+mod gc_reference_jvm;
 #[path = "lock_audit.rs"]
 mod lock_audit;
 #[path = "lock_deadlock.rs"]
@@ -123,6 +126,8 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &gc_large_objects::LAB,
     #[cfg(feature = "gc")]
     &gc_pause::LAB,
+    #[cfg(feature = "gc")]
+    &gc_reference_jvm::LAB,
     #[cfg(feature = "gc")]
     &container_limits::LAB,
     &alloc_first_touch::LAB,

@@ -16,6 +16,8 @@ pub mod flow_keyed;
 pub mod gate;
 pub mod held;
 pub mod injection;
+#[cfg(feature = "gc")]
+pub mod jvm;
 pub mod ladder;
 pub mod list;
 pub mod lock;
