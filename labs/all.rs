@@ -44,7 +44,6 @@ mod gc_large_objects;
 #[cfg(feature = "gc")]
 #[path = "gc_pause.rs"]
 mod gc_pause;
-#[cfg(feature = "gc")]
 #[path = "gc_reference_jvm.rs"]
 mod gc_reference_jvm;
 #[path = "lock_audit.rs"]
@@ -127,9 +126,8 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     #[cfg(feature = "gc")]
     &gc_pause::LAB,
     #[cfg(feature = "gc")]
-    &gc_reference_jvm::LAB,
-    #[cfg(feature = "gc")]
     &container_limits::LAB,
+    &gc_reference_jvm::LAB,
     &alloc_first_touch::LAB,
     &collections_cost::LAB,
     &collections_worst::LAB,
