@@ -1,4 +1,6 @@
 //! The table of contents: every lab, in the order in which a reader should meet them. Included by the program, the benches and the tests.
+#[path = "alloc_compare.rs"]
+mod alloc_compare;
 #[path = "alloc_first_touch.rs"]
 mod alloc_first_touch;
 #[path = "async_cancel.rs"]
@@ -126,6 +128,7 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     #[cfg(feature = "gc")]
     &container_limits::LAB,
     &alloc_first_touch::LAB,
+    &alloc_compare::LAB,
     &collections_cost::LAB,
     &collections_worst::LAB,
 ];

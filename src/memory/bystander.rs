@@ -173,6 +173,35 @@ impl Watched {
         Ok(())
     }
 
+    /// Runs `work` once on the calling thread, pinned to `cpus[1]`, while a victim is watched on `cpus[0]`: for work
+    /// that must happen on the thread that prepared it. The calling thread stays pinned.
+    ///
+    /// # Errors
+    /// What the system said, if the victim could not do its operation; `work` may not have run then.
+    pub fn beside<T>(&mut self, victim: Victim, cpus: [usize; 2], work: impl FnOnce() -> T) -> io::Result<T> {
+        let (go, done) = (AtomicBool::new(false), AtomicBool::new(false));
+        let pinned = pin_current_thread(cpus[1]);
+        let result = thread::scope(|s| {
+            let watcher = s.spawn(|| {
+                let _end = SetOnDrop(&done);
+                let pinned = pin_current_thread(cpus[0]);
+                self.watch(victim, &go, &done).map(|()| pinned)
+            });
+            let _end = SetOnDrop(&done); // also if `work` panics: the victim must not watch for ever
+            // E1
+            while !go.load(Acquire) && !done.load(Acquire) {
+                hint::spin_loop();
+            }
+            let result = go.load(Acquire).then(work);
+            done.store(true, Release); // E2
+            join(watcher).map(|victim_pinned| (result, victim_pinned))
+        });
+        let (result, victim_pinned) = result?;
+        self.slots += 1;
+        self.unpinned += u64::from(!(pinned && victim_pinned));
+        result.ok_or_else(|| io::ErrorKind::Other.into())
+    }
+
     /// Records one wait: `raw` ns by the clock, `runq` of them in a run queue.
     pub fn record(&mut self, raw: u64, runq: u64) {
         let runq = runq.min(raw);

@@ -1,0 +1,191 @@
+//! The labs that compare allocators: bursts, hand-overs, what is given back; every claim can be held and refuted.
+//! Shapes, counts and invariants; never a time.
+#[path = "../labs/alloc_compare.rs"]
+mod alloc_compare;
+mod common;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use common::{changed, record};
+use underhood::{
+    judge::{Verdict, judge},
+    lab::{Expect, Lab, Step},
+    machine::allowed_cpus,
+    memory::{
+        bystander::Watched,
+        handed::handed,
+        returned::{Keep, Load, returned},
+        victim::Victim,
+    },
+    plan::{Mode, Plan},
+    record::{AA, Record},
+    rivals::{
+        alloc::{ALLOCATORS, Allocator},
+        burst::{BURST, Burst, crowd, faults_per_block},
+    },
+};
+
+fn labs() -> [&'static Lab; 1] {
+    [&alloc_compare::LAB]
+}
+
+fn two_cpus() -> Option<[usize; 2]> {
+    if let [first, second, ..] = allowed_cpus()[..] { Some([first, second]) } else { None }
+}
+
+#[test]
+fn a_burst_is_full_or_empty() {
+    for allocator in ALLOCATORS {
+        let mut burst = Burst::new(allocator, 100);
+        assert_eq!(burst.drain(), 0);
+        burst.fill();
+        burst.fill();
+        burst.use_all();
+        assert_eq!(burst.drain(), BURST, "{}: filling a full burst adds nothing", allocator.name);
+        assert_eq!((crowd(allocator, 100).make)(3).len(), 3, "a lane for each thread");
+        if let Some(faults) = faults_per_block(allocator, 16) {
+            assert!(faults < 1.0, "{}: {faults} faults for each of some small blocks", allocator.name);
+        }
+    }
+}
+
+#[test]
+fn lists_travel_both_ways_and_every_block_is_freed() {
+    let Some(cpus) = two_cpus() else { return };
+    for allocator in ALLOCATORS {
+        for away in [false, true] {
+            let sample = handed(allocator, 256, away, "p", Duration::from_millis(5), cpus);
+            let ops = sample.receipts.ops_count.unwrap();
+            assert!(ops >= BURST as f64 && ops % BURST as f64 == 0.0, "{sample:?}");
+            if sample.unmeasured.is_none() {
+                let pair = sample.values["malloc_ns"] + sample.values["free_ns"];
+                assert!((sample.values["pair_ns"] - pair).abs() < 1e-6, "{sample:?}");
+                let bursts = ops / BURST as f64;
+                assert!(sample.receipts.kept_count.unwrap() <= bursts, "no list is freed twice: {sample:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_stays_is_what_was_asked_for() {
+    let stay = |keep: Keep| (0..64).filter(|n| keep.stays(*n, 64)).collect::<Vec<_>>();
+    assert!(stay(Keep::Nothing).is_empty());
+    assert_eq!(stay(Keep::Last), [63]);
+    assert_eq!(stay(Keep::OneIn(16)), [0, 16, 32, 48]);
+    let cpus = two_cpus(); // asked once: afterwards this thread is pinned to one
+    for allocator in ALLOCATORS {
+        for (keep, live) in [(Keep::Nothing, 0.0), (Keep::Last, 1.0 / 64.0), (Keep::OneIn(16), 1.0 / 16.0)] {
+            let load = Load { bytes: 16 << 10, count: 64, keep, idle: None, cpus };
+            let sample = returned(allocator, "p", load).unwrap();
+            assert!((sample.values["live_share"] - live).abs() < 1e-9, "{sample:?}");
+            assert!(!sample.values.contains_key("rss_idle_share"), "it was not asked again: {sample:?}");
+            assert_eq!(sample.values.contains_key("purge_wait_max_ns"), cpus.is_some(), "{sample:?}");
+        }
+    }
+}
+
+#[test]
+fn on_one_cpu_nobody_is_watched_and_the_purge_still_happens() {
+    let glibc = &ALLOCATORS[0];
+    let load = Load { bytes: 4096, count: 16, keep: Keep::Last, idle: Some(Duration::ZERO), cpus: None };
+    let sample = returned(glibc, "p", load).unwrap();
+    assert!(sample.values["purge_ns"] > 0.0 && !sample.values.contains_key("calm_wait_max_ns"), "{sample:?}");
+    let plan = Plan::new(Mode::Smoke, vec![0]);
+    let samples = (step("elsewhere").measure)(&plan, &["mimalloc"], &["away"]);
+    assert!(samples[0].unmeasured.as_deref().is_some_and(|why| why.contains("2 CPUs")), "{samples:?}");
+}
+
+#[test]
+fn a_watch_ends_when_the_work_does_even_by_a_panic() {
+    let Some(cpus) = two_cpus() else { return };
+    let mut watched = Watched::new();
+    assert_eq!(watched.beside(Victim::Map, cpus, || 7).unwrap(), 7);
+    assert_eq!(watched.slots, 1);
+    let broken =
+        std::panic::catch_unwind(|| Watched::new().beside(Victim::Spin, cpus, || panic!("the work failed")));
+    assert!(broken.is_err());
+}
+
+#[test]
+fn every_step_answers_every_pair_and_says_what_is_not_there() {
+    let plan = Plan::new(Mode::Smoke, allowed_cpus());
+    for step in labs().iter().flat_map(|lab| lab.steps) {
+        let samples = (step.measure)(&plan, step.cases, step.params);
+        let pairs: Vec<_> = samples.iter().map(|s| (s.case.as_str(), s.param.as_str())).collect();
+        let unique: BTreeSet<_> = pairs.iter().copied().collect();
+        assert_eq!(unique.len(), pairs.len(), "{}: a pair was answered twice", step.name);
+        for case in step.cases {
+            assert!(step.params.iter().all(|p| unique.contains(&(*case, *p))), "{} {case}", step.name);
+        }
+        for sample in samples.iter().filter(|s| s.unmeasured.is_none()) {
+            assert!(sample.values.contains_key(step.headline), "{} {sample:?}", step.name);
+            assert!(sample.values.values().all(|v| v.is_finite() && *v >= 0.0), "{sample:?}");
+        }
+        let unknown = (step.measure)(&plan, &["unobtainium"], &step.params[..1]);
+        assert!(
+            unknown[0].unmeasured.as_deref().is_some_and(|why| why.contains("no unobtainium")),
+            "{}",
+            step.name
+        );
+    }
+    assert!(Allocator::named("unobtainium").is_none());
+}
+
+fn step(name: &str) -> &'static Step {
+    labs().iter().flat_map(|lab| lab.steps).find(|s| s.name == name).unwrap()
+}
+
+/// Records in which the claim's ratio (or value) is `value`; the baseline and its twin say the same of each other.
+fn made_up(lab: &Lab, step: &Step, index: usize, value: f64) -> Vec<Record> {
+    let claim = &step.claims[index];
+    let (of, base) = (claim.of, step.cases[0]);
+    let mut told = vec![(of.case, of.param, of.value, value)];
+    told.extend(claim.against.map(|other| (other.case, other.param, other.value, 1.0)));
+    for (_, param, name, _) in told.clone() {
+        let known = |case: &str, told: &[(&str, &str, &str, f64)]| {
+            told.iter().find(|t| (t.0, t.1, t.2) == (case, param, name)).map(|t| t.3)
+        };
+        for case in [base, AA] {
+            if known(case, &told).is_none() {
+                told.push((case, param, name, known(base, &told).unwrap_or(1.0)));
+            }
+        }
+    }
+    let rows: BTreeSet<(&str, &str)> = told.iter().map(|t| (t.0, t.1)).collect();
+    let factors = [1.0, 1.004, 0.996, 1.002, 0.998];
+    let row = |(case, param): (&str, &str)| {
+        changed(&record(step, "run-01", case, param, &factors), |r| {
+            r.lab = lab.stem.into();
+            for (_, _, name, mid) in told.iter().filter(|t| (t.0, t.1) == (case, param)) {
+                for (launch, factor) in r.launches.iter_mut().zip(factors) {
+                    launch.values.insert((*name).into(), factor * mid);
+                }
+            }
+        })
+    };
+    rows.into_iter().map(row).collect()
+}
+
+#[test]
+fn every_claim_can_be_held_and_refuted() {
+    for lab in labs() {
+        for step in lab.steps {
+            for (index, claim) in step.claims.iter().enumerate() {
+                let (good, bad) = match claim.expect {
+                    Expect::AtLeast(x) => (x * 1.5 + 0.1, (x * 0.5).max(x - 0.5)),
+                    Expect::AtMost(x) => (x * 0.5, x * 1.5 + 0.1),
+                    Expect::Between(lo, hi) => (f64::midpoint(lo, hi), hi * 1.5 + 0.1),
+                };
+                for (value, want) in [(good, Verdict::Held), (bad, Verdict::Refuted)] {
+                    let finding = judge(lab, step, &made_up(lab, step, index, value)).remove(index);
+                    assert_eq!(
+                        finding.verdict, want,
+                        "{}/{}, '{}': {finding:?}",
+                        lab.stem, step.name, claim.text
+                    );
+                }
+            }
+        }
+    }
+}
