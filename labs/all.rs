@@ -3,6 +3,8 @@
 mod alloc_compare;
 #[path = "alloc_first_touch.rs"]
 mod alloc_first_touch;
+#[path = "alloc_mmap_lock.rs"]
+mod alloc_mmap_lock;
 #[path = "async_cancel.rs"]
 mod async_cancel;
 #[path = "async_cures.rs"]
@@ -129,6 +131,7 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &container_limits::LAB,
     &alloc_first_touch::LAB,
     &alloc_compare::LAB,
+    &alloc_mmap_lock::LAB,
     &collections_cost::LAB,
     &collections_worst::LAB,
 ];

@@ -2,6 +2,8 @@
 //! Shapes, counts and invariants; never a time.
 #[path = "../labs/alloc_compare.rs"]
 mod alloc_compare;
+#[path = "../labs/alloc_mmap_lock.rs"]
+mod alloc_mmap_lock;
 mod common;
 
 use std::{collections::BTreeSet, time::Duration};
@@ -12,9 +14,11 @@ use underhood::{
     lab::{Expect, Lab, Step},
     machine::allowed_cpus,
     memory::{
-        bystander::Watched,
+        bystander::{Antagonist, Watched, watch_all},
         handed::handed,
+        mem::Mapping,
         returned::{Keep, Load, returned},
+        shootdown::{Call, Peer, parse_tlb, shootdown},
         victim::Victim,
     },
     plan::{Mode, Plan},
@@ -25,8 +29,8 @@ use underhood::{
     },
 };
 
-fn labs() -> [&'static Lab; 1] {
-    [&alloc_compare::LAB]
+fn labs() -> [&'static Lab; 2] {
+    [&alloc_compare::LAB, &alloc_mmap_lock::LAB]
 }
 
 fn two_cpus() -> Option<[usize; 2]> {
@@ -105,6 +109,49 @@ fn a_watch_ends_when_the_work_does_even_by_a_panic() {
     let broken =
         std::panic::catch_unwind(|| Watched::new().beside(Victim::Spin, cpus, || panic!("the work failed")));
     assert!(broken.is_err());
+}
+
+#[test]
+fn every_antagonist_does_whole_cycles_beside_every_victim() {
+    use Antagonist::{Compute, Forget, MapUnmap, Pooled, Populate, Protect, Smaps};
+    let Some(cpus) = two_cpus() else { return };
+    let beside = [Compute, MapUnmap, Populate, Protect, Forget, Smaps, Pooled];
+    for victim in [Victim::Fault, Victim::Map, Victim::Sleep, Victim::Spin] {
+        for (watched, antagonist) in
+            watch_all(victim, &beside, 1 << 20, Duration::ZERO, cpus).into_iter().zip(beside)
+        {
+            // Only Linux has all of them.
+            assert!(watched.is_ok() || !cfg!(target_os = "linux"), "{victim:?} {antagonist:?} {watched:?}");
+            if let Ok(watched) = watched {
+                assert!(watched.cycles >= watched.slots && watched.slots == 2, "{watched:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_page_can_be_taken_away_and_used_again() {
+    let Some(cpus) = two_cpus() else { return };
+    for call in [Call::Unmap, Call::Protect] {
+        for peer in [Peer::None, Peer::Asleep, Peer::Running] {
+            let sample = shootdown(call, peer, 2, Duration::from_millis(1), cpus).unwrap();
+            assert!(sample.values["call_ns"] > 0.0 && sample.receipts.kept_count >= Some(1.0), "{sample:?}");
+        }
+    }
+    let mut memory = Mapping::lazy(1 << 16).unwrap();
+    memory.set_writable(false).unwrap();
+    assert!(std::panic::catch_unwind(move || memory.touch(0)).is_err(), "no signal, but a panic");
+    let mut memory = Mapping::lazy(1 << 16).unwrap();
+    assert!(std::panic::catch_unwind(move || memory.forget_part(1 << 15, (1 << 15) + 1)).is_err());
+}
+
+#[test]
+fn the_kernels_count_of_shootdowns_is_read() {
+    let text = "           CPU0       CPU1\n  0:         10          0   IO-APIC   2-edge      timer\n\
+                TLB:       1200         34   TLB shootdowns\nTRM:          0          0   Thermal event interrupts\n";
+    assert_eq!(parse_tlb(text), Some(1234));
+    assert_eq!(parse_tlb("IPI0:  5  6  Rescheduling interrupts\n"), None);
+    assert_eq!(parse_tlb("TLB:   TLB shootdowns\n"), None);
 }
 
 #[test]
