@@ -1,6 +1,10 @@
 //! The table of contents: every lab, in the order in which a reader should meet them. Included by the program, the benches and the tests.
+#[path = "alloc_compare.rs"]
+mod alloc_compare;
 #[path = "alloc_first_touch.rs"]
 mod alloc_first_touch;
+#[path = "alloc_mmap_lock.rs"]
+mod alloc_mmap_lock;
 #[path = "async_cancel.rs"]
 mod async_cancel;
 #[path = "async_cures.rs"]
@@ -129,6 +133,8 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &container_limits::LAB,
     &gc_reference_jvm::LAB,
     &alloc_first_touch::LAB,
+    &alloc_compare::LAB,
+    &alloc_mmap_lock::LAB,
     &collections_cost::LAB,
     &collections_worst::LAB,
 ];

@@ -51,7 +51,20 @@ pub enum Antagonist {
     Cycle(&'static Allocator),
     /// Maps with `MAP_POPULATE`, unmaps.
     Populate,
+    /// Maps and unmaps, and touches nothing in between.
+    MapUnmap,
+    /// Makes touched memory read-only and writable again.
+    Protect,
+    /// Touches memory and gives it back with `MADV_DONTNEED`, 64 KiB at a time.
+    Forget,
+    /// Reads `/proc/self/smaps`, as monitoring does; the kernel walks all touched pages for it.
+    Smaps,
+    /// Touches every page of memory that stays: no system call.
+    Pooled,
 }
+
+/// What [`Antagonist::Forget`] gives back at a time.
+const PIECE: usize = 64 << 10;
 
 /// Watches one victim beside each antagonist for twice `time`: two rounds of slots, the second in reverse order, so
 /// that a drift of the machine meets all of them alike. What the system refused is the error of that antagonist
@@ -136,6 +149,7 @@ impl Watched {
         if let Antagonist::Cycle(allocator) = against {
             allocator.check(mem::page_bytes(), ALIGN).map_err(io::Error::other)?;
         }
+        let mut memory = against.prepare(bytes)?;
         let (go, done) = (AtomicBool::new(false), AtomicBool::new(false));
         let (watched, other) = thread::scope(|s| {
             let other = s.spawn(|| {
@@ -153,7 +167,7 @@ impl Watched {
                 let (runq_ns, begin) = (runq_of_this_thread(), Instant::now());
                 let (first, mut cycles) = (runq_ns(), 0);
                 while cycles == 0 || begin.elapsed() < time {
-                    against.cycle(bytes)?;
+                    against.cycle(bytes, &mut memory)?;
                     cycles += 1;
                 }
                 Ok::<_, io::Error>((cycles, pinned, difference(first, runq_ns())))
@@ -171,6 +185,35 @@ impl Watched {
         self.slots += 1;
         self.unpinned += u64::from(!(victim_pinned && other_pinned));
         Ok(())
+    }
+
+    /// Runs `work` once on the calling thread, pinned to `cpus[1]`, while a victim is watched on `cpus[0]`: for work
+    /// that must happen on the thread that prepared it. The calling thread stays pinned.
+    ///
+    /// # Errors
+    /// What the system said, if the victim could not do its operation; `work` may not have run then.
+    pub fn beside<T>(&mut self, victim: Victim, cpus: [usize; 2], work: impl FnOnce() -> T) -> io::Result<T> {
+        let (go, done) = (AtomicBool::new(false), AtomicBool::new(false));
+        let pinned = pin_current_thread(cpus[1]);
+        let result = thread::scope(|s| {
+            let watcher = s.spawn(|| {
+                let _end = SetOnDrop(&done);
+                let pinned = pin_current_thread(cpus[0]);
+                self.watch(victim, &go, &done).map(|()| pinned)
+            });
+            let _end = SetOnDrop(&done); // also if `work` panics: the victim must not watch for ever
+            // E1
+            while !go.load(Acquire) && !done.load(Acquire) {
+                hint::spin_loop();
+            }
+            let result = go.load(Acquire).then(work);
+            done.store(true, Release); // E2
+            join(watcher).map(|victim_pinned| (result, victim_pinned))
+        });
+        let (result, victim_pinned) = result?;
+        self.slots += 1;
+        self.unpinned += u64::from(!(pinned && victim_pinned));
+        result.ok_or_else(|| io::ErrorKind::Other.into())
     }
 
     /// Records one wait: `raw` ns by the clock, `runq` of them in a run queue.
@@ -233,7 +276,7 @@ impl Watched {
         while !done.load(Acquire) {
             let start = Instant::now();
             operation.run()?;
-            let raw = ns(start.elapsed());
+            let raw = ns(start.elapsed().saturating_sub(operation.asked()));
             n += 1;
             let slow = raw >= SPLIT_FROM_NS;
             let mut waited = 0;
@@ -261,9 +304,41 @@ impl Default for Watched {
 }
 
 impl Antagonist {
+    /// What it works on and keeps from cycle to cycle, every page touched: before anybody is watched.
+    fn prepare(self, bytes: usize) -> io::Result<Option<Mapping>> {
+        let keeps = matches!(self, Self::Protect | Self::Forget | Self::Smaps | Self::Pooled);
+        let mut memory = if keeps { Mapping::lazy(bytes)? } else { return Ok(None) };
+        memory.small_pages_only();
+        (0..bytes).step_by(mem::page_bytes()).for_each(|at| memory.touch(at));
+        Ok(Some(memory))
+    }
+
     /// One whole cycle on blocks of `bytes`.
-    fn cycle(self, bytes: usize) -> io::Result<()> {
+    fn cycle(self, bytes: usize, memory: &mut Option<Mapping>) -> io::Result<()> {
         let page = mem::page_bytes();
+        match (self, memory) {
+            (Self::Protect, Some(memory)) => {
+                memory.set_writable(false)?;
+                memory.set_writable(true)?;
+            }
+            (Self::Forget, Some(memory)) => {
+                for from in (0..bytes).step_by(PIECE) {
+                    let piece = PIECE.min(bytes - from);
+                    (from..from + piece).step_by(page).for_each(|at| memory.touch(at));
+                    if !memory.forget_part(from, piece) {
+                        return Err(io::Error::last_os_error());
+                    }
+                }
+            }
+            (Self::Pooled, Some(memory)) => (0..bytes).step_by(page).for_each(|at| memory.touch(at)),
+            (Self::Smaps, _) => drop(hint::black_box(std::fs::read("/proc/self/smaps")?)),
+            _ => return self.anew(bytes, page),
+        }
+        Ok(())
+    }
+
+    /// A cycle that keeps nothing for the next.
+    fn anew(self, bytes: usize, page: usize) -> io::Result<()> {
         match self {
             Self::Compute => {
                 for _ in 0..100 {
@@ -275,6 +350,8 @@ impl Antagonist {
                 hint::black_box(block.touch_every(page));
             }
             Self::Populate => drop(Mapping::populated(bytes)?),
+            Self::MapUnmap => drop(Mapping::lazy(bytes)?),
+            _ => unreachable!("it keeps memory, which was prepared"),
         }
         Ok(())
     }

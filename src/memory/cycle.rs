@@ -215,11 +215,15 @@ impl Cycles {
 
 /// Why numbers from this process are not about the allocator as people know it; empty if they are.
 pub fn doubts(allocator: &Allocator) -> Vec<String> {
-    let tuned = tuned_by_environment();
-    let tuned = (!tuned.is_empty()).then(|| format!("allocators are tuned by {}", tuned.join(", ")));
     let thread = (allocator.name == "glibc" && mem::on_main_thread() == Some(false))
         .then(|| "not on the main thread: glibc served it from another thread's heap".to_string());
-    tuned.into_iter().chain(thread).collect()
+    tuned().into_iter().chain(thread).collect()
+}
+
+/// Why no number here is about an allocator as people know it: what tunes them in the environment.
+pub fn tuned() -> Option<String> {
+    let names = tuned_by_environment();
+    (!names.is_empty()).then(|| format!("allocators are tuned by {}", names.join(", ")))
 }
 
 /// What one read of the clock costs.

@@ -87,7 +87,11 @@ impl Room {
 pub struct Mapping {
     start: std::ptr::NonNull<u8>,
     bytes: usize,
+    writable: bool,
 }
+
+// SAFETY: a mapping owns its pages, and munmap, mprotect and madvise may be called by any thread of the process.
+unsafe impl Send for Mapping {}
 
 impl Mapping {
     /// Address space only: each page is provided at its first touch.
@@ -95,7 +99,7 @@ impl Mapping {
     /// # Errors
     /// What mmap(2) said, or `Unsupported` where there is no mmap.
     pub fn lazy(bytes: usize) -> std::io::Result<Self> {
-        Ok(Self { start: sys::map(bytes, false)?, bytes })
+        Ok(Self { start: sys::map(bytes, false)?, bytes, writable: true })
     }
 
     /// With every page provided inside the call (`MAP_POPULATE`, Linux only).
@@ -103,7 +107,7 @@ impl Mapping {
     /// # Errors
     /// As [`Mapping::lazy`].
     pub fn populated(bytes: usize) -> std::io::Result<Self> {
-        Ok(Self { start: sys::map(bytes, true)?, bytes })
+        Ok(Self { start: sys::map(bytes, true)?, bytes, writable: true })
     }
 
     /// Its size in bytes, as asked for.
@@ -120,18 +124,41 @@ impl Mapping {
     /// Gives all pages back and keeps the address space, so that the next touch of each page faults again. True if
     /// the kernel agreed.
     pub fn forget(&mut self) -> bool {
-        sys::forget(self.start, self.bytes)
+        self.forget_part(0, self.bytes)
+    }
+
+    /// The same with a part of it; `from` must be at a page.
+    ///
+    /// # Panics
+    /// If the part is not inside.
+    pub fn forget_part(&mut self, from: usize, bytes: usize) -> bool {
+        let inside = from.checked_add(bytes).is_some_and(|end| end <= self.bytes);
+        assert!(inside, "{bytes} bytes from {from} are not inside {} bytes", self.bytes);
+        // SAFETY: the assertion keeps the result inside the mapping, or at its end.
+        sys::forget(unsafe { self.start.add(from) }, bytes)
+    }
+
+    /// Makes all of it read-only, or writable again (mprotect(2)). Without change of protection it costs little.
+    ///
+    /// # Errors
+    /// What the system said; the mapping then counts as read-only.
+    pub fn set_writable(&mut self, writable: bool) -> std::io::Result<()> {
+        self.writable = false;
+        sys::protect(self.start, self.bytes, writable)?;
+        self.writable = writable;
+        Ok(())
     }
 
     /// Writes one byte. The write is volatile: nobody reads it, and it must happen.
     ///
     /// # Panics
-    /// If `offset` is outside.
+    /// If `offset` is outside, or the mapping is read-only.
     pub fn touch(&mut self, offset: usize) {
+        assert!(self.writable, "a touch of a read-only mapping");
         assert!(offset < self.bytes, "a touch at {offset} is outside of {} bytes", self.bytes);
         // SAFETY: the assertion keeps the result inside the mapping.
         let place = unsafe { self.start.add(offset) };
-        // SAFETY: the mapping is readable and writable, ours alone (`&mut self`), and mapped until drop.
+        // SAFETY: the mapping is readable and, as asserted, writable, ours alone (`&mut self`), and mapped until drop.
         unsafe { place.write_volatile(1) }
     }
 }
@@ -187,10 +214,18 @@ mod sys {
         let _ = unsafe { libc::munmap(start.as_ptr().cast(), bytes) };
     }
 
+    pub(super) fn protect(start: NonNull<u8>, bytes: usize, writable: bool) -> io::Result<()> {
+        let prot = libc::PROT_READ | if writable { libc::PROT_WRITE } else { 0 };
+        // SAFETY: start and size are those of a live mapping that the caller holds by `&mut`, so nobody writes to it
+        // meanwhile; the bytes stay as they are.
+        let failed = unsafe { libc::mprotect(start.as_ptr().cast(), bytes, prot) } != 0;
+        if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+
     /// Linux only: elsewhere the advice may leave the pages where they are, and nothing would fault again.
     #[cfg(target_os = "linux")]
     pub(super) fn forget(start: NonNull<u8>, bytes: usize) -> bool {
-        // SAFETY: start and size are those of a live mapping that the caller holds by `&mut`; the bytes become 0, and
+        // SAFETY: start and size are a live mapping, or a part of one, that the caller holds by `&mut`; the bytes become 0, and
         // no reference to them exists.
         unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_DONTNEED) == 0 }
     }
@@ -224,6 +259,9 @@ mod sys {
         Err(io::ErrorKind::Unsupported.into())
     }
     pub(super) fn unmap(_: NonNull<u8>, _: usize) {}
+    pub(super) fn protect(_: NonNull<u8>, _: usize, _: bool) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
     pub(super) fn forget(_: NonNull<u8>, _: usize) -> bool {
         false
     }

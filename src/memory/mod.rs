@@ -4,13 +4,19 @@
 //! |---|---|
 //! | [`cycle`] | one round of allocate, touch, free, timed apart; many of them; the size from which pages fault anew |
 //! | [`bystander`] | a victim on one CPU, an antagonist on another, and a control between them |
+//! | [`shootdown`] | what it costs to take pages away from a process that runs on other CPUs too |
 //! | [`victim`] | what a victim does |
+//! | [`handed`] | blocks that one thread gets and another one frees |
+//! | [`returned`] | what is given back to the kernel after the frees, and who waits for that |
 //! | [`mem`] | page faults, resident memory, room that is left, mappings |
 //! | [`heap`] | bytes that the allocator has given out |
 //! | [`latency`] | histograms of durations |
 pub mod bystander;
 pub mod cycle;
+pub mod handed;
 pub mod heap;
 pub mod latency;
 pub mod mem;
+pub mod returned;
+pub mod shootdown;
 pub mod victim;

@@ -1,11 +1,13 @@
 //! The small operations whose lateness shows who is hurt by another thread's memory calls.
-use std::{hint, io};
+use std::{hint, io, thread, time::Duration};
 
 use crate::memory::mem::{self, Mapping};
 
 /// What the victims map: 64 KiB at a time, or 32 MiB once, page by page.
 const MAP_BYTES: usize = 64 << 10;
 const FAULT_BYTES: usize = 32 << 20;
+/// What a sleeper asks for.
+const SLEEP: Duration = Duration::from_millis(1);
 
 /// The operation that is repeated and timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub enum Victim {
     Fault,
     /// Some hundred nanoseconds of arithmetic: no system call, no fault. Its waits are what any thread suffers.
     Spin,
+    /// Sleeps for 1 ms, as a probe that looks for pauses does. Its wait is how much later it wakes up.
+    Sleep,
 }
 
 /// A victim's operation and what it works on.
@@ -24,6 +28,7 @@ pub(super) enum Operation {
     Map { page: usize },
     Fault { memory: Mapping, page: usize, next: usize },
     Spin,
+    Sleep,
 }
 
 impl Operation {
@@ -39,6 +44,7 @@ impl Operation {
                 Self::Fault { memory, page, next: 0 }
             }
             Victim::Spin => Self::Spin,
+            Victim::Sleep => Self::Sleep,
         })
     }
 
@@ -53,8 +59,14 @@ impl Operation {
                 *next += *page;
             }
             Self::Spin => spin(),
+            Self::Sleep => thread::sleep(SLEEP),
         }
         Ok(())
+    }
+
+    /// The part of a run that was asked for, and is no wait.
+    pub(super) fn asked(&self) -> Duration {
+        if matches!(self, Self::Sleep) { SLEEP } else { Duration::ZERO }
     }
 
     /// What must be done before the next run and is not timed.

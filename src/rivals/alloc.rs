@@ -173,6 +173,10 @@ pub struct Block {
     touched: usize,
 }
 
+// SAFETY: a block owns its bytes, and `GlobalAlloc` lets any thread free what another one got: `dealloc` asks for the
+// same allocator and layout, not for the same thread. The allocator itself is `Sync`.
+unsafe impl Send for Block {}
+
 impl Block {
     /// Asks for a block. See [`ALIGN`] for what the alignment decides.
     ///

@@ -3,6 +3,7 @@
 pub mod alloc;
 pub mod arrivals;
 pub mod bags;
+pub mod burst;
 pub mod cancel;
 pub mod collections;
 pub mod copied;

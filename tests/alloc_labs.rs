@@ -1,0 +1,238 @@
+//! The labs that compare allocators: bursts, hand-overs, what is given back; every claim can be held and refuted.
+//! Shapes, counts and invariants; never a time.
+#[path = "../labs/alloc_compare.rs"]
+mod alloc_compare;
+#[path = "../labs/alloc_mmap_lock.rs"]
+mod alloc_mmap_lock;
+mod common;
+
+use std::{collections::BTreeSet, time::Duration};
+
+use common::{changed, record};
+use underhood::{
+    judge::{Verdict, judge},
+    lab::{Expect, Lab, Step},
+    machine::allowed_cpus,
+    memory::{
+        bystander::{Antagonist, Watched, watch_all},
+        handed::handed,
+        mem::Mapping,
+        returned::{Keep, Load, returned},
+        shootdown::{Call, Peer, parse_tlb, shootdown},
+        victim::Victim,
+    },
+    plan::{Mode, Plan},
+    record::{AA, Record},
+    rivals::{
+        alloc::{ALLOCATORS, Allocator},
+        burst::{BURST, Burst, crowd, faults_per_block},
+    },
+};
+
+fn labs() -> [&'static Lab; 2] {
+    [&alloc_compare::LAB, &alloc_mmap_lock::LAB]
+}
+
+fn two_cpus() -> Option<[usize; 2]> {
+    if let [first, second, ..] = allowed_cpus()[..] { Some([first, second]) } else { None }
+}
+
+#[test]
+fn a_burst_is_full_or_empty() {
+    for allocator in ALLOCATORS {
+        let mut burst = Burst::new(allocator, 100);
+        assert_eq!(burst.drain(), 0);
+        burst.fill();
+        burst.fill();
+        burst.use_all();
+        assert_eq!(burst.drain(), BURST, "{}: filling a full burst adds nothing", allocator.name);
+        assert_eq!((crowd(allocator, 100).make)(3).len(), 3, "a lane for each thread");
+        if let Some(faults) = faults_per_block(allocator, 16) {
+            assert!(faults < 1.0, "{}: {faults} faults for each of some small blocks", allocator.name);
+        }
+    }
+}
+
+#[test]
+fn lists_travel_both_ways_and_every_block_is_freed() {
+    let Some(cpus) = two_cpus() else { return };
+    for allocator in ALLOCATORS {
+        for away in [false, true] {
+            let sample = handed(allocator, 256, away, "p", Duration::from_millis(5), cpus);
+            let ops = sample.receipts.ops_count.unwrap();
+            assert!(ops >= BURST as f64 && ops % BURST as f64 == 0.0, "{sample:?}");
+            if sample.unmeasured.is_none() {
+                let pair = sample.values["malloc_ns"] + sample.values["free_ns"];
+                assert!((sample.values["pair_ns"] - pair).abs() < 1e-6, "{sample:?}");
+                let bursts = ops / BURST as f64;
+                assert!(sample.receipts.kept_count.unwrap() <= bursts, "no list is freed twice: {sample:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn what_stays_is_what_was_asked_for() {
+    let stay = |keep: Keep| (0..64).filter(|n| keep.stays(*n, 64)).collect::<Vec<_>>();
+    assert!(stay(Keep::Nothing).is_empty());
+    assert_eq!(stay(Keep::Last), [63]);
+    assert_eq!(stay(Keep::OneIn(16)), [0, 16, 32, 48]);
+    let cpus = two_cpus(); // asked once: afterwards this thread is pinned to one
+    for allocator in ALLOCATORS {
+        for (keep, live) in [(Keep::Nothing, 0.0), (Keep::Last, 1.0 / 64.0), (Keep::OneIn(16), 1.0 / 16.0)] {
+            let load = Load { bytes: 16 << 10, count: 64, keep, idle: None, cpus };
+            let sample = returned(allocator, "p", load).unwrap();
+            assert!((sample.values["live_share"] - live).abs() < 1e-9, "{sample:?}");
+            assert!(!sample.values.contains_key("rss_idle_share"), "it was not asked again: {sample:?}");
+            assert_eq!(sample.values.contains_key("purge_wait_max_ns"), cpus.is_some(), "{sample:?}");
+        }
+    }
+}
+
+#[test]
+fn on_one_cpu_nobody_is_watched_and_the_purge_still_happens() {
+    let glibc = &ALLOCATORS[0];
+    let load = Load { bytes: 4096, count: 16, keep: Keep::Last, idle: Some(Duration::ZERO), cpus: None };
+    let sample = returned(glibc, "p", load).unwrap();
+    assert!(sample.values["purge_ns"] > 0.0 && !sample.values.contains_key("calm_wait_max_ns"), "{sample:?}");
+    let plan = Plan::new(Mode::Smoke, vec![0]);
+    let samples = (step("elsewhere").measure)(&plan, &["mimalloc"], &["away"]);
+    assert!(samples[0].unmeasured.as_deref().is_some_and(|why| why.contains("2 CPUs")), "{samples:?}");
+}
+
+#[test]
+fn a_watch_ends_when_the_work_does_even_by_a_panic() {
+    let Some(cpus) = two_cpus() else { return };
+    let mut watched = Watched::new();
+    assert_eq!(watched.beside(Victim::Map, cpus, || 7).unwrap(), 7);
+    assert_eq!(watched.slots, 1);
+    let broken =
+        std::panic::catch_unwind(|| Watched::new().beside(Victim::Spin, cpus, || panic!("the work failed")));
+    assert!(broken.is_err());
+}
+
+#[test]
+fn every_antagonist_does_whole_cycles_beside_every_victim() {
+    use Antagonist::{Compute, Forget, MapUnmap, Pooled, Populate, Protect, Smaps};
+    let Some(cpus) = two_cpus() else { return };
+    let beside = [Compute, MapUnmap, Populate, Protect, Forget, Smaps, Pooled];
+    for victim in [Victim::Fault, Victim::Map, Victim::Sleep, Victim::Spin] {
+        for (watched, antagonist) in
+            watch_all(victim, &beside, 1 << 20, Duration::ZERO, cpus).into_iter().zip(beside)
+        {
+            // Only Linux has all of them.
+            assert!(watched.is_ok() || !cfg!(target_os = "linux"), "{victim:?} {antagonist:?} {watched:?}");
+            if let Ok(watched) = watched {
+                assert!(watched.cycles >= watched.slots && watched.slots == 2, "{watched:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_page_can_be_taken_away_and_used_again() {
+    let Some(cpus) = two_cpus() else { return };
+    for call in [Call::Unmap, Call::Protect] {
+        for peer in [Peer::None, Peer::Asleep, Peer::Running] {
+            let sample = shootdown(call, peer, 2, Duration::from_millis(1), cpus).unwrap();
+            assert!(sample.values["call_ns"] > 0.0 && sample.receipts.kept_count >= Some(1.0), "{sample:?}");
+        }
+    }
+    let mut memory = Mapping::lazy(1 << 16).unwrap();
+    memory.set_writable(false).unwrap();
+    assert!(std::panic::catch_unwind(move || memory.touch(0)).is_err(), "no signal, but a panic");
+    let mut memory = Mapping::lazy(1 << 16).unwrap();
+    assert!(std::panic::catch_unwind(move || memory.forget_part(1 << 15, (1 << 15) + 1)).is_err());
+}
+
+#[test]
+fn the_kernels_count_of_shootdowns_is_read() {
+    let text = "           CPU0       CPU1\n  0:         10          0   IO-APIC   2-edge      timer\n\
+                TLB:       1200         34   TLB shootdowns\nTRM:          0          0   Thermal event interrupts\n";
+    assert_eq!(parse_tlb(text), Some(1234));
+    assert_eq!(parse_tlb("IPI0:  5  6  Rescheduling interrupts\n"), None);
+    assert_eq!(parse_tlb("TLB:   TLB shootdowns\n"), None);
+}
+
+#[test]
+fn every_step_answers_every_pair_and_says_what_is_not_there() {
+    let plan = Plan::new(Mode::Smoke, allowed_cpus());
+    for step in labs().iter().flat_map(|lab| lab.steps) {
+        let samples = (step.measure)(&plan, step.cases, step.params);
+        let pairs: Vec<_> = samples.iter().map(|s| (s.case.as_str(), s.param.as_str())).collect();
+        let unique: BTreeSet<_> = pairs.iter().copied().collect();
+        assert_eq!(unique.len(), pairs.len(), "{}: a pair was answered twice", step.name);
+        for case in step.cases {
+            assert!(step.params.iter().all(|p| unique.contains(&(*case, *p))), "{} {case}", step.name);
+        }
+        for sample in samples.iter().filter(|s| s.unmeasured.is_none()) {
+            assert!(sample.values.contains_key(step.headline), "{} {sample:?}", step.name);
+            assert!(sample.values.values().all(|v| v.is_finite() && *v >= 0.0), "{sample:?}");
+        }
+        let unknown = (step.measure)(&plan, &["unobtainium"], &step.params[..1]);
+        assert!(
+            unknown[0].unmeasured.as_deref().is_some_and(|why| why.contains("no unobtainium")),
+            "{}",
+            step.name
+        );
+    }
+    assert!(Allocator::named("unobtainium").is_none());
+}
+
+fn step(name: &str) -> &'static Step {
+    labs().iter().flat_map(|lab| lab.steps).find(|s| s.name == name).unwrap()
+}
+
+/// Records in which the claim's ratio (or value) is `value`; the baseline and its twin say the same of each other.
+fn made_up(lab: &Lab, step: &Step, index: usize, value: f64) -> Vec<Record> {
+    let claim = &step.claims[index];
+    let (of, base) = (claim.of, step.cases[0]);
+    let mut told = vec![(of.case, of.param, of.value, value)];
+    told.extend(claim.against.map(|other| (other.case, other.param, other.value, 1.0)));
+    for (_, param, name, _) in told.clone() {
+        let known = |case: &str, told: &[(&str, &str, &str, f64)]| {
+            told.iter().find(|t| (t.0, t.1, t.2) == (case, param, name)).map(|t| t.3)
+        };
+        for case in [base, AA] {
+            if known(case, &told).is_none() {
+                told.push((case, param, name, known(base, &told).unwrap_or(1.0)));
+            }
+        }
+    }
+    let rows: BTreeSet<(&str, &str)> = told.iter().map(|t| (t.0, t.1)).collect();
+    let factors = [1.0, 1.004, 0.996, 1.002, 0.998];
+    let row = |(case, param): (&str, &str)| {
+        changed(&record(step, "run-01", case, param, &factors), |r| {
+            r.lab = lab.stem.into();
+            for (_, _, name, mid) in told.iter().filter(|t| (t.0, t.1) == (case, param)) {
+                for (launch, factor) in r.launches.iter_mut().zip(factors) {
+                    launch.values.insert((*name).into(), factor * mid);
+                }
+            }
+        })
+    };
+    rows.into_iter().map(row).collect()
+}
+
+#[test]
+fn every_claim_can_be_held_and_refuted() {
+    for lab in labs() {
+        for step in lab.steps {
+            for (index, claim) in step.claims.iter().enumerate() {
+                let (good, bad) = match claim.expect {
+                    Expect::AtLeast(x) => (x * 1.5 + 0.1, (x * 0.5).max(x - 0.5)),
+                    Expect::AtMost(x) => (x * 0.5, x * 1.5 + 0.1),
+                    Expect::Between(lo, hi) => (f64::midpoint(lo, hi), hi * 1.5 + 0.1),
+                };
+                for (value, want) in [(good, Verdict::Held), (bad, Verdict::Refuted)] {
+                    let finding = judge(lab, step, &made_up(lab, step, index, value)).remove(index);
+                    assert_eq!(
+                        finding.verdict, want,
+                        "{}/{}, '{}': {finding:?}",
+                        lab.stem, step.name, claim.text
+                    );
+                }
+            }
+        }
+    }
+}
