@@ -133,8 +133,8 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &container_limits::LAB,
     &gc_reference_jvm::LAB,
     &alloc_first_touch::LAB,
-    &alloc_compare::LAB,
     &alloc_mmap_lock::LAB,
+    &alloc_compare::LAB,
     &collections_cost::LAB,
     &collections_worst::LAB,
 ];
