@@ -8,7 +8,7 @@ use super::{
 use crate::{
     guess::{self, Score},
     judge::{self, Verdict},
-    lab::{Lab, Step},
+    lab::{Lab, Launch, Step},
     machine::Level,
     plan::Mode,
     record::{Prediction, Record, find, runs_of},
@@ -117,7 +117,10 @@ pub(super) fn next(
     let mut unfit = 0;
     for lab in labs {
         let records = store.load(lab.stem)?.records;
-        let left: Vec<&Step> = lab.steps.iter().filter(|s| !done(lab, s, &records, flags.smoke)).collect();
+        // What another command records is not run here, so it would be the next step for ever.
+        let here = |s: &&Step| !matches!(s.launch, Launch::Recorded(_));
+        let left: Vec<&Step> =
+            lab.steps.iter().filter(here).filter(|s| !done(lab, s, &records, flags.smoke)).collect();
         let only: Vec<String> = left.iter().filter(|s| shown(s)).map(|s| s.name.to_string()).collect();
         unfit += left.len() - only.len();
         if only.is_empty() {

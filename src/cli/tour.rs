@@ -29,7 +29,7 @@ pub(super) fn tour(labs: &[&'static Lab], common: &Common, out: &mut Out) -> Res
     }
     out.heading("where to go from here")?;
     out.say("  cargo run --release -- list                       the labs and their questions")?;
-    out.say("  cargo run --release --bin lock_rwlock -- --step   one lab, step by step: predict, run, see, understand")?;
+    out.say("  cargo run --release -- next                       step by step: predict, run, see, understand; and on where you left")?;
     out.say("  cargo run --release -- run lock_rwlock --full     ten launches: a number for a sceptic")?;
     out.say("  cargo bench labs                                  the same cases under criterion")?;
     Ok(if worst == Outcome::Failed { worst } else { Outcome::Quotable })
