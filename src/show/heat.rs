@@ -82,8 +82,8 @@ pub(super) fn map(step: &Step, records: &[Record], rows: &[&Record], width: usiz
     Some(out)
 }
 
-/// Lines and columns in the order in which they first come.
-fn grid<'a>(params: &[&'a str]) -> Option<(Vec<&'a str>, Vec<&'a str>)> {
+/// Lines and columns in the order in which they first come; `None` if the parameters are no grid.
+pub(super) fn grid<'a>(params: &[&'a str]) -> Option<(Vec<&'a str>, Vec<&'a str>)> {
     let (mut lines, mut columns): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
     for param in params {
         let (line, column) = param.split_once('_')?;

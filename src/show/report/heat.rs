@@ -8,24 +8,8 @@ use crate::{
     judge::Compared,
     lab::Step,
     record::{AA, Record},
-    show::{escape, number, table::against_baseline},
+    show::{escape, heat::grid, number, table::against_baseline},
 };
-
-/// Two or more rows and columns: each parameter is `row_column`, and all pairs are there.
-fn axes<'a>(params: &[&'a str]) -> Option<(Vec<&'a str>, Vec<&'a str>)> {
-    let (mut down, mut across): (Vec<&str>, Vec<&str>) = (Vec::new(), Vec::new());
-    for param in params {
-        let (row, column) = param.split_once('_')?;
-        if !down.contains(&row) {
-            down.push(row);
-        }
-        if !across.contains(&column) {
-            across.push(column);
-        }
-    }
-    let grid = down.len() >= 2 && across.len() >= 2 && down.len() * across.len() == params.len();
-    grid.then_some((down, across))
-}
 
 /// Who wins a cell.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -37,7 +21,7 @@ enum Winner {
 
 /// A diagram for each case against the baseline; none if the parameters are no grid.
 pub(super) fn charts(step: &Step, records: &[Record], rows: &[&Record]) -> Vec<Markup> {
-    let Some((down, across)) = axes(step.params) else { return Vec::new() };
+    let Some((down, across)) = grid(step.params) else { return Vec::new() };
     let Some(baseline) = rows.first().map(|r| r.baseline.as_str()) else { return Vec::new() };
     let cases = step.cases.iter().filter(|c| **c != baseline && **c != AA);
     cases.map(|case| chart(step, records, rows, case, baseline, &down, &across)).collect()
