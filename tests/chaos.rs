@@ -35,6 +35,8 @@ mod reclaim;
 mod scenarios;
 #[path = "linear/spec.rs"]
 mod spec;
+#[path = "chaos/steps.rs"]
+mod steps;
 #[path = "model/stress.rs"]
 mod stress;
 #[path = "chaos/sync.rs"]

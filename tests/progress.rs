@@ -137,7 +137,7 @@ fn a_lock_halts_the_others_and_its_absence_does_not() {
 /// As often as it takes on a machine that does other things as well, but not for ever.
 fn until(others: usize, arm: &Crowd, enough: fn(&Pauses) -> bool) -> Pauses {
     let mut all = Pauses::default();
-    for _ in 0..25 {
+    for _ in 0..10 {
         let seen = progress(&plan(100), others, arm).unwrap();
         all.inside += seen.inside;
         all.halted += seen.halted;
@@ -161,7 +161,7 @@ fn real_contenders_are_what_their_files_say() {
     let locked = until(1, &of::<Mutex<VecDeque<u64>>>(), |seen| seen.halted > 0);
     assert!(locked.halted > 0 || locked.inside < 300, "a mutex: {locked:?}");
     let disguised = until(1, &of::<Mpmc<u64>>(), |seen| seen.halted > 0);
-    assert!(disguised.halted > 0 || disguised.inside < 2_000, "a bounded queue: {disguised:?}");
+    assert!(disguised.halted > 0 || disguised.inside < 1_500, "a bounded queue: {disguised:?}");
     for others in [1, 2] {
         let queue = until(others, &of::<Queue<u64, Hazard>>(), |seen| seen.inside > 100);
         assert_eq!(queue.halted, 0, "a lock-free queue: {queue:?}");
@@ -171,12 +171,13 @@ fn real_contenders_are_what_their_files_say() {
 }
 
 #[test]
-fn without_a_stop_inside_nothing_is_said() {
-    let nothing = Pauses { dropped: 7, in_library: 2, ..Pauses::default() };
-    let row = nothing.sample("x", "one_other", 1);
-    assert!(
-        row.values.is_empty() && row.unmeasured.is_some_and(|why| why.contains("no pause of 9 was inside"))
-    );
+fn without_enough_stops_inside_nothing_is_said() {
+    for inside in [0, 19] {
+        let few = Pauses { inside, dropped: 7, in_library: 2, ..Pauses::default() };
+        let row = few.sample("x", "one_other", 1);
+        let want = format!("{inside} of {} stops were inside", inside + 9);
+        assert!(row.values.is_empty() && row.unmeasured.is_some_and(|why| why.contains(&want)));
+    }
     let some = Pauses { inside: 200, halted: 5, parted: 10, in_library: 40, library_halted: 1, dropped: 3 };
     let row = some.sample("x", "two_others", 2);
     let near = |name: &str, want: f64| assert!((row.values[name] - want).abs() < 1e-9, "{name}: {row:?}");

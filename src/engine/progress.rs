@@ -45,6 +45,9 @@ const RECOVERY: Duration = Duration::from_secs(10);
 /// The longest run of the thread between two pauses.
 const MOST_BETWEEN_US: usize = 120;
 
+/// Fewer pauses inside an operation than this say nothing.
+const FEWEST: u64 = 20;
+
 /// What was seen in some pauses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Pauses {
@@ -77,17 +80,17 @@ impl Pauses {
     }
 
     /// Values: `halted_share` of the `pauses_count` inside the operation, `parted_share`; `library_halted_count` of the `library_count` in the C
-    /// library. Without a pause inside: unmeasured.
+    /// library. With fewer than 20 pauses inside: unmeasured, since that none of them halted would say nothing.
     pub fn sample(&self, case: &str, param: &str, others: usize) -> Sample {
-        let Some(class) = self.class(others) else {
-            return Sample::unmeasured(
-                case,
-                param,
-                format!(
-                    "not shown: no pause of {} was inside an operation, with a CPU for the others",
-                    self.dropped + self.in_library
-                ),
-            );
+        let class = match self.class(others) {
+            Some(class) if self.inside >= FEWEST => class,
+            _ => {
+                let (inside, all) = (self.inside, self.inside + self.in_library + self.dropped);
+                let why = format!(
+                    "not shown: {inside} of {all} stops were inside an operation, with a CPU for the others"
+                );
+                return Sample::unmeasured(case, param, why);
+            }
         };
         let share = |n: u64| n as f64 / self.inside as f64;
         let mut s = Sample::new(case, param)

@@ -6,9 +6,10 @@ mod futex_table;
 
 /// When to pause, and for how long.
 pub mod chaos {
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
     use std::hint::spin_loop;
     use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+    use std::sync::mpsc::{Receiver, Sender};
     use std::thread::yield_now;
 
     static THREADS: AtomicU64 = AtomicU64::new(0);
@@ -46,6 +47,19 @@ pub mod chaos {
         x >> 32 // the low bits are the weaker ones
     }
 
+    /// A thread that will be stopped.
+    struct Stop {
+        left: u64,
+        tell: Sender<bool>,
+        go_on: Receiver<()>,
+    }
+    thread_local! { static STOP: RefCell<Option<Stop>> = const { RefCell::new(None) }; }
+
+    /// Stops this thread before its step number `left` from now: it tells `true` and sleeps until the sender of `go_on` is dropped.
+    pub fn stop_before(left: u64, tell: Sender<bool>, go_on: Receiver<()>) {
+        STOP.set(Some(Stop { left, tell, go_on }));
+    }
+
     /// True once in `n` times.
     pub(super) fn once_in(n: u64) -> bool {
         random().is_multiple_of(n)
@@ -54,6 +68,17 @@ pub mod chaos {
     /// One step in eight waits a little; one in 128 long enough for the others to do a whole operation; one in 32 lets
     /// another thread have the core, without which one core would show next to nothing.
     pub(super) fn step() {
+        let due = STOP.try_with(|stop| match &mut *stop.borrow_mut() {
+            Some(stop) if stop.left > 0 => {
+                stop.left -= 1;
+                None
+            }
+            stop => stop.take(),
+        });
+        if let Ok(Some(stop)) = due {
+            let _ = stop.tell.send(true);
+            let _ = stop.go_on.recv(); // an error if the other end is dropped: to go on as well
+        }
         if once_in(128) {
             (0..random() % 4096).for_each(|_| spin_loop());
         } else if once_in(32) {
