@@ -405,7 +405,15 @@ fn a_prediction_stands_beside_its_result() {
 #[test]
 fn a_grid_of_parameters_is_drawn_as_a_phase_diagram() {
     let lab = all::LABS.iter().find(|l| l.stem == "lock_readers").unwrap();
-    let records: Vec<Record> = full("run").into_iter().filter(|r| r.lab == lab.stem).collect();
+    let all: Vec<Record> = full("run").into_iter().filter(|r| r.lab == lab.stem).collect();
+    // The A/A row as a quiet machine gives it: what the baseline gave.
+    let twin = |r: &Record| {
+        all.iter().find(|b| b.step == r.step && b.param == r.param && b.case == r.baseline).unwrap()
+    };
+    let quiet = |r: &Record| {
+        if r.case == AA { changed(r, |r| r.launches = twin(r).launches.clone()) } else { r.clone() }
+    };
+    let records: Vec<Record> = all.iter().map(quiet).collect();
     let page = report(&[lab], &records, None);
     // The made-up rates grow from row to row, so every contender beats the baseline that stands before it.
     assert!(page.contains("ops: pl013_rwlock wins in 9 of 9 cells, pl013_mutex in 0"), "{page}");
@@ -435,6 +443,6 @@ fn a_whole_is_drawn_with_its_parts() {
         });
     }
     let page = report(&[lab], &records, None);
-    assert!(page.contains("50.0 %, of that stopped 40.0 %, runq 10.0 %"), "{page}");
+    assert!(page.contains("50 %, of that stopped 40 %, runq 10 %"), "{page}");
     assert!(page.contains("<i class=\"s0\" style=\"width:40.0%\">"), "{page}");
 }
