@@ -88,8 +88,8 @@ fn cell(sample: &mut Sample, found: bool, alarm: bool, after_ns: f64) {
     }
 }
 
-/// What became of each structure's mutants.
-pub fn record_mutants(scores: &[Score]) {
+/// What became of each structure's mutants, in each of these runs.
+pub fn record_mutants(runs: &[Vec<Score>]) {
     let sample = |score: &Score| {
         let (mutants, killed) = (score.outcomes.len(), score.killed());
         if mutants == 0 {
@@ -109,9 +109,7 @@ pub fn record_mutants(scores: &[Score]) {
         }
         sample
     };
-    // Nothing in it is left to chance: a second run would be the same one.
-    let launch: Vec<Sample> = scores.iter().map(sample).collect();
-    keep("mutants", vec![launch]);
+    keep("mutants", runs.iter().map(|scores| scores.iter().map(sample).collect()).collect());
 }
 
 /// ThreadSanitizer ends a process in which it saw a race with this code (its option `exitcode`).

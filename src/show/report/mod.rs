@@ -53,7 +53,7 @@ enum Detail {
     Brief,
     /// One chart a lab, and no explanations.
     Digest,
-    /// No chart: questions, verdicts and sentences.
+    /// No chart: questions, verdicts and sentences, with the commands of these.
     Words,
 }
 
@@ -196,7 +196,7 @@ fn left_out(detail: Detail) -> Option<&'static str> {
         Detail::Cited => Some("Further columns, and rows that no claim is about"),
         Detail::Brief => Some("Tables, and some charts and sentences"),
         Detail::Digest => Some("Tables, most charts, explanations, and what they will ask next"),
-        Detail::Words => Some("Tables, charts, explanations, and what they will ask next"),
+        Detail::Words => Some("Tables, charts, explanations, the commands of single steps, and what they will ask next"),
     }
 }
 

@@ -78,7 +78,7 @@ pub(super) fn section(shown: &Shown<'_>, number: usize, detail: Detail) -> Marku
         @if detail < Detail::Brief { @for chart in swim::charts(step, pictures) { (chart) } }
         @if detail < Detail::Brief { (table(lab, step, records, &rows, detail)) }
         @if detail < Detail::Digest { p { b { "Why: " } (code(step.because)) } }
-        p.soft { "Repeat: " code { (escape::line(&first.command)) } }
+        @if detail < Detail::Words { p.soft { "Repeat: " code { (escape::line(&first.command)) } } }
     }
 }
 
