@@ -45,8 +45,8 @@ const RECOVERY: Duration = Duration::from_secs(10);
 /// The longest run of the thread between two pauses.
 const MOST_BETWEEN_US: usize = 120;
 
-/// Fewer pauses inside an operation than this say nothing.
-const FEWEST: u64 = 20;
+/// Fewer pauses inside an operation than this, in one launch of several, say nothing.
+const FEWEST: u64 = 5;
 
 /// What was seen in some pauses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -80,7 +80,7 @@ impl Pauses {
     }
 
     /// Values: `halted_share` of the `pauses_count` inside the operation, `parted_share`; `library_halted_count` of the `library_count` in the C
-    /// library. With fewer than 20 pauses inside: unmeasured, since that none of them halted would say nothing.
+    /// library. With fewer than 5 pauses inside (a run has five launches or so): unmeasured, since that none of them halted would say nothing.
     pub fn sample(&self, case: &str, param: &str, others: usize) -> Sample {
         let class = match self.class(others) {
             Some(class) if self.inside >= FEWEST => class,

@@ -196,7 +196,9 @@ fn left_out(detail: Detail) -> Option<&'static str> {
         Detail::Cited => Some("Further columns, and rows that no claim is about"),
         Detail::Brief => Some("Tables, and some charts and sentences"),
         Detail::Digest => Some("Tables, most charts, explanations, and what they will ask next"),
-        Detail::Words => Some("Tables, charts, explanations, the commands of single steps, and what they will ask next"),
+        Detail::Words => {
+            Some("Tables, charts, explanations, the commands of single steps, and what they will ask next")
+        }
     }
 }
 
