@@ -20,7 +20,7 @@ const html = readFileSync(step, 'utf8').split(/\x1b\[([0-9;]*)m/).map((part, i) 
 
 const page = await browser.newPage({ viewport: { width: 980, height: 600 }, deviceScaleFactor: 1 });
 await page.setContent(`<body style="margin:0;background:#14181d"><pre style="color:#e4e9ef;font:14px/1.35 monospace;padding:16px;margin:0">$ cargo run --release --bin lock_rwlock -- --step\n\n${html}</pre>`);
-await page.screenshot({ path: `${folder}/step.png`, clip: { x: 0, y: 0, width: 980, height: Math.min(1000, await page.evaluate(() => document.body.scrollHeight)) } });
+await page.screenshot({ path: `${folder}/step.png`, fullPage: true, clip: { x: 0, y: 0, width: 980, height: Math.min(1000, await page.evaluate(() => document.body.scrollHeight)) } });
 
 await page.goto(pathToFileURL(report).href);
 const box = await page.locator('section').first().boundingBox();
