@@ -17,8 +17,8 @@ use underhood::{
     plan::{Mode, Plan},
 };
 
-const WARM_UP: Duration = Duration::from_millis(150);
-const MEASURE: Duration = Duration::from_millis(450);
+const WARM_UP: Duration = Duration::from_millis(100);
+const MEASURE: Duration = Duration::from_millis(350);
 const SAMPLES: usize = 20;
 
 fn main() -> ExitCode {

@@ -435,7 +435,7 @@ fn a_whole_is_drawn_with_its_parts() {
             for s in &mut r.launches {
                 s.values.insert("lost_share".into(), 0.5);
                 for (name, share) in
-                    [("stopped", 0.4), ("throttled", 0.0), ("runq", 0.1), ("faults", 0.0), ("rest", 0.0)]
+                    [("stopped", 0.8), ("throttled", 0.0), ("runq", 0.2), ("faults", 0.0), ("rest", 0.0)]
                 {
                     s.values.insert(format!("lost_{name}_share"), share);
                 }
@@ -443,6 +443,6 @@ fn a_whole_is_drawn_with_its_parts() {
         });
     }
     let page = report(&[lab], &records, None);
-    assert!(page.contains("50 %, of that stopped 40 %, runq 10 %"), "{page}");
-    assert!(page.contains("<i class=\"s0\" style=\"width:40.0%\">"), "{page}");
+    assert!(page.contains("50 %, of that stopped 80 %, runq 20 %"), "{page}");
+    assert!(page.contains("<i class=\"s0\" style=\"width:80.0%\">"), "{page}");
 }

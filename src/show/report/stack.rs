@@ -7,7 +7,7 @@ use crate::{
     show::{escape, number, origin},
 };
 
-/// The columns that are parts of a headline that is a share: `lost_runq_share` of `lost_share`.
+/// The columns that are parts of the headline, as shares of it: `lost_runq_share` of what `lost_share` says was lost.
 fn parts(step: &Step) -> Option<Vec<(&'static str, String)>> {
     let whole = step.headline.strip_suffix("_share")?;
     let part = |name: &&'static str| {
@@ -48,10 +48,10 @@ pub(super) fn chart(step: &Step, rows: &[&Record]) -> Option<Markup> {
                         @let share = mid(r, name).unwrap_or(0.0).min(1.0);
                         @if share > 0.0 { i.{ "s" (i % 5) } style={ "width:" (format!("{:.1}", share * 100.0)) "%" } {} }
                     } }
-                    b { (said(r)) }
+                    b { (number::value(step.headline, mid(r, step.headline).unwrap_or(0.0))) ": " (said(r)) }
                 }
             } }
-            p.key { (label) ", divided; a bar is the whole time, its parts stand in the order of the words beside it." }
+            p.key { (label) ", divided. A bar is all of it, however much that is; its parts stand in the order of the words beside it." }
         }
     })
 }
