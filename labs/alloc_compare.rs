@@ -284,7 +284,7 @@ const GIVEN_BACK: Step = Step {
               delay of 1 s, at the next call of the owning thread, and in slices that are larger than a block, so a live block keeps \
               its neighbours. Freed is not fragmented: what a purge brings back was a cache; what stays beyond the live share is \
               fragmentation. Open src/memory/returned.rs.",
-    tour: true,
+    tour: false,
 };
 
 /// The allocator, if it exists here and is what it says.

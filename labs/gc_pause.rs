@@ -130,7 +130,7 @@ const PLANS: Step = Step {
               that most of the time. Looking at almost nothing: ConcurrentImmix marks beside the program and stops it twice for \
               a moment; what it marks is what was alive at the first stop, so garbage made meanwhile stays for a round. \
               Open src/managed/heap.rs for the list and labs/gc_pause.rs for the program.",
-    tour: true,
+    tour: false,
 };
 
 const BACK_TO_BACK: Step = Step {
