@@ -26,7 +26,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "try_enter",
         oracle: "succeeds only if the place is free, fails only while it is taken, and orders memory like enter",
         threads: 2,
-        bound: None,
+        bound: Some(3),
         run: try_enter,
     },
     Scenario {
@@ -47,7 +47,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "no_overtaking",
         oracle: "while somebody waits, nobody else gets the place, and the queue is full for a third",
         threads: 2,
-        bound: None,
+        bound: Some(2),
         run: no_overtaking,
     },
     Scenario {

@@ -59,7 +59,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "try_write",
         oracle: "succeeds only alone, fails only while somebody is inside or waits, and orders memory like write",
         threads: 2,
-        bound: None,
+        bound: Some(3),
         run: try_write,
     },
     Scenario {

@@ -35,7 +35,7 @@ const fn scenarios<S: Meeting>() -> [Scenario; 4] {
             name: "stop",
             oracle: "a mutator and a collector are never in the heap at once, each sees what the other wrote, nobody sleeps on",
             threads: 2,
-            bound: None,
+            bound: Some(3),
             run: stop::<S>,
         },
         Scenario {
@@ -49,14 +49,14 @@ const fn scenarios<S: Meeting>() -> [Scenario; 4] {
             name: "asked",
             oracle: "a mutator that asked for a collection goes on after it, not before and not into the next one",
             threads: 2,
-            bound: Some(3),
+            bound: Some(2),
             run: asked::<S>,
         },
         Scenario {
             name: "outside",
             oracle: "the collector does not wait for a mutator that has left, which comes back only after the stop",
             threads: 2,
-            bound: None,
+            bound: Some(3),
             run: outside::<S>,
         },
     ]
