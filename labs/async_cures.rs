@@ -147,7 +147,13 @@ const UNSTABLE: Step = Step {
     claims: &[
         cures("Without a LIFO slot the woken task is stolen", "no_lifo_slot", "lifo_slot"),
         fails("which helps no timer", "no_lifo_slot", "driver"),
-        cures("With the hand-off another worker looks after the timers", "driver_hand_off", "driver"),
+        // Half and not a third: a timer of tokio's is about a millisecond late by itself.
+        against_nothing(
+            "With the hand-off another worker looks after the timers",
+            "driver_hand_off",
+            "driver",
+            Expect::AtMost(0.5),
+        ),
         fails("which frees no slot", "driver_hand_off", "lifo_slot"),
     ],
     because: "Both are choices for throughput: the slot keeps the woken task on the warm core, and a worker that finds one ready task wakes nobody, to save \
