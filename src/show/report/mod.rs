@@ -51,7 +51,7 @@ enum Detail {
     Cited,
     /// No tables, one chart a step, one sentence a lab.
     Brief,
-    /// One chart a lab, and no explanations.
+    /// One chart a lab, claims that did not hold, and no explanations.
     Digest,
     /// No chart: questions, verdicts and sentences, with the commands of these.
     Words,
@@ -195,10 +195,12 @@ fn left_out(detail: Detail) -> Option<&'static str> {
         Detail::Headlines => Some("Further columns of the tables"),
         Detail::Cited => Some("Further columns, and rows that no claim is about"),
         Detail::Brief => Some("Tables, and some charts and sentences"),
-        Detail::Digest => Some("Tables, most charts, explanations, and what they will ask next"),
-        Detail::Words => {
-            Some("Tables, charts, explanations, the commands of single steps, and what they will ask next")
-        }
+        Detail::Digest => Some(
+            "Tables, most charts, claims that held, explanations, the commands of single steps, and what they will ask next",
+        ),
+        Detail::Words => Some(
+            "Tables, charts, claims that held, explanations, the commands of single steps, and what they will ask next",
+        ),
     }
 }
 
@@ -319,7 +321,7 @@ fn quotation(lab: &Lab, records: &[Record], detail: Detail) -> Markup {
             blockquote id=(id) {
                 p { (escape::line(&sentence.text)) }
                 p.soft {
-                    @for (label, text) in quote::origin_of(say, sentence) { @if label != "Versions" { b { (label) } " " (text) ". " } }
+                    @for (label, text) in quote::origin_of(say, sentence) { @if label != "Versions" && (detail < Detail::Digest || !["Launches", "Build"].contains(&label)) { b { (label) } " " (text) ". " } }
                 }
             }
             button type="button" hidden data-copy=(id) { "Copy this sentence with its conditions" }

@@ -62,13 +62,15 @@ pub(super) fn section(shown: &Shown<'_>, number: usize, detail: Detail) -> Marku
     if detail == Detail::Words || (detail == Detail::Digest && step.name != lab.steps[0].name) {
         charts.clear();
     }
+    let shown_claims: Vec<&Finding> =
+        findings.iter().filter(|f| detail < Detail::Digest || f.verdict != Verdict::Held).collect();
     html! {
         h3 id=(id) { (step.ask) }
         p.soft {
             a href={ "#" (id) } { (id) } ": " (first.threads) " thread" @if first.threads != 1 { "s" } ", "
-            (launches) " launch" @if launches != 1 { "es" } ", run " (escape::line(run)) "."
+            (launches) " launch" @if launches != 1 { "es" } @if detail < Detail::Digest { ", run " (escape::line(run)) } "."
         }
-        @if !findings.is_empty() { ul.claims { @for f in findings { (claim(f)) } } }
+        @if !shown_claims.is_empty() { ul.claims { @for f in shown_claims { (claim(f)) } } }
         @if let Some((made, came_out)) = guess {
             p { b { "Your prediction: " } (escape::line(&came_out.text))
                 @if !made.why.is_empty() { " Your reason was: " (escape::line(made.why.trim_end_matches('.'))) "." } }
@@ -78,7 +80,7 @@ pub(super) fn section(shown: &Shown<'_>, number: usize, detail: Detail) -> Marku
         @if detail < Detail::Brief { @for chart in swim::charts(step, pictures) { (chart) } }
         @if detail < Detail::Brief { (table(lab, step, records, &rows, detail)) }
         @if detail < Detail::Digest { p { b { "Why: " } (code(step.because)) } }
-        @if detail < Detail::Words { p.soft { "Repeat: " code { (escape::line(&first.command)) } } }
+        @if detail < Detail::Digest { p.soft { "Repeat: " code { (escape::line(&first.command)) } } }
     }
 }
 
