@@ -23,7 +23,7 @@ use underhood::{
         alloc::{ALIGN, Allocator},
         burst::{self, BURST},
     },
-    sample::Sample,
+    sample::{Sample, each},
 };
 
 const KIB: usize = 1 << 10;
@@ -379,13 +379,6 @@ fn given_back(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
         let load = Load { bytes: BLOCK, count, keep, idle: idles.then_some(IDLE), cpus };
         returned(allocator, param, load)
     })
-}
-
-fn each(cases: &[&str], params: &[&str], one: impl Fn(&str, &str) -> Result<Sample, String>) -> Vec<Sample> {
-    let pairs = cases.iter().flat_map(|case| params.iter().map(move |param| (*case, *param)));
-    pairs
-        .map(|(case, param)| one(case, param).unwrap_or_else(|why| Sample::unmeasured(case, param, why)))
-        .collect()
 }
 
 fn benches(_: &Plan) -> Vec<Bench> {

@@ -18,7 +18,7 @@ use underhood::{
     plan::Plan,
     record::AA,
     rivals::alloc::{ALIGN, ALLOCATORS, Allocator},
-    sample::Sample,
+    sample::{Sample, each},
 };
 
 const MIB: usize = 1 << 20;
@@ -299,13 +299,6 @@ fn room(bytes: usize) -> Result<(), String> {
 
 fn no_such(case: &str) -> String {
     format!("there is no {case} on this system")
-}
-
-fn each(cases: &[&str], params: &[&str], one: impl Fn(&str, &str) -> Result<Sample, String>) -> Vec<Sample> {
-    let pairs = cases.iter().flat_map(|case| params.iter().map(move |param| (*case, *param)));
-    pairs
-        .map(|(case, param)| one(case, param).unwrap_or_else(|why| Sample::unmeasured(case, param, why)))
-        .collect()
 }
 
 fn bytes_of(param: &str) -> usize {

@@ -19,7 +19,7 @@ use underhood::{
     },
     memory::mem::{self, Room},
     plan::Plan,
-    sample::Sample,
+    sample::{Sample, each},
 };
 
 const MIB: usize = 1 << 20;
@@ -264,13 +264,6 @@ fn told(ran: Ran, limit: u64, case: &str, param: &str) -> Sample {
 
 fn garbage(_: &mut Mutator) -> Op {
     Box::new(|m| m.alloc(0, GARBAGE).map(drop))
-}
-
-fn each(cases: &[&str], params: &[&str], one: impl Fn(&str, &str) -> Result<Sample, String>) -> Vec<Sample> {
-    let pairs = cases.iter().flat_map(|case| params.iter().map(move |param| (*case, *param)));
-    pairs
-        .map(|(case, param)| one(case, param).unwrap_or_else(|why| Sample::unmeasured(case, param, why)))
-        .collect()
 }
 
 #[allow(dead_code, reason = "used when this file is a binary root")]

@@ -12,7 +12,7 @@ use underhood::{
         map::{OneLock, Sharded},
         presence::{self, Papaya, Presence, Slab},
     },
-    sample::Sample,
+    sample::{Sample, each},
 };
 
 const ALL: f64 = 100e6;
@@ -172,13 +172,6 @@ fn users(plan: &Plan, param: &str) -> u32 {
         _ => 100_000_000,
     };
     if plan.is_smoke() { all / 1_000 } else { all }
-}
-
-fn each(cases: &[&str], params: &[&str], one: impl Fn(&str, &str) -> Result<Sample, String>) -> Vec<Sample> {
-    let pairs = cases.iter().flat_map(|case| params.iter().map(move |param| (*case, *param)));
-    pairs
-        .map(|(case, param)| one(case, param).unwrap_or_else(|why| Sample::unmeasured(case, param, why)))
-        .collect()
 }
 
 fn weight(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {

@@ -21,7 +21,7 @@ use underhood::{
     },
     plan::Plan,
     record::AA,
-    sample::Sample,
+    sample::{Sample, each},
 };
 
 const MIB: usize = 1 << 20;
@@ -365,13 +365,6 @@ fn reaches(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
             Err(why) => Sample::unmeasured(case, param, why),
         },
     )
-}
-
-fn each(cases: &[&str], params: &[&str], one: impl Fn(&str, &str) -> Result<Sample, String>) -> Vec<Sample> {
-    let pairs = cases.iter().flat_map(|case| params.iter().map(move |param| (*case, *param)));
-    pairs
-        .map(|(case, param)| one(case, param).unwrap_or_else(|why| Sample::unmeasured(case, param, why)))
-        .collect()
 }
 
 /// The pool against the allocator, without anything else alive.

@@ -19,7 +19,7 @@ use underhood::{
         },
     },
     plan::Plan,
-    sample::Sample,
+    sample::{Sample, each},
 };
 
 const MIB: usize = 1 << 20;
@@ -340,13 +340,6 @@ fn ledgers(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
         let config = Config::new(Collector::Immix, HEAP / 4);
         Ok(disturb(config, by, live, plan.slice, [first, second])?.sample(case, param))
     })
-}
-
-fn each(cases: &[&str], params: &[&str], one: impl Fn(&str, &str) -> Result<Sample, String>) -> Vec<Sample> {
-    let pairs = cases.iter().flat_map(|case| params.iter().map(move |param| (*case, *param)));
-    pairs
-        .map(|(case, param)| one(case, param).unwrap_or_else(|why| Sample::unmeasured(case, param, why)))
-        .collect()
 }
 
 /// What every thread pays while nothing is collected.

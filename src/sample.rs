@@ -71,3 +71,15 @@ impl Sample {
         Self { unmeasured: Some(why.into()), ..Self::new(case, param) }
     }
 }
+
+/// A sample for each case at each parameter, case by case; where there is none, the reason why.
+pub fn each(
+    cases: &[&str],
+    params: &[&str],
+    one: impl Fn(&str, &str) -> Result<Sample, String>,
+) -> Vec<Sample> {
+    let pairs = cases.iter().flat_map(|case| params.iter().map(move |param| (*case, *param)));
+    pairs
+        .map(|(case, param)| one(case, param).unwrap_or_else(|why| Sample::unmeasured(case, param, why)))
+        .collect()
+}

@@ -1,7 +1,4 @@
-//! The labs on locks and lock-free structures: the contenders of the latter pass their checks, broken ones do not, and every claim can be held and refuted.
-#[path = "../labs/all.rs"]
-mod all;
-mod common;
+//! The labs on locks and lock-free structures: the contenders of the latter pass their checks, and broken ones do not.
 
 use std::collections::VecDeque;
 use std::sync::{
@@ -10,19 +7,16 @@ use std::sync::{
 };
 use std::time::Duration;
 
-use common::{changed, record};
 use underhood::{
     engine::{
         litmus::{MANNERS, Manner, OneCpu, PROGRAMS, Program, litmus},
         relay::relay,
     },
-    judge::{Verdict, judge},
-    lab::{Expect, Lab, Step},
     lockfree::{self, queue::Queue, snapshot::Snapshot, stack::Stack},
     machine::allowed_cpus,
     plan::{Mode, Plan},
     reclaim::{epoch::Epoch, hazard::Hazard, leak::Leak},
-    record::{AA, Record},
+    record::AA,
     rivals::{
         bags::{self, Access, Bag, Next},
         counter,
@@ -206,72 +200,6 @@ fn garbage_is_counted_exactly() {
     assert!(count(garbage::<Haphazard<Counted>>("", 10_000, true), "peak_count") < 2_100.0);
     // Who counts references keeps what is read, and no more.
     assert!((count(garbage::<Locked<Counted>>("", 1_000, true), "garbage_count") - 1.0).abs() < 0.5);
-}
-
-/// Records with this value in the row of the claim, and 1 where it is compared.
-fn made_up(lab: &Lab, step: &Step, index: usize, value: f64) -> Vec<Record> {
-    let claim = &step.claims[index];
-    let row = |case: &str, param: &str, name: &str, mid: f64| {
-        let values = [1.0, 1.004, 0.996, 1.002, 0.998].map(|f| f * mid);
-        changed(&record(step, "run-01", case, param, &values), |r| {
-            r.lab = lab.stem.into();
-            for (launch, value) in r.launches.iter_mut().zip(values) {
-                launch.values.insert(name.into(), value);
-            }
-        })
-    };
-    let mut rows = vec![row(claim.of.case, claim.of.param, claim.of.value, value)];
-    let mut mids = vec![(claim.of.case, claim.of.param, value)];
-    if let Some(other) = claim.against {
-        rows.push(row(other.case, other.param, other.value, 1.0));
-        mids.push((other.case, other.param, 1.0));
-    }
-    // The baseline and its twin, from which the smallest difference is known.
-    let base = step.cases[0];
-    for pick in std::iter::once(claim.of).chain(claim.against) {
-        let of = |case: &str| mids.iter().find(|m| (m.0, m.1) == (case, pick.param)).map(|m| m.2);
-        let base_mid = of(base);
-        if of(AA).is_none() {
-            rows.push(row(AA, pick.param, pick.value, base_mid.unwrap_or(1.0)));
-            mids.push((AA, pick.param, 1.0));
-        }
-        if base_mid.is_none() {
-            rows.push(row(base, pick.param, pick.value, 1.0));
-            mids.push((base, pick.param, 1.0));
-        }
-    }
-    rows
-}
-
-fn labs() -> impl Iterator<Item = &'static &'static Lab> {
-    all::LABS.iter().filter(|l| ["lock", "cache_", "order_"].iter().any(|topic| l.stem.starts_with(topic)))
-}
-
-#[test]
-fn every_claim_can_be_held_and_refuted() {
-    let mut judged = 0;
-    for lab in labs() {
-        for step in lab.steps {
-            // The made-up machine has two CPUs.
-            for (index, claim) in step.claims.iter().enumerate().filter(|(_, claim)| claim.cores <= 2) {
-                let (good, bad) = match claim.expect {
-                    Expect::AtLeast(x) => (x * 1.5 + 0.1, x * 0.5),
-                    Expect::AtMost(x) => (x * 0.5, x * 1.5 + 0.1),
-                    Expect::Between(lo, hi) => (f64::midpoint(lo, hi), hi * 1.5 + 0.1),
-                };
-                for (value, want) in [(good, Verdict::Held), (bad, Verdict::Refuted)] {
-                    let finding = judge(lab, step, &made_up(lab, step, index, value)).remove(index);
-                    assert_eq!(
-                        finding.verdict, want,
-                        "{}/{}, '{}': {finding:?}",
-                        lab.stem, step.name, claim.text
-                    );
-                    judged += 1;
-                }
-            }
-        }
-    }
-    assert!(judged > 0);
 }
 
 #[test]

@@ -1,5 +1,5 @@
 //! Commands that tell what is known: check, show, quote, notes.
-use std::{fs, path::Path};
+use std::{collections::BTreeSet, fs, path::Path};
 
 use super::{
     Outcome,
@@ -124,7 +124,9 @@ pub(super) fn notes(
         let mut known = cited.load(lab.stem)?.records;
         let loaded = store.load(lab.stem)?;
         skipped(&loaded, out);
-        known.extend(loaded.records);
+        // A record that is in both is one record.
+        let ids: BTreeSet<String> = known.iter().map(|r| r.id.clone()).collect();
+        known.extend(loaded.records.into_iter().filter(|r| !ids.contains(&r.id)));
         let chosen = show::notes::cited(lab, &known);
         if !chosen.is_empty() {
             cited.replace(lab.stem, &chosen)?;
