@@ -16,7 +16,7 @@ use underhood::{
 };
 
 const ALL: f64 = 100e6;
-/// What a structure may weigh: all of 10 million users fit, of 100 million the slab only.
+/// What a structure may weigh: all of 4 million users fit, of 100 million the slab only.
 const BOUND_BYTES: u64 = 1 << 30;
 
 pub(crate) static LAB: Lab = Lab {
@@ -42,10 +42,10 @@ pub(crate) static LAB: Lab = Lab {
         },
         Say {
             step: "beats",
-            text: "With {threads} threads and 10 million users, a slab of atomics takes {value}; a map behind one lock takes {against}: \
+            text: "With {threads} threads and 4 million users, a slab of atomics takes {value}; a map behind one lock takes {against}: \
                    {ratio}.",
-            of: pick("slab", "10M", "ops_per_s"),
-            against: Some(pick("one_lock", "10M", "ops_per_s")),
+            of: pick("slab", "4M", "ops_per_s"),
+            against: Some(pick("one_lock", "4M", "ops_per_s")),
             not_true_when: "a beat comes over a socket of its own: then the system call that reads it is the larger cost",
         },
     ],
@@ -118,11 +118,11 @@ const WEIGHT: Step = Step {
 
 const BEATS: Step = Step {
     name: "beats",
-    ask: "All threads beat for random users out of 10 million. Which structure takes the most?",
-    predict: Predict::Best { param: "10M" },
+    ask: "All threads beat for random users out of 4 million. Which structure takes the most?",
+    predict: Predict::Best { param: "4M" },
     kind: Kind::Contended,
     cases: &["one_lock", "sharded_16", "papaya", "slab"],
-    params: &["1M", "10M"],
+    params: &["1M", "4M"],
     launch: Launch::Isolated,
     measure: beats,
     headline: "ops_per_s",
@@ -131,9 +131,9 @@ const BEATS: Step = Step {
         Claim {
             cores: 2,
             ..claim(
-                "with 10 million users, 16 locks take at least 1.3 times as much as one",
-                pick("sharded_16", "10M", "ops_per_s"),
-                pick("one_lock", "10M", "ops_per_s"),
+                "with 4 million users, 16 locks take at least 1.3 times as much as one",
+                pick("sharded_16", "4M", "ops_per_s"),
+                pick("one_lock", "4M", "ops_per_s"),
                 AtLeast(1.3),
             )
         },
@@ -141,8 +141,8 @@ const BEATS: Step = Step {
             cores: 2,
             ..claim(
                 "a slab takes at least 5 times as much as one lock",
-                pick("slab", "10M", "ops_per_s"),
-                pick("one_lock", "10M", "ops_per_s"),
+                pick("slab", "4M", "ops_per_s"),
+                pick("one_lock", "4M", "ops_per_s"),
                 AtLeast(5.0),
             )
         },
@@ -150,8 +150,8 @@ const BEATS: Step = Step {
             cores: 2,
             ..claim(
                 "lock-free is no cure for writes: the lock-free map takes at most what 16 locks take",
-                pick("papaya", "10M", "ops_per_s"),
-                pick("sharded_16", "10M", "ops_per_s"),
+                pick("papaya", "4M", "ops_per_s"),
+                pick("sharded_16", "4M", "ops_per_s"),
                 AtMost(1.0),
             )
         },
@@ -168,7 +168,7 @@ fn users(plan: &Plan, param: &str) -> u32 {
     let all = match param {
         "900k" => 900_000,
         "1M" => 1_000_000,
-        "10M" => 10_000_000,
+        "4M" => 4_000_000,
         _ => 100_000_000,
     };
     if plan.is_smoke() { all / 1_000 } else { all }
@@ -194,8 +194,8 @@ fn weight(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 
 fn beats(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     fn one<P: Presence>(plan: &Plan, param: &str) -> Result<Sample, String> {
-        if plan.mode == Mode::Quick && param == "10M" {
-            return Err("filling it with 10 million users takes longer than a quick run".into());
+        if plan.mode == Mode::Quick && param == "4M" {
+            return Err("filling it with 4 million users takes longer than a quick run".into());
         }
         presence::check::<P>()?;
         let users = users(plan, param);
