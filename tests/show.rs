@@ -115,7 +115,7 @@ fn labels_lose_their_unit() {
     assert_eq!(number::label("ns"), "ns");
     assert_eq!(number::label("turns"), "turns", "ends in ns, but not in _ns");
     assert_eq!(number::band(0.0305), "3.1 %");
-    assert_eq!(number::band(0.0), "under 0.01 %");
+    assert_eq!(number::band(0.0), "0.010 %");
 }
 
 #[test]

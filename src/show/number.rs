@@ -111,14 +111,10 @@ pub fn words(name: &str, i: &Interval) -> String {
     format!("{}, between {} and {}", spoken(&mid), spoken(&lo), spoken(&hi))
 }
 
-/// A band of [`crate::record::aa_band`] as the share it stands for: `3.1 %`.
+/// A band of [`crate::record::aa_band`] as the share it stands for: `3.1 %`, and never less than `0.01 %`, since it is read as a bound.
 pub fn band(band: f64) -> String {
-    let share = band.exp() - 1.0;
-    if share < 0.000_05 {
-        "under 0.01 %".into()
-    } else {
-        format!("{:.*} %", decimals_for(share * 100.0, 2), share * 100.0)
-    }
+    let percent = (band.exp() - 1.0).max(0.000_1) * 100.0;
+    format!("{:.*} %", decimals_for(percent, 2), percent)
 }
 
 /// `x` after a number is read as a letter.
