@@ -99,7 +99,9 @@ pub(crate) static LAB: Lab = Lab {
                     cores: 2,
                 },
             ],
-            because: "Failed exchanges are work for nothing, a line fetched and a try again, and throughput hides them: here they are counted. A mutex                       moves its line less often under pressure, since who finds it taken goes to sleep, and its holder does several operations                       in a row: faster, and less fair (min/max).",
+            because: "Failed exchanges are work for nothing, a line fetched and a try again, and throughput hides them: here they are counted. A mutex \
+                      moves its line less often under pressure, since who finds it taken goes to sleep, and its holder does several operations \
+                      in a row: faster, and less fair (min/max).",
             tour: false,
         },
         Step {

@@ -57,7 +57,9 @@ pub(crate) static LAB: Lab = Lab {
                     cores: 1,
                 },
             ],
-            because: "A push is an allocation and an exchange, a pop an entry (a fence), an exchange and a node to be freed later. The mutex takes four                       atomic instructions for the pair and no allocation. crossbeam's epochs find their thread by a thread-local and announce it on                       push as well; ours have an explicit handle, and push needs no protection. See `push` in src/lockfree/stack.rs.",
+            because: "A push is an allocation and an exchange, a pop an entry (a fence), an exchange and a node to be freed later. The mutex takes four \
+                      atomic instructions for the pair and no allocation. crossbeam's epochs find their thread by a thread-local and announce it on \
+                      push as well; ours have an explicit handle, and push needs no protection. See `push` in src/lockfree/stack.rs.",
             tour: false,
         },
         Step {
@@ -94,7 +96,10 @@ pub(crate) static LAB: Lab = Lab {
                     cores: 2,
                 },
             ],
-            because: "All operations meet in one word, so there is nothing to do in parallel: the more threads, the more failed exchanges, each of                       them a line fetched for nothing. A pop reads the node, too, which another core has just written. Lock-free guarantees that                       somebody gets on, and nobody in particular; min/max shows who. The ABA mistake that makes a hand-made one wrong is in                       src/lockfree/stack.rs.",
+            because: "All operations meet in one word, so there is nothing to do in parallel: the more threads, the more failed exchanges, each of \
+                      them a line fetched for nothing. A pop reads the node, too, which another core has just written. Lock-free guarantees that \
+                      somebody gets on, and nobody in particular; min/max shows who. The ABA mistake that makes a hand-made one wrong is in \
+                      src/lockfree/stack.rs.",
             tour: false,
         },
         Step {
@@ -124,7 +129,9 @@ pub(crate) static LAB: Lab = Lab {
                     cores: 2,
                 },
             ],
-            because: "As many threads run as there are CPUs, four times as many or not: the exchanges fail as often as before. A preempted holder stops                       the others until it runs again, but a hold of a few ns is seldom hit, and a mutex that sleeps gives its CPU away. What                       a stopped thread does to the others is made to happen in lab lockfree_queue, step stopped.",
+            because: "As many threads run as there are CPUs, four times as many or not: the exchanges fail as often as before. A preempted holder stops \
+                      the others until it runs again, but a hold of a few ns is seldom hit, and a mutex that sleeps gives its CPU away. What \
+                      a stopped thread does to the others is made to happen in lab lockfree_queue, step stopped.",
             tour: false,
         },
         Step {

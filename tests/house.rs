@@ -88,6 +88,11 @@ fn a_lab_refers_only_to_what_it_has() {
                 !step.ask.is_empty() && !step.because.is_empty(),
                 "{at}: a step asks before it measures and explains after"
             );
+            // A string that goes on in the next line without a backslash carries the indentation with it.
+            let texts = [step.ask, step.because].into_iter().chain(step.claims.iter().map(|c| c.text));
+            for text in texts.chain(lab.says.iter().flat_map(|s| [s.text, s.not_true_when])) {
+                assert!(!text.contains("  ") && !text.contains('\n'), "{at}: broken across lines: {text}");
+            }
             assert!(!step.claims.is_empty(), "{at}: a step that expects nothing cannot be wrong");
             for claim in step.claims {
                 for pick in std::iter::once(claim.of).chain(claim.against) {
