@@ -78,7 +78,7 @@ fn the_page_says_what_the_records_say() {
         "Example CPU 3000, 2 of 2 CPUs",
         "fit for contended throughput: 2 spinners did 1.98 times the work of one",
         "Every number on this page may be quoted",
-        "the rwlock does 3.15x [",
+        "the rwlock does 3.15x",
         "Not true when</b> somebody writes",
         "cargo run --release --bin demo_lock",
         "Reader-writer locks are faster.",

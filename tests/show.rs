@@ -81,7 +81,7 @@ fn digits_make_the_interval_visible() {
         ("op_ns", interval(1_200_000.0, 90_000.0, 30_000_000.0), "1.20 ms [90 us, 30 ms]"),
         ("op_ns", interval(1.0, -5.0, 7.0), "1 [-5, 7] ns"),
         ("op_ns", interval(0.0, -2_000.0, 2_000.0), "0 [-2, 2] us"),
-        ("faults_count", interval(512.0, 512.0, 512.0), "512 [512, 512]"),
+        ("faults_count", interval(512.0, 512.0, 512.0), "512"),
     ];
     for (name, i, text) in cases {
         assert_eq!(number::interval(name, &i), text);
@@ -125,9 +125,7 @@ fn a_table_shows_rows_ratios_and_the_smallest_difference() {
     let row = |start: &str| {
         text.lines().find(|l| l.starts_with(start)).unwrap_or_else(|| panic!("{start}\n{text}"))
     };
-    assert!(
-        row("400 ns rwlock").contains("5.20 [5.15, 5.25] M/s") && row("400 ns rwlock").contains("3.15x [")
-    );
+    assert!(row("400 ns rwlock").contains("5.20 [5.15, 5.25] M/s") && row("400 ns rwlock").contains("3.15x"));
     assert!(row("0 ns   rwlock").contains("no difference shown"), "{text}");
     assert!(row("0 ns   mutex").contains("baseline"));
     assert!(row("0 ns   A/A").contains("1.000x [0.980, 1.020]"));
@@ -278,7 +276,7 @@ fn a_quote_has_everything_a_sceptic_asks_for() {
     let flat = q.text.split_whitespace().collect::<Vec<_>>().join(" ");
     for part in [
         "When is a reader-writer lock superior to a mutex?",
-        "With 2 threads that only read and hold for 400 ns, the rwlock does 3.15x [",
+        "With 2 threads that only read and hold for 400 ns, the rwlock does 3.15x what the mutex does",
         "5.20 [5.15, 5.25] M/s against 1.650 [1.634, 1.666] M/s.",
         "Not true when somebody writes",
         "5; numbers in brackets are 95 % intervals",

@@ -7,7 +7,6 @@ use crate::{
     judge::{Compared, not_quotable},
     lab::{Kind, Lab, Step},
     record::{AA, Record, aa_band, find, runs_of},
-    stats::Interval,
 };
 
 /// A step's table before it is text.
@@ -132,7 +131,7 @@ fn cell(step: &Step, records: &[Record], run: &str, case: &str, param: &str) -> 
     };
     let ratio = match against_baseline(step, records, r) {
         None => String::new(),
-        Some(Compared::Differs { ratio, .. }) => format!(", {}", short("ratio", &ratio)),
+        Some(Compared::Differs { ratio, .. }) => format!(", {}", number::interval("ratio", &ratio)),
         // Two counts that are the same need no words.
         Some(Compared::NoDifference { .. }) if step.kind == Kind::Count => String::new(),
         Some(Compared::NoDifference { .. }) => ", no difference shown".into(),
@@ -140,14 +139,5 @@ fn cell(step: &Step, records: &[Record], run: &str, case: &str, param: &str) -> 
         Some(Compared::Cannot(_)) if step.kind == Kind::Count => String::new(),
         Some(Compared::Cannot(why)) => format!(", no ratio: {}", escape::markdown(&why)),
     };
-    format!("{}{ratio} ({id})", short(step.headline, &headline))
-}
-
-/// Without the interval where all launches said the same.
-fn short(name: &str, i: &Interval) -> String {
-    if i.n > 1 && i.lo.total_cmp(&i.hi).is_eq() {
-        number::value(name, i.mid)
-    } else {
-        number::interval(name, i)
-    }
+    format!("{}{ratio} ({id})", number::interval(step.headline, &headline))
 }

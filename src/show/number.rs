@@ -89,11 +89,12 @@ pub fn read(name: &str, text: &str) -> Option<f64> {
 
 /// A value with its interval, with as many digits as make the interval visible: `12.3 [12.1, 12.5] ns`.
 ///
-/// A single launch has no interval: `12.3 ns (1 launch)`. An interval over more than a factor of ten is given a unit for each
-/// end: `1.20 ms [900 us, 30.0 ms]`.
+/// A single launch has no interval: `12.3 ns (1 launch)`. Where all launches said the very same there is none to show: `100 %`. An
+/// interval over more than a factor of ten is given a unit for each end: `1.20 ms [900 us, 30.0 ms]`.
 pub fn interval(name: &str, i: &Interval) -> String {
     match parts(name, i) {
         Parts::One => format!("{} (1 launch)", value(name, i.mid)),
+        Parts::Same => value(name, i.mid),
         Parts::Wide => format!("{} [{}, {}]", value(name, i.mid), value(name, i.lo), value(name, i.hi)),
         // The sign of a ratio belongs to the number: `1.04x [1.03, 1.05]`.
         Parts::Alike([mid, lo, hi], "x") => format!("{mid}x [{lo}, {hi}]"),
@@ -105,6 +106,7 @@ pub fn interval(name: &str, i: &Interval) -> String {
 pub fn words(name: &str, i: &Interval) -> String {
     let (mid, lo, hi) = match parts(name, i) {
         Parts::One => return format!("{} in a single launch", spoken(&value(name, i.mid))),
+        Parts::Same => return format!("{} in every launch", spoken(&value(name, i.mid))),
         Parts::Wide => (value(name, i.mid), value(name, i.lo), value(name, i.hi)),
         Parts::Alike([mid, lo, hi], s) => (format!("{mid}{s}"), format!("{lo}{s}"), format!("{hi}{s}")),
     };
@@ -125,6 +127,8 @@ fn spoken(number: &str) -> String {
 enum Parts {
     /// One launch.
     One,
+    /// All launches said the same.
+    Same,
     /// The ends are too far apart for one unit.
     Wide,
     /// Middle, lower and upper end in the unit of the middle.
@@ -144,16 +148,15 @@ fn parts(name: &str, i: &Interval) -> Parts {
     let (factor, symbol) = unit(split(name).1, size);
     let half = (i.hi - i.lo) / 2.0 / factor;
     // Below the precision of the arithmetic there is no width.
-    let texts = if half > 1e-12 * (size / factor).abs() {
-        // The last digit is worth at most half of the half width, so that the two ends never look alike. The small number
-        // keeps a half width of exactly 0.2 from asking for one more digit because of binary fractions.
-        let by_width = (-(half / 2.0).log10() - 1e-6).ceil().clamp(0.0, f64::from(MOST_DECIMALS));
-        let by_size = if i.lo > 0.0 { decimals_for(i.mid / factor, 2) } else { 0 };
-        let decimals = by_size.max(by_width as usize);
-        ends.map(|v| format!("{:.decimals$}", v / factor))
-    } else {
-        ends.map(|v| alone(v / factor))
-    };
+    if half <= 1e-12 * (size / factor).abs() {
+        return Parts::Same;
+    }
+    // The last digit is worth at most half of the half width, so that the two ends never look alike. The small number keeps a half
+    // width of exactly 0.2 from asking for one more digit because of binary fractions.
+    let by_width = (-(half / 2.0).log10() - 1e-6).ceil().clamp(0.0, f64::from(MOST_DECIMALS));
+    let by_size = if i.lo > 0.0 { decimals_for(i.mid / factor, 2) } else { 0 };
+    let decimals = by_size.max(by_width as usize);
+    let texts = ends.map(|v| format!("{:.decimals$}", v / factor));
     Parts::Alike(texts, symbol)
 }
 
