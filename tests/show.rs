@@ -356,6 +356,10 @@ fn a_quote_says_no_difference_instead_of_a_ratio_within_the_band() {
     );
     assert!(flat.contains("may claim no difference under 2.0 %"), "{flat}");
     assert!(!flat.contains("that only read and hold"), "the sentence about a difference is not said: {flat}");
+    rows.extend(touch("run-02"));
+    let both = quote(&LAB, &rows).text;
+    let leads = both.contains("Say            The first touch") && both.contains("Also           Between");
+    assert!(leads, "what is shown comes first: {both}");
 }
 
 #[test]

@@ -202,21 +202,11 @@ fn said(lab: &Lab, records: &[Record]) -> String {
 }
 
 /// That sentence, and the ids of its records; or why there is none.
-fn best<'a>(lab: &'a Lab, records: &[Record]) -> Result<(&'a Say, String, String), String> {
-    let mut refused = None;
-    for say in lab.says {
-        let step = lab.steps.iter().find(|s| s.name == say.step);
-        let run = runs_of(records, lab.stem, say.step).first().copied();
-        match step.zip(run).map(|(step, run)| quote::sentence(step, say, records, run)) {
-            Some(Ok(s)) => {
-                let ids: Vec<String> = s.records.iter().map(|r| escape::markdown(&r.id)).collect();
-                return Ok((say, s.text.trim_end_matches('.').to_string(), ids.join(", ")));
-            }
-            Some(Err(why)) => refused = refused.or(Some(why)),
-            None => refused = refused.or(Some("not measured yet".into())),
-        }
-    }
-    Err(escape::markdown(&refused.unwrap_or_else(|| "the lab has no sentence to say".into())))
+fn best(lab: &Lab, records: &[Record]) -> Result<(&'static Say, String, String), String> {
+    let carried = quote::carried(lab, records).map_err(|(_, why)| escape::markdown(&why))?;
+    let (say, sentence) = &carried[0];
+    let ids: Vec<String> = sentence.records.iter().map(|r| escape::markdown(&r.id)).collect();
+    Ok((say, sentence.text.trim_end_matches('.').to_string(), ids.join(", ")))
 }
 
 /// The markers of the table of labs in README.md.

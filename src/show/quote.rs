@@ -23,6 +23,8 @@ pub(super) struct Sentence<'a> {
     pub(super) text: String,
     /// The record behind `{value}`, then the one behind `{against}` if that is another.
     pub(super) records: Vec<&'a Record>,
+    /// False if it says that no difference was shown.
+    differs: bool,
 }
 
 /// Columns of the text; labels take the first 15.
@@ -30,7 +32,7 @@ const WIDTH: usize = 80;
 const LABEL: usize = 15;
 
 /// The quote of a lab: of the sentences that it may say, best first, the first one that a run carries, by the newest such run;
-/// then the others that are carried.
+/// then the others that are carried, those that show no difference last.
 ///
 /// A sentence is carried by a run if both of its records are quotable, enough launches measured them, contenders did equal
 /// work, and the A/A row is there. Where the ratio does not clear the A/A row, the sentence becomes that no difference was
@@ -93,6 +95,8 @@ pub(super) fn carried<'a>(
     if carried.is_empty() {
         return Err(refused.unwrap_or(("", "the lab has no sentence to say".into())));
     }
+    // That no difference is shown may be said, but says less; the sort keeps the order of equals.
+    carried.sort_by_key(|(_, sentence)| !sentence.differs);
     Ok(carried)
 }
 
@@ -164,12 +168,14 @@ pub(super) fn sentence<'a>(
     let value = number::interval(say.of.value, &shown(of, say.of.value)?);
     let mut text = say.text.replace("{threads}", &of.threads.to_string()).replace("{value}", &value);
     let Some(pick) = say.against else {
-        return Ok(Sentence { text, records: vec![of] });
+        return Ok(Sentence { text, records: vec![of], differs: true });
     };
     let against = quotable(records, run, &pick)?;
     let other = number::interval(pick.value, &shown(against, pick.value)?);
     text = text.replace("{against}", &other);
-    match compare(step, records, (of, say.of.value), (against, pick.value)) {
+    let compared = compare(step, records, (of, say.of.value), (against, pick.value));
+    let differs = matches!(compared, Compared::Differs { .. });
+    match compared {
         Compared::Cannot(why) => return Err(why),
         Compared::Differs { ratio, .. } => {
             text = text.replace("{ratio}", &number::interval("ratio", &ratio));
@@ -189,7 +195,7 @@ pub(super) fn sentence<'a>(
         }
     }
     let records = if std::ptr::eq(of, against) { vec![of] } else { vec![of, against] };
-    Ok(Sentence { text, records })
+    Ok(Sentence { text, records, differs })
 }
 
 fn quotable<'a>(records: &'a [Record], run: &str, pick: &Pick) -> Result<&'a Record, String> {
