@@ -11,7 +11,7 @@ use std::{
 
 use crossbeam::utils::CachePadded;
 use underhood::{
-    engine::crowd::{self, Crowd, Lane},
+    engine::crowd::{self, Apart, Crowd, Lane},
     lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
     plan::Plan,
     sample::Sample,
@@ -224,7 +224,7 @@ enum Does {
 }
 
 fn lane(page: Arc<Page>, byte: usize, does: Does) -> Lane {
-    Box::new(move |n, _| {
+    Box::new(Apart(move |n, _| {
         let word = page.at(byte);
         for i in 0..n {
             match does {
@@ -234,7 +234,7 @@ fn lane(page: Arc<Page>, byte: usize, does: Does) -> Lane {
                 Does::Reads => drop_it(word.load(Relaxed)),
             }
         }
-    })
+    }))
 }
 
 fn drop_it(n: u64) {

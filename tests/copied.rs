@@ -10,7 +10,7 @@ use std::{array, thread};
 
 use arc_swap::ArcSwap;
 use underhood::{
-    engine::crowd::{Crowd, Lane, beside},
+    engine::crowd::{Apart, Crowd, Lane, beside},
     lock,
     machine::allowed_cpus,
     plan::{Mode, Plan},
@@ -121,7 +121,7 @@ fn a_tally_adds_up_over_lanes() {
     let mut lanes = (beside_writer::<Ours<4>, 4>(0.0, &tally).make)(3);
     // The first writes once, however much it is asked for.
     for (lane, asked) in lanes.iter_mut().zip([50, 10, 30]) {
-        lane(asked, 0);
+        (lane.0)(asked, 0);
     }
     assert_eq!(tally.reads_per_write(), Some(40.0));
     assert_eq!(tally.retries(), Some((0.0, 0)));
@@ -132,11 +132,11 @@ fn counting(case: &'static str, done: Arc<[AtomicU64; 64]>) -> Crowd {
     let make = move |threads: usize| {
         let lane = |i: usize| {
             let done = done.clone();
-            Box::new(move |n: u32, _: u32| {
+            Box::new(Apart(move |n: u32, _: u32| {
                 (0..n).for_each(|_| {
                     done[i].fetch_add(1, SeqCst);
                 });
-            }) as Lane
+            })) as Lane
         };
         (0..threads).map(lane).collect()
     };

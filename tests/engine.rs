@@ -6,7 +6,7 @@ use std::sync::{
 
 use underhood::{
     engine::{
-        crowd::{Crowd, Lane, crossover, crowd},
+        crowd::{Apart, Crowd, Lane, crossover, crowd},
         order::Order,
         solo::{Ops, Solo, solo},
         witness, work,
@@ -50,12 +50,12 @@ fn counting(case: &'static str, total: Arc<AtomicU64>) -> Crowd {
         (0..threads)
             .map(|_| {
                 let total = total.clone();
-                Box::new(move |n: u32, hold: u32| {
+                Box::new(Apart(move |n: u32, hold: u32| {
                     for _ in 0..n {
                         work::spin(hold);
                     }
                     total.fetch_add(u64::from(n), Relaxed);
-                }) as Lane
+                })) as Lane
             })
             .collect()
     };
@@ -89,11 +89,11 @@ fn a_lane_that_never_progresses_gets_no_number() {
         make: Box::new(|threads| {
             (0..threads)
                 .map(|lane| {
-                    Box::new(move |_: u32, _: u32| {
+                    Box::new(Apart(move |_: u32, _: u32| {
                         if lane == 0 {
                             std::thread::sleep(std::time::Duration::from_millis(60));
                         }
-                    }) as Lane
+                    })) as Lane
                 })
                 .collect()
         }),
@@ -108,7 +108,10 @@ fn a_lane_that_never_progresses_gets_no_number() {
 fn slower(case: &'static str, times: u32, more: u32) -> Crowd {
     let lane =
         move |n: u32, hold: u32| (0..n).for_each(|_| work::spin(std::hint::black_box(hold * times + more)));
-    Crowd { case, make: Box::new(move |threads| (0..threads).map(|_| Box::new(lane) as Lane).collect()) }
+    Crowd {
+        case,
+        make: Box::new(move |threads| (0..threads).map(|_| Box::new(Apart(lane)) as Lane).collect()),
+    }
 }
 
 #[test]

@@ -117,7 +117,7 @@ fn in_turn<M: Map>(mix: Mix) -> Seen {
     let deeds = Arc::new(Deeds::default());
     let mut lanes = (map_mix::crowd::<M>(M::CASE, mix, &deeds).make)(2);
     for _ in 0..4_000 {
-        lanes.iter_mut().for_each(|lane| lane(32, 0));
+        lanes.iter_mut().for_each(|lane| (lane.0)(32, 0));
     }
     deeds.seen().expect("reads were tallied")
 }

@@ -13,7 +13,7 @@ use std::{
 
 use underhood::{
     engine::{
-        crowd::{Crowd, Lane},
+        crowd::{Apart, Crowd, Lane},
         halt::halt,
         progress::{Pauses, progress},
         singles::{common, singles},
@@ -38,7 +38,7 @@ fn crowd(op: fn(&Mutex<u64>)) -> Crowd {
         let shared = Arc::new(Mutex::new(0));
         let lane = |_| {
             let shared = Arc::clone(&shared);
-            Box::new(move |n: u32, _: u32| (0..n).for_each(|_| op(&shared))) as Lane
+            Box::new(Apart(move |n: u32, _: u32| (0..n).for_each(|_| op(&shared)))) as Lane
         };
         (0..lanes).map(lane).collect()
     };

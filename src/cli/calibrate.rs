@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     engine::{
-        crowd::{self, Crowd, Lane},
+        crowd::{self, Apart, Crowd, Lane},
         launch,
         solo::{Ops, Solo, solo},
         work,
@@ -79,13 +79,13 @@ fn one_thread(plan: &Plan, _: &[&str], params: &[&str]) -> Vec<Sample> {
 
 fn one_mutex(plan: &Plan, _: &[&str], params: &[&str]) -> Vec<Sample> {
     let make = |threads| {
-        let lock = std::sync::Arc::new(crowd::Apart(std::sync::Mutex::new(0u64)));
+        let lock = std::sync::Arc::new(Apart(std::sync::Mutex::new(0u64)));
         (0..threads)
             .map(|_| {
                 let lock = lock.clone();
-                Box::new(move |n: u32, _: u32| {
+                Box::new(Apart(move |n: u32, _: u32| {
                     (0..n).for_each(|_| *lock.0.lock().expect("no holder panics") += 1)
-                }) as Lane
+                })) as Lane
             })
             .collect()
     };
@@ -99,8 +99,9 @@ fn two_threads(plan: &Plan, _: &[&str], params: &[&str]) -> Vec<Sample> {
         move |threads: usize| -> Vec<Lane> {
             let lane = move |_| {
                 let mut x = 1;
-                Box::new(move |n: u32, _: u32| (0..n).for_each(|_| x = work::chain(x, black_box(iterations))))
-                    as Lane
+                Box::new(Apart(move |n: u32, _: u32| {
+                    (0..n).for_each(|_| x = work::chain(x, black_box(iterations)));
+                })) as Lane
             };
             (0..threads).map(lane).collect()
         }

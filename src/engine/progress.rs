@@ -120,13 +120,13 @@ impl Board {
     }
 }
 
-fn run(board: &Board, number: usize, mut lane: Lane) {
+fn run(board: &Board, number: usize, lane: &mut Lane) {
     let mut done = 0;
     while !board.stop.load(Relaxed) {
         if number == 0 {
             board.inside.store(true, Relaxed);
         }
-        lane(1, 0);
+        (lane.0)(1, 0);
         if number == 0 {
             board.inside.store(false, Relaxed);
         }
@@ -150,14 +150,14 @@ pub fn progress(plan: &Plan, others: usize, arm: &Crowd) -> Result<Pauses, Strin
     let threads: Vec<_> = (arm.make)(others + 1)
         .into_iter()
         .enumerate()
-        .map(|(number, lane)| {
+        .map(|(number, mut lane)| {
             let (board, tell) = (board.clone(), tell.clone());
             // The stopped one needs no CPU: the others have all of them.
             let cpu = plan.cpus[number % plan.cpus.len()];
             thread::spawn(move || {
                 pin_current_thread(cpu);
                 let _ = tell.send((number, witness::this_thread()));
-                run(&board, number, lane);
+                run(&board, number, &mut lane);
             })
         })
         .collect();

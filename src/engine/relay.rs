@@ -17,7 +17,7 @@ use std::{
 use crossbeam::utils::CachePadded;
 
 use crate::{
-    engine::{order::Order, scatter::Scatter, witness},
+    engine::{gang::Apart, order::Order, scatter::Scatter, witness},
     lab::Timed,
     machine::pin_current_thread,
     plan::Plan,
@@ -26,8 +26,9 @@ use crate::{
     stats,
 };
 
-/// One thread's part: it returns when it has moved that many values, and its partner is told the same number.
-pub type Leg = Box<dyn FnMut(u64) + Send>;
+/// One thread's part: it returns when it has moved that many values, and its partner is told the same number. What it writes as it goes has
+/// cache lines of its own, as a lane's has.
+pub type Leg = Box<Apart<dyn FnMut(u64) + Send>>;
 
 /// One contender.
 pub struct Relay {
@@ -93,7 +94,7 @@ struct Run {
 fn run(leg: &mut Leg, n: u64) -> Run {
     let cpu = witness::cpu_time();
     let start = Instant::now();
-    leg(n);
+    (leg.0)(n);
     let end = Instant::now();
     let owned = match (cpu, witness::cpu_time()) {
         (Some(a), Some(b)) => (b - a).as_secs_f64() >= OWNED * (end - start).as_secs_f64(),
@@ -271,13 +272,13 @@ pub fn timed(plan: &Plan, make: fn() -> [Leg; 2]) -> Timed {
             s.spawn(|| {
                 pin_current_thread(second);
                 meet();
-                other(n);
+                (other.0)(n);
             });
             let leader = s.spawn(|| {
                 pin_current_thread(first);
                 meet();
                 let t = Instant::now();
-                mine(n);
+                (mine.0)(n);
                 t.elapsed()
             });
             leader.join().expect("a leg does not panic")

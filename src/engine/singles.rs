@@ -78,7 +78,7 @@ fn one(plan: &Plan, case: &str, param: &str, lanes: Vec<Lane>) -> Sample {
     let running: Vec<_> = lanes
         .into_iter()
         .enumerate()
-        .map(|(number, lane)| {
+        .map(|(number, mut lane)| {
             let (stage, there, start) = (stage.clone(), there.clone(), start.clone());
             let cpu = plan.cpus[number % plan.cpus.len()];
             thread::spawn(move || {
@@ -89,7 +89,7 @@ fn one(plan: &Plan, case: &str, param: &str, lanes: Vec<Lane>) -> Sample {
                 while stage.load(Relaxed) == READY {
                     thread::yield_now();
                 }
-                work(*start.get_or_init(Instant::now), &stage, lane, home)
+                work(*start.get_or_init(Instant::now), &stage, &mut lane, home)
             })
         })
         .collect();
@@ -134,11 +134,11 @@ fn latency_ns(time: Duration) -> u64 {
     u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
-fn work(start: Instant, stage: &AtomicUsize, mut lane: Lane, mut home: Home) -> Home {
+fn work(start: Instant, stage: &AtomicUsize, lane: &mut Lane, mut home: Home) -> Home {
     // From the common start: a thread that gets its first turn late has waited.
     let mut last = 0;
     while stage.load(Relaxed) != STOP {
-        lane(1, 0);
+        (lane.0)(1, 0);
         let now = latency_ns(start.elapsed());
         home.ops.saturating_record(now - last);
         if now - last > GAP_NS {

@@ -327,7 +327,7 @@ pub fn crowd<B: Bag>(tallies: &Tallies) -> Crowd {
         let lane = |_| {
             let (mut access, tally) = (bag.access(), tally.clone());
             let (mut value, mut unsaid, mut failed) = (0u64, 0, 0);
-            Box::new(move |n: u32, _: u32| {
+            Box::new(Apart(move |n: u32, _: u32| {
                 for _ in 0..n {
                     access.push(value);
                     value += 1;
@@ -344,7 +344,7 @@ pub fn crowd<B: Bag>(tallies: &Tallies) -> Crowd {
                     }
                     unsaid = 0;
                 }
-            }) as Lane
+            })) as Lane
         };
         (0..lanes).map(lane).collect()
     };

@@ -6,7 +6,7 @@
 //! bins of the arena and their lock are part of it.
 use crate::{
     engine::{
-        crowd::{Crowd, Lane},
+        crowd::{Apart, Crowd, Lane},
         solo::Ops,
     },
     memory::mem,
@@ -62,12 +62,12 @@ impl Burst {
 pub fn crowd(from: &'static Allocator, bytes: usize) -> Crowd {
     let lane = move || {
         let mut burst = Burst::new(from, bytes);
-        Box::new(move |n: u32, _: u32| {
+        Box::new(Apart(move |n: u32, _: u32| {
             for _ in 0..n {
                 burst.fill();
                 burst.drain();
             }
-        }) as Lane
+        })) as Lane
     };
     Crowd { case: from.name, make: Box::new(move |threads| (0..threads).map(|_| lane()).collect()) }
 }

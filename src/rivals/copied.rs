@@ -236,17 +236,17 @@ fn writer<C: Copied<N>, const N: usize>(
     done: Arc<CachePadded<Done>>,
 ) -> Lane {
     let mut writes = 0;
-    Box::new(move |_, _| {
+    Box::new(Apart(move |_, _| {
         writes += 1;
         shared.0.write(black_box([writes; N]));
         work::spin(pause);
         done.writes.store(writes, Relaxed);
-    })
+    }))
 }
 
 fn reader<C: Copied<N>, const N: usize>(shared: Arc<Apart<C>>, done: Arc<CachePadded<Done>>) -> Lane {
     let (mut reads, mut retries, mut most) = (0, 0, 0);
-    Box::new(move |n, _| {
+    Box::new(Apart(move |n, _| {
         for _ in 0..n {
             let (value, again) = shared.0.read_counting();
             black_box(value);
@@ -257,7 +257,7 @@ fn reader<C: Copied<N>, const N: usize>(shared: Arc<Apart<C>>, done: Arc<CachePa
         done.reads.store(reads, Relaxed);
         done.retries.store(retries, Relaxed);
         done.most_retries.store(most, Relaxed);
-    })
+    }))
 }
 
 /// What must be shown before anything is timed: while one thread writes, a reader sees whole values, none older than it saw before, and a

@@ -210,7 +210,7 @@ pub fn exchanging(tally: &Arc<Exchanges>) -> Crowd {
         let lane = |_| {
             let (counter, tally) = (counter.clone(), tally.clone());
             let (mut done, mut failed) = (0, 0);
-            Box::new(move |n: u32, _: u32| {
+            Box::new(Apart(move |n: u32, _: u32| {
                 for _ in 0..n {
                     failed += u64::from(counter.0.add_counting(black_box(1)).1);
                 }
@@ -221,7 +221,7 @@ pub fn exchanging(tally: &Arc<Exchanges>) -> Crowd {
                     tally.failed.fetch_add(failed, Relaxed);
                     (done, failed) = (0, 0);
                 }
-            }) as Lane
+            })) as Lane
         };
         (0..lanes).map(lane).collect()
     };
@@ -262,7 +262,7 @@ pub fn crowd<C: Counter>(read_every: u32) -> Crowd {
         let lane = |lane: usize| {
             let counter = counter.clone();
             let mut until_read = read_every;
-            Box::new(move |n: u32, _: u32| {
+            Box::new(Apart(move |n: u32, _: u32| {
                 for _ in 0..n {
                     if until_read == 1 {
                         until_read = read_every;
@@ -272,7 +272,7 @@ pub fn crowd<C: Counter>(read_every: u32) -> Crowd {
                         counter.add(black_box(lane));
                     }
                 }
-            }) as Lane
+            })) as Lane
         };
         (0..lanes).map(lane).collect()
     };

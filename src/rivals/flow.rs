@@ -334,7 +334,7 @@ pub fn crowd<T: Timed>(come: Come) -> Crowd {
         let limiter = Arc::new(Apart(T::new(if come == Come::Passing { T::ENDLESS } else { ONE })));
         limiter.0.passes();
         let lane = |limiter: Arc<Apart<T>>| -> Lane {
-            Box::new(move |n, _| (0..n).for_each(|_| _ = black_box(limiter.0.passes())))
+            Box::new(Apart(move |n, _| (0..n).for_each(|_| _ = black_box(limiter.0.passes()))))
         };
         (0..threads).map(|_| lane(limiter.clone())).collect()
     };

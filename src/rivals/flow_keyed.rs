@@ -190,7 +190,7 @@ pub fn crowd<T: KeyTimed>(case: &'static str, come: Come) -> Crowd {
         let limiter = Arc::new(Apart(T::new(rate, KEYS)));
         let lane = |i: usize| -> Lane {
             let (limiter, mut stream) = (limiter.clone(), Stream::new(KEYS, i as u64));
-            Box::new(move |n, _| (0..n).for_each(|_| _ = black_box(limiter.0.passes(stream.next()))))
+            Box::new(Apart(move |n, _| (0..n).for_each(|_| _ = black_box(limiter.0.passes(stream.next())))))
         };
         (0..threads).map(lane).collect()
     };

@@ -145,7 +145,7 @@ pub fn crowd<L: Guarded>(reads_percent: u32) -> Crowd {
 
 fn lane<L: Guarded>(lock: Arc<Apart<L>>, seed: u64, reads_percent: u32) -> Lane {
     let mut order = Order::new(seed);
-    Box::new(move |n: u32, hold: u32| {
+    Box::new(Apart(move |n: u32, hold: u32| {
         for _ in 0..n {
             if is_read(&mut order, reads_percent) {
                 lock.0.read(|v| {
@@ -159,7 +159,7 @@ fn lane<L: Guarded>(lock: Arc<Apart<L>>, seed: u64, reads_percent: u32) -> Lane 
                 });
             }
         }
-    })
+    }))
 }
 
 /// 2^32 is no multiple of 100, which biases the dice by one part in ten million.
@@ -272,7 +272,7 @@ fn meeting<L: Guarded>(holder_writes: bool) -> bool {
 pub fn check_work<L: Guarded>(reads_percent: u32) -> Result<(), String> {
     const OPS: u32 = 10_000;
     let lock = Arc::new(Apart(L::default()));
-    lane(lock.clone(), 0, reads_percent)(OPS, 0);
+    (lane(lock.clone(), 0, reads_percent).0)(OPS, 0);
     let mut order = Order::new(0);
     let expected = (0..OPS).filter(|_| !is_read(&mut order, reads_percent)).count() as u64;
     match lock.0.read(|v| *v) {

@@ -14,7 +14,7 @@ use crossbeam::utils::CachePadded;
 
 use crate::{
     engine::{
-        crowd::{Crowd, Lane},
+        crowd::{Apart, Crowd, Lane},
         keys::{self, Skew},
         order::Order,
     },
@@ -183,7 +183,7 @@ pub fn crowd<M: Map>(skew: Skew, puts_percent: usize, tally: &Arc<Hits>) -> Crow
         let lane = |lane: usize| {
             let (map, tally, steps) = (map.clone(), tally.clone(), steps(skew, puts_percent, lane));
             let (mut at, mut unsaid, mut gets, mut hits) = (0, 0, 0, 0);
-            Box::new(move |n: u32, _: u32| {
+            Box::new(Apart(move |n: u32, _: u32| {
                 for _ in 0..n {
                     let step = steps[at % DRAWS];
                     at += 1;
@@ -201,7 +201,7 @@ pub fn crowd<M: Map>(skew: Skew, puts_percent: usize, tally: &Arc<Hits>) -> Crow
                     tally.hits.fetch_add(hits, Relaxed);
                     (unsaid, gets, hits) = (0, 0, 0);
                 }
-            }) as Lane
+            })) as Lane
         };
         (0..lanes).map(lane).collect()
     };

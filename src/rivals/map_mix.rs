@@ -17,7 +17,7 @@ use crossbeam::utils::CachePadded;
 
 use crate::{
     engine::{
-        crowd::{Crowd, Lane},
+        crowd::{Apart, Crowd, Lane},
         keys::{self, Skew},
         order::Order,
         solo::Ops,
@@ -159,12 +159,12 @@ pub fn crowd<M: Map>(case: &'static str, mix: Mix, deeds: &Arc<Deeds>) -> Crowd 
 pub fn alone<M: Map>() -> Ops {
     let mix = Mix { each_percent: 5, skew: Skew::Zipf(0.99) };
     let mut lane = (crowd::<M>(M::CASE, mix, &Arc::default()).make)(1).swap_remove(0);
-    Box::new(move |n| lane(u32::try_from(n).expect("a block is short"), 0))
+    Box::new(move |n| (lane.0)(u32::try_from(n).expect("a block is short"), 0))
 }
 
 fn lane<M: Map>(map: Arc<CachePadded<M>>, deeds: Arc<Deeds>, steps: Vec<(u32, Deed)>) -> Lane {
     let (mut at, mut pass, mut unsaid, mut mine) = (0, 0u32, 0, [0u64; 6]);
-    Box::new(move |n: u32, _: u32| {
+    Box::new(Apart(move |n: u32, _: u32| {
         for _ in 0..n {
             let (key, deed) = steps[at];
             let late = usize::from(pass >= EARLY_PASSES);
@@ -197,5 +197,5 @@ fn lane<M: Map>(map: Arc<CachePadded<M>>, deeds: Arc<Deeds>, steps: Vec<(u32, De
                 .zip(&mut mine)
                 .for_each(|(all, mine)| _ = all.fetch_add(std::mem::take(mine), Relaxed));
         }
-    })
+    }))
 }

@@ -118,7 +118,7 @@ fn one_way_of<P: Pipe, const CAPACITY: usize>() -> [Leg; 2] {
             black_box(until(|| P::pop(&mut rx)));
         }
     };
-    [Box::new(push), Box::new(pop)]
+    [Box::new(Apart(push)), Box::new(Apart(pop))]
 }
 
 /// One thread pushes, the other pops.
@@ -142,7 +142,7 @@ pub fn ping_pong<P: Pipe>() -> Relay {
                 until(|| P::push(&mut back, ball).then_some(()));
             }
         };
-        [Box::new(lead), Box::new(answer)]
+        [Box::new(Apart(lead)), Box::new(Apart(answer))]
     }
     Relay { case: P::CASE, make: legs::<P> }
 }
@@ -153,8 +153,8 @@ pub fn tries<P: Pipe>(first_pushes: bool) -> Crowd {
         assert_eq!(lanes, 2, "one producer and one consumer");
         let (mut tx, mut rx) = P::pair(16);
         let push: Lane =
-            Box::new(move |n, _| (0..n).for_each(|i| _ = black_box(P::push(&mut tx, u64::from(i)))));
-        let pop: Lane = Box::new(move |n, _| (0..n).for_each(|_| _ = black_box(P::pop(&mut rx))));
+            Box::new(Apart(move |n, _| (0..n).for_each(|i| _ = black_box(P::push(&mut tx, u64::from(i))))));
+        let pop: Lane = Box::new(Apart(move |n, _| (0..n).for_each(|_| _ = black_box(P::pop(&mut rx)))));
         if first_pushes { vec![push, pop] } else { vec![pop, push] }
     };
     Crowd { case: P::CASE, make: Box::new(make) }
@@ -177,7 +177,7 @@ pub fn line() -> Relay {
                 other.0.store(0, Release); // E1
             }
         };
-        [Box::new(lead), Box::new(answer)]
+        [Box::new(Apart(lead)), Box::new(Apart(answer))]
     }
     Relay { case: "line", make: legs }
 }

@@ -156,14 +156,14 @@ pub fn beats<P: Presence>(state: &Arc<Apart<P>>, users: u32, seed: u64) -> Crowd
             let state = Arc::clone(&state);
             let mut order = Order::new(seed ^ (lane as u64) << 32);
             let mut now = 0;
-            Box::new(move |n: u32, _: u32| {
+            Box::new(Apart(move |n: u32, _: u32| {
                 for _ in 0..n {
                     now += 1;
                     // Drawn as it goes: a table of draws would be small enough to keep its users in the cache.
                     let user = ((order.next_u64() >> 32) * u64::from(users)) >> 32;
                     state.0.beat(user as u32, now);
                 }
-            }) as Lane
+            })) as Lane
         };
         (0..lanes).map(lane).collect()
     };

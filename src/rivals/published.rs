@@ -254,7 +254,7 @@ pub fn crowd<P: Published<Line>>(publish_every: u32) -> Crowd {
             // Not all at once.
             let mut until_publish =
                 publish_every.saturating_sub(u32::try_from(lane).unwrap_or(0) % publish_every.max(1));
-            Box::new(move |n: u32, _: u32| {
+            Box::new(Apart(move |n: u32, _: u32| {
                 for i in 0..n {
                     if until_publish == 1 {
                         until_publish = publish_every;
@@ -264,7 +264,7 @@ pub fn crowd<P: Published<Line>>(publish_every: u32) -> Crowd {
                         black_box(access.read(|line| line[0] ^ line[7]));
                     }
                 }
-            }) as Lane
+            })) as Lane
         };
         (0..lanes).map(lane).collect()
     };
