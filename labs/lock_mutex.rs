@@ -168,7 +168,7 @@ pub(crate) static LAB: Lab = Lab {
             name: "barging",
             ask: "Four threads hold for 1 ms and lock again at once. How often in a row, on average, does one thread get std's mutex?",
             predict: Predict::Number { case: "std_mutex", param: "" },
-            kind: Kind::Count,
+            kind: Kind::Chance,
             cases: LOCKS,
             params: &[""],
             launch: Launch::Together,
@@ -208,7 +208,7 @@ pub(crate) static LAB: Lab = Lab {
             because: "Who unlocks wakes one waiter, but does not give it the lock; a wake-up takes microseconds and a new lock nanoseconds, so the \
                       holder always wins. parking_lot up to 0.12 handed the lock over about every half millisecond (eventual \
                       fairness); 0.13 took that away, and what is written about \"fair parking_lot\" is about the past. The holders sleep \
-                      here, so no CPU is short, and a loaded machine shows the same.",
+                      here, so no CPU is short; but a neighbour that takes one delays a wake-up, and with it changes who is next.",
             tour: true,
         },
     ],

@@ -173,7 +173,7 @@ pub(crate) static LAB: Lab = Lab {
             name: "starved",
             ask: "Eight threads take one of eight permits over and over. Which share of the requests for all eight is served within 50 ms by a barging semaphore (0 to 1)?",
             predict: Predict::Number { case: "barging", param: "" },
-            kind: Kind::Count,
+            kind: Kind::Chance,
             cases: CASES,
             params: &[""],
             launch: Launch::Together,

@@ -55,7 +55,7 @@ const fn step(
         name,
         ask,
         predict: Predict::Number { case: cases[0], param: "one_other" },
-        kind: Kind::Count,
+        kind: Kind::Chance,
         cases,
         params: OTHERS,
         launch: Launch::Together,

@@ -102,7 +102,7 @@ pub(crate) static LAB: Lab = Lab {
             ask: "A stack that takes a re-used node for the old one (ABA) is hammered by two threads for a moment; then somebody counts whether \
                   anything is lost or came twice. In what share of tries is the mistake found?",
             predict: Predict::Number { case: "stress", param: "aba" },
-            kind: Kind::Count,
+            kind: Kind::Chance,
             cases: &["stress", "stress_linear", "chaos", "chaos_linear"],
             params: FAULTS,
             launch: Launch::Together,

@@ -22,7 +22,7 @@ pub(crate) static LAB: Lab = Lab {
         name: "event",
         ask: "A waiter announces itself, looks, parks; a setter sets, looks, unparks. No fence. In what share of rounds does the waiter sleep for ever?",
         predict: Predict::Number { case: "no_fence", param: "" },
-        kind: Kind::Count,
+        kind: Kind::Chance,
         cases: &["no_fence", "half_fence", "fence", "seqcst"],
         params: &[""],
         launch: Launch::Together,

@@ -173,7 +173,7 @@ fn shown(
         return Shown::Cannot(format!("no ratio of `{value}`, which is not positive everywhere"));
     };
     let bands = (aa_band(of_a, &a.run, &a.param, value), aa_band(of_b, &b.run, &b.param, value));
-    let needs_band = step.launch == Launch::Together && step.kind != Kind::Count && a.case != AA;
+    let needs_band = step.launch == Launch::Together && step.kind.is_timed() && a.case != AA;
     let band = match bands {
         (Some(x), Some(y)) => x.max(y),
         (Some(one), None) | (None, Some(one)) if !needs_band => one,

@@ -190,7 +190,7 @@ pub fn compare(step: &Step, records: &[Record], of: (&Record, &str), against: (&
         Some(ratio) => ratio,
     };
     let band_of = |(r, value): (&Record, &str)| aa_band(records, &r.run, &r.param, value);
-    let needs_band = step.launch == Launch::Together && step.kind != Kind::Count;
+    let needs_band = step.launch == Launch::Together && step.kind.is_timed();
     let band = match (band_of(of), band_of(against)) {
         (Some(a), Some(b)) => a.max(b),
         (Some(one), None) | (None, Some(one)) => one,

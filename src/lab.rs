@@ -89,8 +89,17 @@ pub enum Kind {
     Tail,
     /// How long a victim stood still.
     Pause,
+    /// How often something happens that depends on when threads run: a meeting, a lost wake-up, who is served.
+    Chance,
     /// Counts and sizes that hold on any machine.
     Count,
+}
+
+impl Kind {
+    /// True if a value is a time or a rate, which the place of the code alone can change: it needs an A/A row.
+    pub const fn is_timed(self) -> bool {
+        !matches!(self, Self::Chance | Self::Count)
+    }
 }
 
 /// How cases share processes.

@@ -105,6 +105,19 @@ fn an_unmeasured_record_says_why() {
 }
 
 #[test]
+fn a_share_of_a_whole_stays_within_it() {
+    let r = record(&READS, "run-01", "mutex", "0 ns", &[1.0, 0.0, 1.0, 1.0, 1.0]);
+    let shares = changed(&r, |r| {
+        for s in &mut r.launches {
+            let v = s.values[HEADLINE];
+            s.values.extend([("won_share".to_string(), v), ("won_count".into(), v)]);
+        }
+    });
+    let (share, count) = (shares.interval_of("won_share").unwrap(), shares.interval_of("won_count").unwrap());
+    assert!(share.hi == 1.0 && count.hi > 1.0 && share.lo == count.lo && share.mid == count.mid);
+}
+
+#[test]
 fn ratios_pair_launches_and_skip_those_that_are_missing_in_one() {
     let a = record(&READS, "run-01", "rwlock", "0 ns", &[20.0, 40.0, 60.0, 80.0]);
     let mut b = draft(&READS, "run-01", "mutex", "0 ns", &[10.0, 20.0, 30.0, 40.0]);

@@ -173,7 +173,7 @@ fn suggested(place: &Workplace<'_>, step: &Step) -> String {
         Kind::Contended | Kind::Tail | Kind::Pause => {
             format!("--threads {}", place.plan.threads.saturating_mul(2).min(4096))
         }
-        Kind::Single => "--launches 10".into(),
+        Kind::Single | Kind::Chance => "--launches 10".into(),
         Kind::Count => format!("--seed {}", place.plan.seed.wrapping_add(1)),
     }
 }

@@ -19,7 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     engine::order::Order,
-    lab::{Kind, Lab, Launch, Step},
+    lab::{Lab, Launch, Step},
     machine::group,
     plan::Plan,
     record::AA,
@@ -149,12 +149,9 @@ pub fn run(
         Launch::Isolated => {
             let part = |case, param, twin| Part { cases: vec![case], params: vec![param], twin };
             let cells = step.params.iter().flat_map(|&p| step.cases.iter().map(move |&c| part(c, p, false)));
-            // A count needs no twin: it has no noise of position.
-            let twins = step
-                .params
-                .iter()
-                .filter(|_| step.kind != Kind::Count)
-                .map(|&p| part(step.cases[0], p, true));
+            // What is counted needs no twin: it has no noise of position.
+            let twins =
+                step.params.iter().filter(|_| step.kind.is_timed()).map(|&p| part(step.cases[0], p, true));
             cells.chain(twins).collect()
         }
         Launch::Recorded(command) => {

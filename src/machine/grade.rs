@@ -61,6 +61,7 @@ pub fn grades(facts: &BTreeMap<String, String>, fitness: &BTreeMap<String, f64>)
         (Kind::Contended, contended(new())),
         (Kind::Tail, tail(new())),
         (Kind::Pause, pause(new())),
+        (Kind::Chance, chance(new())),
         (Kind::Count, counts),
     ])
 }
@@ -105,6 +106,19 @@ fn contended(mut case: Case<'_>) -> Grade {
     case.bound("handoff_ns", "a hand-off between two cores takes {}", HANDOFF_UNFIT_NS, HANDOFF_UNFIT_NS);
     case.merit("busy_share", "other processes use {} of the CPUs");
     case.merit("handoff_ns", "a hand-off between two cores takes {}");
+    case.grade()
+}
+
+fn chance(mut case: Case<'_>) -> Grade {
+    case.build();
+    // A neighbour decides who runs when, and with it what meets.
+    case.busy(BUSY_SHARE);
+    case.runq(RUNQ_SHARE_UNFIT);
+    case.steal();
+    if case.number("lanes_count").is_some_and(|n| n < 2.0) {
+        case.fault(Level::Fair, "one CPU is allowed, so threads meet only where one was stopped".into());
+    }
+    case.merit("busy_share", "other processes use {} of the CPUs");
     case.grade()
 }
 

@@ -28,11 +28,12 @@ const MEANING: [(&str, &str); 13] = [
     ("handoff_worst_ns", "the same, to the farthest of some other CPUs"),
 ];
 
-const KINDS: [(Kind, &str); 5] = [
+const KINDS: [(Kind, &str); 6] = [
     (Kind::Single, "single-thread cost"),
     (Kind::Contended, "contended throughput"),
     (Kind::Tail, "latency tail"),
     (Kind::Pause, "pause"),
+    (Kind::Chance, "how often it happens"),
     (Kind::Count, "counts and sizes"),
 ];
 

@@ -5,7 +5,7 @@ use super::{
 };
 use crate::{
     judge::{Compared, not_quotable},
-    lab::{Kind, Lab, Step},
+    lab::{Lab, Step},
     record::{AA, Record, aa_band, find, runs_of},
 };
 
@@ -133,10 +133,10 @@ fn cell(step: &Step, records: &[Record], run: &str, case: &str, param: &str) -> 
         None => String::new(),
         Some(Compared::Differs { ratio, .. }) => format!(", {}", number::interval("ratio", &ratio)),
         // Two counts that are the same need no words.
-        Some(Compared::NoDifference { .. }) if step.kind == Kind::Count => String::new(),
+        Some(Compared::NoDifference { .. }) if !step.kind.is_timed() => String::new(),
         Some(Compared::NoDifference { .. }) => ", no difference shown".into(),
         // Against nothing at all there is no ratio, and of a count nobody expects one.
-        Some(Compared::Cannot(_)) if step.kind == Kind::Count => String::new(),
+        Some(Compared::Cannot(_)) if !step.kind.is_timed() => String::new(),
         Some(Compared::Cannot(why)) => format!(", no ratio: {}", escape::markdown(&why)),
     };
     format!("{}{ratio} ({id})", number::interval(step.headline, &headline))

@@ -85,6 +85,7 @@ fn kind_words(kind: Kind) -> &'static str {
         Kind::Contended => "contended throughput",
         Kind::Tail => "latency percentiles",
         Kind::Pause => "pauses",
+        Kind::Chance => "how often something happens",
         Kind::Count => "counts and sizes",
     }
 }

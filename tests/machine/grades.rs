@@ -112,6 +112,17 @@ fn one_cpu_cannot_contend() {
     assert_eq!(found[&Contended].reason, "one CPU is allowed, so two threads never run at once");
 }
 
+/// Who runs when decides how often something happens: neighbours spoil it, a slow hand-off does not.
+#[test]
+fn chances_need_a_quiet_machine() {
+    let level = |facts: &[(&str, &str)], fitness: &[(&str, f64)]| graded(facts, fitness)[&Kind::Chance].level;
+    assert_eq!(level(&[], &[]), Fit);
+    assert_eq!(level(&[], &[("handoff_ns", 17_000.0), ("parallel_ratio", 1.0)]), Fit);
+    assert_eq!(level(&[], &[("lanes_count", 1.0)]), Fair);
+    assert_eq!(level(&[], &[("busy_share", 0.3)]), Unfit);
+    assert_eq!(level(&[("profile", "debug, opt-level 0 and debug assertions")], &[]), Unfit);
+}
+
 #[test]
 fn nobody_looked() {
     let all_absent = GUEST.map(|(key, _)| (key, f64::NAN));
@@ -184,7 +195,7 @@ fn the_report_says_what_may_be_quoted() {
     let last = text.trim_end().lines().last().unwrap();
     assert_eq!(
         last,
-        "May be quoted: single-thread cost, counts and sizes. Together with the reason above: latency tail, pause. \
+        "May be quoted: single-thread cost, how often it happens, counts and sizes. Together with the reason above: latency tail, pause. \
          Not from here, now: contended throughput."
     );
     for part in ["Some CPU", "new_fact", "1.50", "23 ns", "UNFIT", "hiccup_p999_ns", "not measured"] {

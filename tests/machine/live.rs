@@ -32,7 +32,7 @@ fn an_examination_ends_and_its_numbers_are_possible() {
     });
     assert_eq!(allowed_cpus(), before, "the caller keeps its CPUs");
     assert!(told.len() >= 4);
-    assert_eq!(machine.grades.len(), 5);
+    assert_eq!(machine.grades.len(), 6);
     for (name, value) in &machine.fitness {
         assert!(value.is_finite() && *value >= 0.0, "{name} {value}");
         assert!(!name.ends_with("_share") || *value <= 1.0, "{name} {value}");
