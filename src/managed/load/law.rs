@@ -1,10 +1,8 @@
 //! What a pause is made of: forced collections over many sizes of what lives, and a fit.
-use std::time::Duration;
-
 use super::{
     PATIENCE,
-    churn::crowded,
     live::{Small, large},
+    sift::Sifted,
 };
 use crate::{
     machine::pin_current_thread,
@@ -71,7 +69,7 @@ pub fn law(config: Config, sweep: Sweep) -> Result<Law, String> {
     let (beyond, points) = points.split_last().ok_or("the sweep has no points")?;
     let mut law = fit(points).ok_or("the sweep does not determine the law")?;
     law.foretold_ratio = Some(law.expects_ns(beyond) / beyond.pause_ns);
-    law.doubts.extend(crowded(&heap.pauses(), Duration::ZERO));
+    law.doubts.extend(Sifted::of(&heap.pauses()).doubt());
     Ok(law)
 }
 
@@ -109,7 +107,7 @@ fn point(
         m.collect();
     }
     let pauses = m.heap().pauses().split_off(before);
-    let stopped: Vec<f64> = pauses.iter().map(|p| p.stopped.as_secs_f64() * 1e9).collect();
+    let stopped = Sifted::of(&pauses).ns(|p| p.stopped);
     drop(kept);
     Ok(Point {
         objects: small.objects_count() as f64,
