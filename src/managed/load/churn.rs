@@ -21,7 +21,7 @@ use crate::{
         group::{self, Counted},
         pin_current_thread,
     },
-    managed::{Config, Heap, Kind, Mutator, OutOfMemory, Pause},
+    managed::{Collector, Config, Heap, Kind, Mutator, OutOfMemory, Pause},
     memory::mem,
     sample::Sample,
     stats,
@@ -97,9 +97,9 @@ fn run(
     let full = |e: OutOfMemory| e.to_string();
     let small = Small::build(m, job.live_bytes).map_err(full)?;
     let mut op = prepare(m);
-    // Everything is as old as it gets, and what the building left behind is gone.
-    m.collect();
-    m.collect();
+    // Everything is as old as it gets, and what the building left behind is gone: one that looks at everything does that at once.
+    let settled = if matches!(job.config.collector, Collector::Immix | Collector::SemiSpace) { 1 } else { 2 };
+    (0..settled).for_each(|_| m.collect());
     warm_up(m, job, &mut op).map_err(full)?;
     let victim = job.cpus.get(1).map(|cpu| Victim::start(heap, *cpu));
     let quota = || group::counted_here(Path::new("/"), "cpu");
