@@ -23,8 +23,8 @@ use underhood::{
 };
 
 const MIB: usize = 1 << 20;
-const HEAP: usize = 64 * MIB;
-const LIVE: usize = 10 * MIB;
+const HEAP: usize = 32 * MIB;
+const LIVE: usize = 8 * MIB;
 /// Objects of an operation, each 48 bytes; the last one is kept for a while, by an old object.
 const OBJECTS: u32 = 100;
 /// So many are kept at a time.
@@ -87,8 +87,8 @@ const fn claim2(expect: Expect, text: &'static str, of: Pick, against: Option<Pi
 
 const PLANS: Step = Step {
     name: "plans",
-    ask: "100 objects of 48 bytes are allocated, 99 die at once, one is kept for a while; 10 MiB of small objects live throughout, the \
-          heap has 64 MiB. Which collector has the shortest median pause?",
+    ask: "100 objects of 48 bytes are allocated, 99 die at once, one is kept for a while; 8 MiB of small objects live throughout, the \
+          heap has 32 MiB. Which collector has the shortest median pause?",
     predict: Predict::Best { param: "" },
     kind: Kind::Pause,
     cases: &["Immix", "GenImmix", "StickyImmix", "ConcurrentImmix", "SemiSpace", "MarkSweep"],
@@ -163,7 +163,7 @@ const BACK_TO_BACK: Step = Step {
 
 const OUTRUN: Step = Step {
     name: "outrun",
-    ask: "ConcurrentImmix marks 20 MiB of small objects beside a program that allocates 64 KiB at a time. The program does four of \
+    ask: "ConcurrentImmix marks 8 MiB of small objects beside a program that allocates 64 KiB at a time. The program does eight of \
           these in each ms, or as many as it can. How long is the longest pause if it does as many as it can, in ns?",
     predict: Predict::Number { case: "flat_out", param: "" },
     kind: Kind::Pause,
@@ -278,9 +278,8 @@ fn back_to_back(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
                 Ok(())
             })
         };
-        // How many it swallows is a mean of few gaps: twice the time of the other steps.
-        let job = Job { time: plan.slice, ..job(plan, Collector::Immix, LIVE / 4) };
-        let churned = churn(job, forced)?.paused()?;
+        // How many it swallows is a mean: little that lives, so that there are many.
+        let churned = churn(job(plan, Collector::Immix, LIVE / 8), forced)?.paused()?;
         let victim = victim(&churned)?;
         let met = victim.pauses_per_gap(&churned.pauses).ok_or("the victim met no collection")?;
         Ok(churned.sample(case, param).with("pauses_per_gap_ratio", met))
@@ -299,13 +298,13 @@ fn outrun(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
             Box::new(move |m| {
                 drop(m.alloc(0, 64 << 10)?);
                 turn += 1;
-                if paced && turn.is_multiple_of(4) {
+                if paced && turn.is_multiple_of(8) {
                     m.blocking(|| thread::sleep(PACE));
                 }
                 Ok(())
             })
         };
-        let churned = churn(job(plan, Collector::ConcurrentImmix, 2 * LIVE), garbage)?.paused()?;
+        let churned = churn(job(plan, Collector::ConcurrentImmix, LIVE), garbage)?.paused()?;
         let full = churned.pauses.iter().filter(|p| p.kind == PauseKind::Full).count();
         let share = full as f64 / churned.pauses.len() as f64;
         Ok(churned.sample(case, param).with("full_share", share))
@@ -337,8 +336,8 @@ fn ledgers(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
             }
         }
         let live = if plan.is_smoke() { MIB / 4 } else { live };
-        let config = Config::new(Collector::Immix, HEAP / 4);
-        Ok(disturb(config, by, live, plan.slice, [first, second])?.sample(case, param))
+        let config = Config::new(Collector::Immix, HEAP / 2);
+        Ok(disturb(config, by, live, plan.slice / 2, [first, second])?.sample(case, param))
     })
 }
 

@@ -101,7 +101,8 @@ fn humongous(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let room = Room::now().refusal(u64::from(HEAP_MIB) << 21).map(|why| format!("the experiment {why}"));
     // Found and compiled once for all cases, which is most of the time.
     let jvm = room.map_or_else(Jvm::find, Err);
-    let time = plan.slice.max(Duration::from_millis(if plan.is_smoke() { 20 } else { 200 }));
+    // Half as much again before it, in which the program is compiled.
+    let time = (plan.slice / 2).max(Duration::from_millis(20));
     // One round: MMTk makes one heap in a process.
     interleaved(
         plan,

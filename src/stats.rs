@@ -47,7 +47,8 @@ pub fn t_95(df: usize) -> f64 {
 /// The 95 % t-interval over launches; `None` without values, or if one of them or an end of the interval is not finite.
 ///
 /// On logarithms when all values are positive (so `mid` is the geometric mean, the ends stay positive, and a value and its
-/// inverse agree), linear otherwise. With one launch `lo` and `hi` equal `mid`: it claims nothing. Values that are all the same are
+/// inverse agree), linear otherwise; of values among which there is a zero and nothing below it, it ends at zero, since shares and
+/// counts do. With one launch `lo` and `hi` equal `mid`: it claims nothing. Values that are all the same are
 /// their own interval, to the last bit: a count of 199 is 199, not the exponential of its logarithm.
 ///
 /// Limit: a quantity that may be negative (a difference) can be positive in all launches by chance, and its logarithmic interval
@@ -67,7 +68,8 @@ pub fn over_launches(values: &[f64]) -> Option<Interval> {
         Interval { mid: mid.exp(), lo: (mid - half).exp(), hi: (mid + half).exp(), n }
     } else {
         let (mid, half) = mean_and_half(values);
-        Interval { mid, lo: mid - half, hi: mid + half, n }
+        let least = if values.iter().all(|v| *v >= 0.0) { 0.0 } else { f64::NEG_INFINITY };
+        Interval { mid, lo: (mid - half).max(least), hi: mid + half, n }
     };
     [interval.mid, interval.lo, interval.hi].iter().all(|v| v.is_finite()).then_some(interval)
 }

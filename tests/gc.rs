@@ -22,7 +22,7 @@ fn us(us: u64) -> Duration {
 }
 
 fn pause(kind: Kind, reach_us: u64, stopped_us: u64, waited_us: u64) -> Pause {
-    let used = Some(Use { cpu: us(stopped_us), waited: us(waited_us) });
+    let used = Some(Use { cpu: us(stopped_us), waited: us(waited_us), throttled: us(0), threads: 1 });
     Pause { kind, asked_at: us(0), reach: us(reach_us), stopped: us(stopped_us), used }
 }
 
@@ -69,22 +69,52 @@ fn a_run_without_a_pause_says_so() {
 }
 
 #[test]
-fn pauses_in_which_the_collector_had_no_cpu_are_doubtful() {
-    let some = churned(vec![pause(Kind::Full, 0, 100, 5)]).sample("c", "p");
-    assert!(some.doubts.is_empty() && near(some.receipts.runq_share.unwrap(), 0.05));
-    let much = churned(vec![pause(Kind::Full, 0, 100, 30)]).sample("c", "p");
-    assert!(much.doubts.iter().any(|d| d.contains("waited for a CPU")), "{:?}", much.doubts);
-    let unknown = churned(vec![Pause { used: None, ..pause(Kind::Full, 0, 100, 30) }]).sample("c", "p");
-    assert!(unknown.doubts.is_empty() && unknown.receipts.runq_share.is_none());
-    let waited = reach::sample(&[pause(Kind::Full, 50, 50, 30)], "c", "p");
-    assert!(waited.doubts.iter().any(|d| d.contains("waited for a CPU")));
-    assert!(near(waited.values["reach_ns"], 50_000.0));
+fn a_pause_is_disturbed_if_others_had_the_collectors_cpu() {
+    let used = |waited, throttled, threads| {
+        let used = Use { cpu: us(900), waited: us(waited), throttled: us(throttled), threads };
+        Pause { used: Some(used), ..pause(Kind::Full, 100, 900, 0) }.disturbed()
+    };
+    assert!(used(101, 0, 1) && !used(100, 0, 1), "more than a tenth of it");
+    // Two threads share the work, so that what both waited prolongs it by half of that.
+    assert!(used(202, 0, 2) && !used(199, 0, 2));
+    assert!(!used(700, 650, 1) && !used(1300, 1250, 2), "without quota is no neighbour's doing");
+    assert!(used(700, 500, 1), "but what exceeds it is");
+    assert!(!used(700, 5000, 1), "the group's time counts all CPUs, so it may be more than one thread's");
+    assert!(!Pause { used: None, ..pause(Kind::Full, 0, 100, 90) }.disturbed(), "unknown counts as no");
+    assert!(!pause(Kind::Young, 0, 30, 20).disturbed() && pause(Kind::Young, 0, 30, 21).disturbed());
 }
 
-/// Time without quota is booked as waiting, and is the quota's doing.
+/// Out by the scheduler's clock: a long pause that was not disturbed stays, a short one that was goes.
 #[test]
-fn a_quota_is_no_neighbour() {
-    let mut limited = churned(vec![pause(Kind::Full, 0, 100, 60)]);
+fn a_few_disturbed_pauses_are_left_out() {
+    let pauses = || vec![pause(Kind::Full, 10, 1000, 50), pause(Kind::Full, 20, 3000, 0)];
+    let one = [pauses(), vec![pause(Kind::Full, 30, 1600, 600)]].concat();
+    let sample = churned(one.clone()).sample("c", "p");
+    assert!(sample.doubts.is_empty(), "{:?}", sample.doubts);
+    assert!(near(sample.values["pause_ns"], 2e6) && near(sample.values["pause_max_ns"], 3e6));
+    assert!(near(sample.values["reach_ns"], 15_000.0));
+    // The world did stand still in all of them.
+    assert!(near(sample.values["collections_count"], 3.0) && near(sample.values["gc_share"], 5.66));
+    assert_eq!((sample.receipts.kept_count, sample.receipts.dropped_count), (Some(2.0), Some(1.0)));
+    assert!(near(sample.receipts.runq_share.unwrap(), 650.0 / 5660.0));
+    assert_eq!(reach::sample(&one, "c", "p").receipts.kept_count, Some(2.0));
+}
+
+#[test]
+fn more_than_a_third_disturbed_is_a_doubt_and_no_selection() {
+    let pauses = vec![pause(Kind::Full, 50, 1000, 600), pause(Kind::Full, 50, 400, 0)];
+    for sample in [churned(pauses.clone()).sample("c", "p"), reach::sample(&pauses, "c", "p")] {
+        assert!(sample.doubts.iter().any(|d| d.contains("waited for a CPU")), "{:?}", sample.doubts);
+        assert!(near(sample.values["pause_ns"], 700_000.0), "nothing is left out");
+        assert_eq!((sample.receipts.kept_count, sample.receipts.dropped_count), (Some(2.0), Some(0.0)));
+    }
+    let unknown = churned(vec![Pause { used: None, ..pause(Kind::Full, 0, 100, 30) }]).sample("c", "p");
+    assert!(unknown.doubts.is_empty() && unknown.receipts.runq_share.is_none());
+}
+
+#[test]
+fn what_the_quota_did_is_counted() {
+    let mut limited = churned(vec![pause(Kind::Full, 0, 100, 0)]);
     limited.quota = Counted {
         periods_count: Some(4),
         throttled_count: Some(3),
@@ -92,10 +122,7 @@ fn a_quota_is_no_neighbour() {
         ..Counted::default()
     };
     let sample = limited.sample("c", "p");
-    assert!(sample.doubts.is_empty(), "{:?}", sample.doubts);
     assert!(near(sample.values["throttled_share"], 0.75) && near(sample.values["throttled_ns"], 55_000.0));
-    limited.quota.throttled_ns = Some(30_000);
-    assert!(!limited.sample("c", "p").doubts.is_empty(), "30 of 100 us were somebody else's");
     assert!(!churned(Vec::new()).sample("c", "p").values.contains_key("throttled_ns"), "unknown is absent");
 }
 

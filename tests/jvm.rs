@@ -1,12 +1,59 @@
-//! What a Java's output says: recorded from OpenJDK 17, and lines made up after the format of other versions, as marked. Whether
-//! there is a Java here or not.
+//! What a Java's output says: recorded from OpenJDK 17 (`tests/jvm/*.log`, with the commands), and lines made up for cases that it does
+//! not show, as marked. Whether there is a Java here or not.
 #![cfg(feature = "gc")]
 use std::{ffi::OsStr, fs, path::Path};
 
 use underhood::rivals::jvm::{Ran, Safepoint, find, parse, safepoint};
 
-/// OpenJDK 17.0.15, `-XX:+UseG1GC -Xlog:safepoint:stdout`, shortened.
-const RECORDED: &str = "\
+/// What a recording holds between its marks, counted by hand (awk): stops, ns to safepoint and in all, and what the marks say.
+struct Recording {
+    text: &'static str,
+    stops: usize,
+    reach_ns: u64,
+    total_ns: u64,
+    ops: u64,
+    wall_ns: u64,
+    wait_max_ns: u64,
+}
+
+const fn recording(
+    text: &'static str,
+    stops: usize,
+    [reach_ns, total_ns]: [u64; 2],
+    [ops, wall_ns, wait_max_ns]: [u64; 3],
+) -> Recording {
+    Recording { text, stops, reach_ns, total_ns, ops, wall_ns, wait_max_ns }
+}
+
+const RECORDED: [Recording; 5] = [
+    recording(include_str!("jvm/g1.log"), 17, [1_498_277, 11_314_393], [671, 30_341_944, 3_445_233]),
+    recording(include_str!("jvm/serial.log"), 39, [4_479_031, 10_161_376], [1298, 30_013_516, 1_460_266]),
+    recording(include_str!("jvm/parallel.log"), 14, [4_646_079, 17_696_221], [514, 30_391_227, 7_593_140]),
+    recording(include_str!("jvm/z.log"), 17, [1_204_862, 1_758_936], [120, 31_706_764, 2_807_044]),
+    recording(include_str!("jvm/shenandoah.log"), 10, [3_372_984, 5_234_422], [118, 204_051_745, 4_047_478]),
+];
+
+#[test]
+fn the_log_of_each_collector_is_understood() {
+    for r in RECORDED {
+        let command = r.text.lines().next().unwrap();
+        let ran = parse(r.text).unwrap_or_else(|why| panic!("{command}: {why}"));
+        let sum = |of: fn(&Safepoint) -> u64| ran.safepoints.iter().map(of).sum::<u64>();
+        assert_eq!((ran.safepoints.len(), ran.ops, ran.wall_ns), (r.stops, r.ops, r.wall_ns), "{command}");
+        assert_eq!(
+            (sum(|s| s.reach_ns), sum(|s| s.reach_ns + s.stopped_ns)),
+            (r.reach_ns, r.total_ns),
+            "{command}"
+        );
+        assert_eq!(ran.wait_max_ns, r.wait_max_ns, "{command}");
+        // Every line that is no mark and no remark is a safepoint, so none was passed over.
+        let told = r.text.lines().filter(|l| l.starts_with('['));
+        assert!(told.clone().count() > 4 && told.map(safepoint).all(|s| s.is_some()), "{command}");
+    }
+}
+
+/// Made up after those: few enough for a person to check, with a line of another tag between.
+const MADE_UP: &str = "\
 [0.101s][info][safepoint] Safepoint \"G1CollectFull\", Time since last: 90119323 ns, Reaching safepoint: 81000 ns, Cleanup: 7000 ns, At safepoint: 12000000 ns, Total: 12088000 ns
 underhood begin
 [0.303s][info][safepoint] Safepoint \"G1CollectForAllocation\", Time since last: 34066217 ns, Reaching safepoint: 88502 ns, Cleanup: 7651 ns, At safepoint: 2460088 ns, Total: 2556241 ns
@@ -20,7 +67,7 @@ underhood victim 6046025 32
 
 #[test]
 fn pauses_are_those_between_the_marks() {
-    let ran = Ran { bytes: 1 << 31, ..parse(RECORDED).unwrap() };
+    let ran = Ran { bytes: 1 << 31, ..parse(MADE_UP).unwrap() };
     let at = |reach_ns, stopped_ns| Safepoint { reach_ns, stopped_ns };
     let safepoints = vec![at(88_502, 2_467_739), at(87_670, 1_070_892), at(90_455, 963_072)];
     assert_eq!(
@@ -68,16 +115,16 @@ fn other_versions_have_other_parts() {
 
 #[test]
 fn what_is_not_understood_is_said() {
-    let odd = RECORDED.replace("Total: 1158562 ns", "Total: 1.158 ms");
+    let odd = MADE_UP.replace("Total: 1158562 ns", "Total: 1.158 ms");
     assert!(parse(&odd).unwrap_err().contains("not understood"));
     assert!(parse("").unwrap_err().contains("lacks `underhood end`"));
     assert!(
-        parse(&RECORDED.replace("underhood end 3617", "underhood end lots of"))
+        parse(&MADE_UP.replace("underhood end 3617", "underhood end lots of"))
             .unwrap_err()
             .contains("no numbers")
     );
     assert!(
-        parse(&RECORDED.replace("underhood victim", "victim"))
+        parse(&MADE_UP.replace("underhood victim", "victim"))
             .unwrap_err()
             .contains("lacks `underhood victim`")
     );

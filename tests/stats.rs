@@ -42,6 +42,18 @@ fn the_interval_of_the_sleep_data_is_the_one_in_the_textbooks() {
     assert_eq!(i.n, 10);
 }
 
+/// One launch of five was throttled at its start: the share is small, and not less than nothing.
+#[test]
+fn what_is_never_negative_has_no_interval_below_zero() {
+    let i = over_launches(&[0.0, 0.0, 0.33, 0.0, 0.0]).unwrap();
+    assert!(
+        near(i.mid, 0.066, 1e-9) && near(i.lo, 0.0, 1e-12) && near(i.hi, 0.066 + 2.776 * 0.066, 1e-9),
+        "{i:?}"
+    );
+    let difference = over_launches(&[-0.1, 0.0, 0.33]).unwrap();
+    assert!(difference.lo < -0.4, "{difference:?}");
+}
+
 #[test]
 fn positive_values_are_averaged_on_logarithms() {
     // Decimal logarithms 0, 1, 2: mean 1, deviation 1, half width 4.303 / sqrt(3).

@@ -265,10 +265,11 @@ pub fn counted(folder: &Path, unified: bool) -> Counted {
     }
 }
 
-/// The throttled time of the group that a process is in, kept open: a reading costs two system calls.
+/// The throttled time of the group that a process is in, and of its parents, since a quota of any of them binds. Kept open: a reading
+/// costs two system calls for each level.
 #[derive(Debug)]
 pub struct ThrottledClock {
-    file: fs::File,
+    files: Vec<fs::File>,
     unified: bool,
 }
 
@@ -276,18 +277,23 @@ impl ThrottledClock {
     /// Of the group that this process is in now; `None` where the kernel does not count.
     pub fn here(root: &Path) -> Option<Self> {
         let home = cgroup::home(root, "cpu")?;
-        let file = fs::File::open(home.folders.last()?.join("cpu.stat")).ok()?;
-        let clock = Self { file, unified: home.unified };
-        clock.read_ns().map(|_| clock)
+        let open = |folder: &PathBuf| fs::File::open(folder.join("cpu.stat")).ok();
+        let files = home.folders.iter().filter_map(open);
+        let files: Vec<_> = files.filter(|file| read_throttled_ns(file, home.unified).is_some()).collect();
+        (!files.is_empty()).then_some(Self { files, unified: home.unified })
     }
 
     /// Time for which the group stood still so far, in ns, all CPUs together. The kernel adds to it when the group goes on.
     pub fn read_ns(&self) -> Option<u64> {
-        let (mut file, mut text) = (&self.file, [0; 1024]);
-        file.seek(SeekFrom::Start(0)).ok()?;
-        let n = file.read(&mut text).ok()?;
-        throttled_ns(std::str::from_utf8(&text[..n]).ok()?, self.unified)
+        self.files.iter().map(|file| read_throttled_ns(file, self.unified)).sum()
     }
+}
+
+fn read_throttled_ns(mut file: &fs::File, unified: bool) -> Option<u64> {
+    let mut text = [0; 1024];
+    file.seek(SeekFrom::Start(0)).ok()?;
+    let n = file.read(&mut text).ok()?;
+    throttled_ns(std::str::from_utf8(&text[..n]).ok()?, unified)
 }
 
 /// v1 counts ns, v2 us: the same file name, another unit.

@@ -26,6 +26,7 @@ use super::{
     pauses::Kind,
     roots::Slots,
 };
+use crate::machine::pin_current_thread;
 
 /// Our virtual machine, as a type for MMTk. Carries nothing: the state is in [`Heap`].
 #[derive(Debug, Default)]
@@ -164,6 +165,9 @@ impl Collection<Vm> for Vm {
         let GCThreadContext::Worker(worker) = context;
         let run = move || {
             let heap = Heap::get();
+            if let Some(cpu) = heap.worker_cpus.iter().cycle().nth(worker.ordinal) {
+                pin_current_thread(*cpu);
+            }
             heap.workers.join();
             let thread = Thread::new(None);
             let work = AssertUnwindSafe(|| {

@@ -20,6 +20,7 @@ use super::{
     safepoint::Safepoint,
     workers::Workers,
 };
+use crate::machine::allowed_cpus;
 
 /// Which algorithm manages the heap: MMTk's "plans".
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,14 +100,25 @@ pub struct Config {
     pub nursery_bytes: Option<usize>,
     /// .NET's rule for large objects; `None` for none.
     pub large_budget: Option<LargeBudget>,
+    /// Keep the n-th collector thread on the n-th CPU that is allowed (in turn, if there are more threads). Left alone, the scheduler
+    /// puts two of them on one CPU for some milliseconds now and then, as it does with any threads.
+    pub pinned: bool,
     /// Make the heap even where there is not memory enough for it, and be killed when it is full: for whoever shows that.
     pub past_limit: bool,
 }
 
 impl Config {
-    /// One worker, MMTk's nursery, no budget, within the memory that there is.
+    /// One worker where the scheduler likes, MMTk's nursery, no budget, within the memory that there is.
     pub fn new(collector: Collector, heap_bytes: usize) -> Self {
-        Self { collector, heap_bytes, workers: 1, nursery_bytes: None, large_budget: None, past_limit: false }
+        Self {
+            collector,
+            heap_bytes,
+            workers: 1,
+            nursery_bytes: None,
+            large_budget: None,
+            pinned: false,
+            past_limit: false,
+        }
     }
 }
 
@@ -155,6 +167,8 @@ pub struct Heap {
     /// The mutators that there are. Changed only by running mutators, so never while the world stands still.
     pub(super) threads: Mutex<Vec<Arc<Thread>>>,
     pub(super) workers: Workers,
+    /// Where each collector thread stays; empty if they may go where they like.
+    pub(super) worker_cpus: Vec<usize>,
     pub(super) pauses: Pauses,
     /// Objects of this size or more go to the large-object space.
     pub(super) large_bytes: usize,
@@ -198,7 +212,8 @@ impl Heap {
             config,
             safepoint: Safepoint::new(),
             threads: Mutex::new(Vec::new()),
-            workers: Workers::default(),
+            workers: Workers::new(),
+            worker_cpus: if config.pinned { allowed_cpus() } else { Vec::new() },
             pauses: Pauses::new(),
             large_bytes,
             barrier,

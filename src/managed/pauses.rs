@@ -43,6 +43,14 @@ impl Pause {
     pub fn whole(&self) -> Duration {
         self.reach + self.stopped
     }
+
+    /// True if others kept the collector threads from their CPUs, so that it was longer than the collection: for more than a tenth
+    /// of it and more than 20 us, which a wake-up may take. Unknown counts as no. By the scheduler's clock alone, never by the length.
+    pub fn disturbed(&self) -> bool {
+        const SHARE: u32 = 10;
+        const WAKE_UP: Duration = Duration::from_micros(20);
+        self.used.is_some_and(|used| used.displaced() > WAKE_UP.max(self.whole() / SHARE))
+    }
 }
 
 /// A pause that should be over by now, and where it hangs.
@@ -147,7 +155,7 @@ impl Pauses {
         let end = Instant::now();
         let now = self.now.lock().unwrap_or_else(PoisonError::into_inner).take();
         let now = now.expect("the world stopped before it goes on");
-        // Two system calls for each collector thread, some 2 us in all, which the mutators wait for and the pause does not count.
+        // Two system calls for each collector thread and two for the quota, some us in all, which the mutators wait for and the pause does not count.
         // Afterwards it would be wrong: a collector that loses its CPU to the mutators it has just woken has to wait, too.
         let used = now.used.zip(workers.used()).map(|(before, after)| after - before);
         let pause = Pause {

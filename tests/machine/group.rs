@@ -3,7 +3,9 @@
 #![allow(clippy::print_stderr, reason = "a test that skips says so")]
 use std::{fs, path::Path, process};
 
-use underhood::machine::group::{Bound, Counted, Group, Refused, counted, counted_here, enter, sweep};
+use underhood::machine::group::{
+    Bound, Counted, Group, Refused, ThrottledClock, counted, counted_here, enter, sweep,
+};
 
 use crate::Tree;
 
@@ -131,6 +133,21 @@ fn counters_of_both_versions() {
     let own = ("sys/fs/cgroup/cpu/box/cpu.stat", "nr_periods 3\nnr_throttled 0\nthrottled_time 0\n");
     let here = counted_here(&Tree::new(&[V1.as_slice(), &[own]].concat()).0, "cpu");
     assert_eq!((here.periods_count, here.throttled_ns), (Some(3), Some(0)));
+}
+
+/// A quota of any parent stops us, and the kernel counts that in the parent.
+#[test]
+fn the_clock_of_throttled_time_counts_the_parents_too() {
+    let stat = |ns: u64| format!("nr_periods 3\nnr_throttled 1\nthrottled_time {ns}\n");
+    let (own, parent) = (stat(5), stat(70));
+    let files = [("sys/fs/cgroup/cpu/box/cpu.stat", &*own), ("sys/fs/cgroup/cpu/cpu.stat", &*parent)];
+    let clock = |files: &[(&str, &str)]| {
+        let tree = Tree::new(&[V1.as_slice(), files].concat());
+        ThrottledClock::here(&tree.0).and_then(|clock| clock.read_ns())
+    };
+    assert_eq!(clock(&files), Some(75));
+    assert_eq!(clock(&files[..1]), Some(5), "a root without the file has no quota");
+    assert_eq!(clock(&[]), None);
 }
 
 #[test]

@@ -13,6 +13,7 @@ use super::{
     PATIENCE,
     ledger::{self, Ledger},
     live::Small,
+    sift::Sifted,
 };
 use crate::{
     engine::watch::Lateness,
@@ -20,7 +21,7 @@ use crate::{
         group::{self, Counted},
         pin_current_thread,
     },
-    managed::{Config, Heap, Kind, Mutator, OutOfMemory, Pause},
+    managed::{Collector, Config, Heap, Kind, Mutator, OutOfMemory, Pause},
     memory::mem,
     sample::Sample,
     stats,
@@ -29,8 +30,6 @@ use crate::{
 /// If collections come too seldom, the run ends after this many times its time, or after a second if that is longer.
 const AT_MOST: u32 = 10;
 const AT_LEAST: Duration = Duration::from_secs(1);
-/// Collector threads that waited for a CPU for longer than this share of the pauses make the pauses doubtful.
-const WAITED: f64 = 0.1;
 
 /// What to run.
 #[derive(Clone, Debug)]
@@ -98,9 +97,9 @@ fn run(
     let full = |e: OutOfMemory| e.to_string();
     let small = Small::build(m, job.live_bytes).map_err(full)?;
     let mut op = prepare(m);
-    // Everything is as old as it gets, and what the building left behind is gone.
-    m.collect();
-    m.collect();
+    // Everything is as old as it gets, and what the building left behind is gone: one that looks at everything does that at once.
+    let settled = if matches!(job.config.collector, Collector::Immix | Collector::SemiSpace) { 1 } else { 2 };
+    (0..settled).for_each(|_| m.collect());
     warm_up(m, job, &mut op).map_err(full)?;
     let victim = job.cpus.get(1).map(|cpu| Victim::start(heap, *cpu));
     let quota = || group::counted_here(Path::new("/"), "cpu");
@@ -184,13 +183,13 @@ impl Churned {
     /// As a sample: `op_ns` (wall time per operation, pauses included), `op_p50_ns`, `pause_ns` (the median of the pauses),
     /// `pause_max_ns`, `reach_ns` (the median time to safepoint), `gc_share` (of the wall time, in pauses), `collections_count`,
     /// `full_count`, `wait_max_ns` (the victim's longest gap), `rss_bytes`, `throttled_ns` (all CPUs together) and `throttled_share`
-    /// (of the quota's periods); and what the victim's gaps were, as [`Parts::shares`](ledger::Parts::shares) names it.
+    /// (of the quota's periods); and what the victim's gaps were, as [`Parts::shares`](ledger::Parts::shares) names it. The lengths of
+    /// pauses are those of the [undisturbed](Sifted) ones; counts and shares are of all.
     pub fn sample(&self, case: &str, param: &str) -> Sample {
         let pauses = &self.pauses;
-        let of = |f: fn(&Pause) -> Duration| -> Vec<f64> {
-            pauses.iter().map(|p| f(p).as_secs_f64() * 1e9).collect()
-        };
-        let (stopped, reach, whole) = (of(|p| p.stopped), of(|p| p.reach), of(Pause::whole));
+        let sifted = Sifted::of(pauses);
+        let (stopped, reach) = (sifted.ns(|p| p.stopped), sifted.ns(|p| p.reach));
+        let whole_ns: f64 = pauses.iter().map(|p| p.whole().as_secs_f64() * 1e9).sum();
         let wall_ns = self.wall.as_secs_f64() * 1e9;
         let known = [
             ("op_p50_ns", self.op.exceeded_by_permille_ns(500)),
@@ -211,7 +210,7 @@ impl Churned {
         ];
         let mut sample = Sample::new(case, param)
             .with("op_ns", wall_ns / self.ops as f64)
-            .with("gc_share", whole.iter().sum::<f64>() / wall_ns)
+            .with("gc_share", whole_ns / wall_ns)
             .with("collections_count", pauses.len() as f64)
             .with("full_count", pauses.iter().filter(|p| p.kind == Kind::Full).count() as f64);
         for (name, value) in known {
@@ -222,29 +221,8 @@ impl Churned {
         for (name, share) in self.victim.iter().flat_map(|v| v.parts(pauses).shares()) {
             sample = sample.with(name, share);
         }
-        sample.receipts.kept_count = Some(pauses.len() as f64);
+        sifted.tell(&mut sample);
         sample.receipts.ops_count = Some(self.ops as f64);
-        // The kernel books time without quota as run-queue delay. That is the limit's doing, and the limit is the subject then;
-        // only what exceeds it can be the neighbours'.
-        let throttled = Duration::from_nanos(self.quota.throttled_ns.unwrap_or(0));
-        sample.receipts.runq_share = waited_share(pauses, throttled);
-        sample.doubts.extend(crowded(pauses, throttled));
         sample
     }
-}
-
-/// Run-queue delay of the collector threads beyond `throttled`, as share of all pauses; `None` without pauses or where the system
-/// can't tell.
-fn waited_share(pauses: &[Pause], throttled: Duration) -> Option<f64> {
-    let used: Vec<_> = pauses.iter().filter_map(|p| Some((p.whole(), p.used?.waited))).collect();
-    let whole: Duration = used.iter().map(|(whole, _)| whole).sum();
-    let waited: Duration = used.iter().map(|(_, waited)| waited).sum();
-    (!whole.is_zero()).then(|| waited.saturating_sub(throttled).as_secs_f64() / whole.as_secs_f64())
-}
-
-/// Why pauses may be longer than the collections were. Without the number, which differs from launch to launch: it is in the
-/// receipts.
-pub(super) fn crowded(pauses: &[Pause], throttled: Duration) -> Option<String> {
-    waited_share(pauses, throttled).filter(|s| *s > WAITED)?;
-    Some("the collector's threads waited for a CPU during the pauses: these are too long".into())
 }

@@ -1,10 +1,8 @@
 //! What a pause is made of: forced collections over many sizes of what lives, and a fit.
-use std::time::Duration;
-
 use super::{
     PATIENCE,
-    churn::crowded,
     live::{Small, large},
+    sift::Sifted,
 };
 use crate::{
     machine::pin_current_thread,
@@ -53,7 +51,7 @@ pub struct Sweep {
     pub small_bytes: Vec<usize>,
     /// Large objects: how many, and the payload of each.
     pub large: Vec<(u32, u32)>,
-    /// Collections at each point.
+    /// Collections at each point, for each of the two laws.
     pub repeats: usize,
     /// One point beyond the sweep, of small and large objects, that the law is to foretell: at least as many small ones as the last.
     pub beyond: (usize, (u32, u32)),
@@ -61,21 +59,27 @@ pub struct Sweep {
     pub cpu: usize,
 }
 
-/// Makes the heap of this process, sweeps, and fits.
+/// Makes the heap of this process, sweeps, and fits two laws: one to every other collection, the other one to those between. Their
+/// difference is what the measurement itself adds.
 ///
 /// # Errors
 /// In a sentence: no heap, heap full, a collection that does not end, live objects lost, too few points for a fit.
-pub fn law(config: Config, sweep: Sweep) -> Result<Law, String> {
+pub fn law(config: Config, sweep: Sweep) -> Result<[Law; 2], String> {
     let heap = Heap::start(config).map_err(|e| e.to_string())?;
     let points = heap.run(PATIENCE, move |m| points(m, &sweep)).map_err(|overdue| overdue.to_string())??;
-    let (beyond, points) = points.split_last().ok_or("the sweep has no points")?;
-    let mut law = fit(points).ok_or("the sweep does not determine the law")?;
-    law.foretold_ratio = Some(law.expects_ns(beyond) / beyond.pause_ns);
-    law.doubts.extend(crowded(&heap.pauses(), Duration::ZERO));
-    Ok(law)
+    let doubt = Sifted::of(&heap.pauses()).doubt();
+    let law_of = |half: usize| {
+        let points: Vec<Point> = points.iter().map(|twins| twins[half]).collect();
+        let (beyond, points) = points.split_last().ok_or("the sweep has no points")?;
+        let mut law = fit(points).ok_or("the sweep does not determine the law")?;
+        law.foretold_ratio = Some(law.expects_ns(beyond) / beyond.pause_ns);
+        law.doubts.extend(doubt.clone());
+        Ok::<Law, String>(law)
+    };
+    Ok([law_of(0)?, law_of(1)?])
 }
 
-fn points(m: &mut Mutator, sweep: &Sweep) -> Result<Vec<Point>, String> {
+fn points(m: &mut Mutator, sweep: &Sweep) -> Result<Vec<[Point; 2]>, String> {
     pin_current_thread(sweep.cpu);
     let full = |e: OutOfMemory| e.to_string();
     let (beyond, their_large) = sweep.beyond;
@@ -101,22 +105,26 @@ fn point(
     small: &Small,
     (count, payload): (u32, u32),
     repeats: usize,
-) -> Result<Point, String> {
+) -> Result<[Point; 2], String> {
     let kept = large(m, count, payload).map_err(|e| e.to_string())?;
     m.collect(); // what the last set left behind is not to be swept in the measured ones
     let before = m.heap().pauses_count();
-    for _ in 0..repeats {
+    for _ in 0..2 * repeats {
         m.collect();
     }
     let pauses = m.heap().pauses().split_off(before);
-    let stopped: Vec<f64> = pauses.iter().map(|p| p.stopped.as_secs_f64() * 1e9).collect();
     drop(kept);
-    Ok(Point {
-        objects: small.objects_count() as f64,
-        large: f64::from(count),
-        large_mib: f64::from(count) * f64::from(payload) / f64::from(1 << 20),
-        pause_ns: stats::median(&stopped).ok_or("no collection was made")?,
-    })
+    let half = |first: usize| {
+        let pauses: Vec<_> = pauses.iter().skip(first).step_by(2).copied().collect();
+        Ok::<Point, String>(Point {
+            objects: small.objects_count() as f64,
+            large: f64::from(count),
+            large_mib: f64::from(count) * f64::from(payload) / f64::from(1 << 20),
+            pause_ns: stats::median(&Sifted::of(&pauses).ns(|p| p.stopped))
+                .ok_or("no collection was made")?,
+        })
+    };
+    Ok([half(0)?, half(1)?])
 }
 
 /// The law of these points; `None` if they do not determine it.

@@ -10,6 +10,7 @@
 //! | [`law`] | what a pause is made of: a fit over many sizes of what lives |
 //! | [`ledger`] | what each gap of a victim was: stopped, throttled, without a CPU, faults, the rest |
 //! | [`reach`] | how long a stop waits for a mutator that is late |
+//! | [`sift`] | pauses that tell of the collection, apart from those that tell of whoever had the CPU |
 pub mod bench;
 pub mod buffer;
 pub mod churn;
@@ -18,6 +19,7 @@ pub mod law;
 pub mod ledger;
 pub mod live;
 pub mod reach;
+pub mod sift;
 
 use std::time::Duration;
 

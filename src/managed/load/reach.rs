@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{PATIENCE, churn::crowded};
+use super::{PATIENCE, sift::Sifted};
 use crate::{
     engine::{order::Order, work},
     machine::pin_current_thread,
@@ -92,10 +92,11 @@ pub fn reach(
     Ok(mine.into_iter().filter_map(|at| pauses.get(at)?.last().copied()).collect())
 }
 
-/// As a sample: `reach_ns` (the median time to safepoint), `reach_max_ns`, `pause_ns` (what came after it), `collections_count`.
+/// As a sample: `reach_ns` (the median time to safepoint), `reach_max_ns`, `pause_ns` (what came after it), `collections_count`; of the
+/// [undisturbed](Sifted) pauses.
 pub fn sample(pauses: &[Pause], case: &str, param: &str) -> Sample {
-    let reach: Vec<f64> = pauses.iter().map(|p| p.reach.as_secs_f64() * 1e9).collect();
-    let stopped: Vec<f64> = pauses.iter().map(|p| p.stopped.as_secs_f64() * 1e9).collect();
+    let sifted = Sifted::of(pauses);
+    let (reach, stopped) = (sifted.ns(|p| p.reach), sifted.ns(|p| p.stopped));
     let (Some(median), Some(most), Some(pause)) =
         (stats::median(&reach), reach.iter().copied().reduce(f64::max), stats::median(&stopped))
     else {
@@ -106,7 +107,6 @@ pub fn sample(pauses: &[Pause], case: &str, param: &str) -> Sample {
         .with("reach_max_ns", most)
         .with("pause_ns", pause)
         .with("collections_count", pauses.len() as f64);
-    sample.receipts.kept_count = Some(pauses.len() as f64);
-    sample.doubts.extend(crowded(pauses, Duration::ZERO));
+    sifted.tell(&mut sample);
     sample
 }
