@@ -119,12 +119,12 @@ impl Record {
         self.launches_with(name).map(|(_, v)| v).collect()
     }
 
-    /// The value over launches; `None` if no launch has it. A share that was a part of a whole in every launch is so at both ends.
+    /// The value over launches; `None` if no launch has it. A share that was a part of a whole in every launch is so at its upper end, too.
     pub fn interval_of(&self, name: &str) -> Option<Interval> {
         let (values, whole) = (self.values(name), 0.0..=1.0);
         let mut interval = stats::over_launches(&values)?;
         if name.ends_with("_share") && values.iter().all(|v| whole.contains(v)) {
-            (interval.lo, interval.hi) = (interval.lo.max(0.0), interval.hi.min(1.0));
+            interval.hi = interval.hi.min(1.0);
         }
         Some(interval)
     }
