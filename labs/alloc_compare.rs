@@ -2,8 +2,8 @@
 //!
 //! Run it: `cargo run --release --bin alloc_compare -- --step`
 //!
-//! Each allocator is called through its `GlobalAlloc`, none is the global one. jemalloc and snmalloc are left out: to
-//! build the first takes make and a shell, the second a C++ compiler, and this crate asks for no more than a C compiler.
+//! Each allocator is called through its `GlobalAlloc`, none is the global one. jemalloc and snmalloc take part with
+//! `--features allocators`: to build the first takes make and a shell, the second a C++ compiler.
 use std::time::Duration;
 
 use underhood::{
@@ -20,7 +20,7 @@ use underhood::{
     },
     plan::{Mode, Plan},
     rivals::{
-        alloc::{ALIGN, Allocator},
+        alloc::{ALIGN, ALLOCATORS, Allocator},
         burst::{self, BURST},
     },
     sample::{Sample, each},
@@ -34,7 +34,7 @@ const BLOCKS: usize = 2048;
 const IDLE: Duration = Duration::from_millis(1_100);
 /// The size that is handed from thread to thread.
 const HANDED: usize = 256;
-const CASES: &[&str] = &["glibc", "mimalloc"];
+const CASES: &[&str] = &["glibc", "mimalloc", "jemalloc", "snmalloc"];
 
 pub(crate) static LAB: Lab = Lab {
     stem: "alloc_compare",
@@ -67,7 +67,6 @@ pub(crate) static LAB: Lab = Lab {
     not_said: &[
         "Which allocator is the best: that depends on sizes, on who frees, and on what memory may cost.",
         "What malloc itself costs to a ns: each call goes through a table of functions and writes two bytes, the same for all.",
-        "Anything of jemalloc and snmalloc: the one needs make and a shell to build, the other a C++ compiler.",
         "That memory never comes back from mimalloc: its purge waits 1 s and then for the next call of the thread that owns it.",
         "How long a purge of a large heap takes: it grows with the pages; these are 128 MiB.",
     ],
@@ -289,7 +288,7 @@ const GIVEN_BACK: Step = Step {
 
 /// The allocator, if it exists here and is what it says.
 fn ready(case: &str, bytes: usize) -> Result<&'static Allocator, String> {
-    let allocator = Allocator::named(case).ok_or_else(|| format!("there is no {case} on this system"))?;
+    let allocator = Allocator::find(case)?;
     allocator.check(bytes, ALIGN).map_err(|e| e.to_string())?;
     Ok(allocator)
 }
@@ -305,7 +304,10 @@ fn per_block(mut sample: Sample, of: &str) -> Sample {
     if let Some(ns) = sample.values.remove(of) {
         sample.values.insert("pair_ns".into(), ns / BURST as f64);
     }
-    sample.doubts.extend(tuned());
+    // The A/A row is the baseline's.
+    sample
+        .doubts
+        .extend(Allocator::named(&sample.case).or(ALLOCATORS.first()).map(tuned).unwrap_or_default());
     sample
 }
 
@@ -375,7 +377,7 @@ fn given_back(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
         // A second of idling is most of what a launch takes: three launches are enough, and a quick run does without.
         let idles = keep == Keep::Last && !matches!(plan.mode, Mode::Smoke | Mode::Quick) && plan.launch < 3;
         let cpus = if let [first, second, ..] = plan.cpus[..] { Some([first, second]) } else { None };
-        let allocator = Allocator::named(case).ok_or_else(|| format!("there is no {case} on this system"))?;
+        let allocator = Allocator::find(case)?;
         let load = Load { bytes: BLOCK, count, keep, idle: idles.then_some(IDLE), cpus };
         returned(allocator, param, load)
     })

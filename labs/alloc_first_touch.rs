@@ -131,7 +131,7 @@ const WHO_PAYS: Step = Step {
           one round take, in ns?",
     predict: Predict::Number { case: "glibc", param: "64MiB" },
     kind: Kind::Single,
-    cases: &["glibc", "mimalloc"],
+    cases: &["glibc", "mimalloc", "jemalloc", "snmalloc"],
     params: SIZES,
     launch: Launch::Isolated,
     measure: who_pays,
@@ -263,7 +263,10 @@ fn bystander_one(plan: &Plan, arms: &[&str], param: &str, bytes: usize, cpus: [u
         Ok(watched) => watched.sample(arm, param),
         Err(why) => Sample::unmeasured(arm, param, format!("not possible here: {why}")),
     });
-    told.chain(missing.iter().map(|arm| Sample::unmeasured(arm, param, no_such(arm)))).collect()
+    told.chain(
+        missing.iter().filter_map(|arm| Some(Sample::unmeasured(arm, param, Allocator::find(arm).err()?))),
+    )
+    .collect()
 }
 
 fn cliff(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
@@ -290,15 +293,11 @@ fn cliff(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 /// The allocator, if it exists here and there is room for `bytes`.
 fn ready(case: &str, bytes: usize) -> Result<&'static Allocator, String> {
     room(bytes)?;
-    Allocator::named(case).ok_or_else(|| no_such(case))
+    Allocator::find(case)
 }
 
 fn room(bytes: usize) -> Result<(), String> {
     mem::Room::now().refusal((bytes + MARGIN) as u64).map_or(Ok(()), Err)
-}
-
-fn no_such(case: &str) -> String {
-    format!("there is no {case} on this system")
 }
 
 fn bytes_of(param: &str) -> usize {

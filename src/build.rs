@@ -2,7 +2,7 @@
 use std::{env, fs, process::Command};
 
 /// What decides the measured code. Notes and prose may change without making a build "dirty".
-const CODE: [&str; 5] = ["src", "labs", "benches", "Cargo.toml", "Cargo.lock"];
+const CODE: [&str; 6] = ["src", "labs", "benches", "Cargo.toml", "Cargo.lock", ".cargo"];
 
 fn run(program: &str, args: &[&str]) -> Option<String> {
     let out = Command::new(program).args(args).output().ok().filter(|o| o.status.success())?;

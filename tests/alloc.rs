@@ -87,9 +87,16 @@ fn every_adapter_passes_its_check_at_every_size_and_alignment() {
         }
         let version = allocator.version();
         assert!(version.starts_with(|c: char| c.is_ascii_digit()) && version.contains('.'), "{version}");
-        allocator.purge();
+        assert_eq!(allocator.purge(), allocator.name != "snmalloc", "{} has a purge", allocator.name);
+        assert_eq!(allocator.slowed(), None, "cargo read this repository's config");
     }
-    assert!(Allocator::named("unobtainium").is_none());
+    assert_eq!(Allocator::named("snmalloc").is_some(), cfg!(feature = "snmalloc"));
+    assert_eq!(Allocator::named("jemalloc").is_some(), cfg!(feature = "jemalloc"));
+    for name in ["jemalloc", "snmalloc", "unobtainium"].into_iter().filter(|n| Allocator::named(n).is_none())
+    {
+        let why = Allocator::find(name).unwrap_err();
+        assert_eq!(why.contains("--features allocators"), name != "unobtainium", "{why}");
+    }
 }
 
 #[test]
@@ -362,7 +369,7 @@ fn the_benches_have_short_unique_names_and_run() {
 
 #[test]
 fn variables_that_tune_an_allocator_are_known() {
-    for name in ["MALLOC_MMAP_THRESHOLD_", "MIMALLOC_PURGE_DELAY", "GLIBC_TUNABLES", "LD_PRELOAD"] {
+    for name in ["MALLOC_MMAP_THRESHOLD_", "MIMALLOC_PURGE_DELAY", "_RJEM_MALLOC_CONF", "GLIBC_TUNABLES"] {
         assert!(tunes(name), "{name}");
     }
     assert!(!tunes("PATH") && !tunes("CARGO_MALLOC_"));

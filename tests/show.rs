@@ -186,6 +186,45 @@ fn a_table_says_what_was_not_measured() {
 }
 
 #[test]
+fn a_contender_that_is_not_there_is_one_line() {
+    let without = |r: &Record, why: &str| {
+        changed(r, |r| {
+            for launch in &mut r.launches {
+                *launch = Sample::unmeasured(&r.case, &r.param, why);
+            }
+            r.quotable = false;
+            r.doubts = vec![why.into()];
+        })
+    };
+    let is = |r: &Record, case: &str| r.case == case;
+    let all = |case: &str, why: &str| -> Vec<Record> {
+        reads("run-01").iter().map(|r| if is(r, case) { without(r, why) } else { r.clone() }).collect()
+    };
+    let gone = all("rwlock", "built without it");
+    let text = table::table(&LAB, &READS, &gone, Look::default());
+    assert!(text.contains("\nNot measured: rwlock (built without it).\n"), "{text}");
+    assert!(!text.contains("unmeasured") && !text.contains('!'), "{text}");
+    assert!(table::table(&LAB, &READS, &gone, PLAIN).contains("Not measured: rwlock (built without it)."));
+    let findings = judge(&LAB, &READS, &gone);
+    let text = table::findings(&findings, Look::default());
+    assert_eq!(text.matches("rwlock was not measured: built without it").count(), 1, "{text}");
+    let tight = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let words = tight(&text);
+    assert!(findings.iter().all(|f| words.contains(f.claim.trim_end_matches('.'))), "{text}");
+    // The baseline, and what failed in more than one way, stay rows.
+    let baseline = table::table(&LAB, &READS, &all("mutex", "built without it"), Look::default());
+    assert!(
+        tight(&baseline).contains("mutex unmeasured") && !baseline.contains("Not measured:"),
+        "{baseline}"
+    );
+    let mut mixed = gone;
+    let last = mixed.iter().rposition(|r| is(r, "rwlock")).unwrap();
+    mixed[last] = without(&mixed[last], "hung");
+    let text = table::table(&LAB, &READS, &mixed, Look::default());
+    assert_eq!(tight(&text).matches("rwlock unmeasured").count(), 2, "{text}");
+}
+
+#[test]
 fn tables_and_judge_agree_on_differences() {
     let mut rows = reads("run-01");
     rows.retain(|r| r.case != AA);

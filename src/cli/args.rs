@@ -5,7 +5,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, builder::Po
 
 use crate::{
     lab::Lab,
-    machine::allowed_cpus,
+    machine::{allowed_cpus, built::FEATURES},
     plan::{Mode, Plan},
 };
 
@@ -262,7 +262,7 @@ impl Run {
 
     /// The flags that repeat this run of this step.
     pub(super) fn command(&self, lab: &Lab, step: &str) -> String {
-        let mut words = vec![format!("cargo run --release --bin {} -- --only {step}", lab.stem)];
+        let mut words = vec![format!("cargo run --release{FEATURES} --bin {} -- --only {step}", lab.stem)];
         for (on, flag) in [
             (self.quick, "--quick"),
             (self.full, "--full"),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 /// The crates whose code is measured or decides a number. `crossbeam` is a facade, so its parts count too.
-const CONTENDERS: [&str; 13] = [
+const CONTENDERS: &[&str] = &[
     "arc-swap",
     "criterion",
     "flume",
@@ -16,8 +16,23 @@ const CONTENDERS: [&str; 13] = [
     "parking_lot",
     "rtrb",
     "seqlock",
+    #[cfg(feature = "snmalloc")]
+    "snmalloc-sys",
+    #[cfg(feature = "jemalloc")]
+    "tikv-jemalloc-sys",
     "tokio",
 ];
+
+/// The lock file this binary was built by.
+const LOCK: &str = include_str!("../../Cargo.lock");
+
+/// The cargo features that this binary has beyond the default ones, as the flag that gives them, with a space before; else empty.
+pub const FEATURES: &str = match (cfg!(feature = "jemalloc"), cfg!(feature = "snmalloc")) {
+    (true, true) => " --features allocators",
+    (true, false) => " --features jemalloc",
+    (false, true) => " --features snmalloc",
+    (false, false) => "",
+};
 
 /// The build-time facts of this binary.
 pub fn facts() -> BTreeMap<String, String> {
@@ -31,7 +46,8 @@ pub fn facts() -> BTreeMap<String, String> {
         ("target", or(env!("UNDERHOOD_TARGET"), "unknown")),
         ("revision", or(env!("UNDERHOOD_REV"), "unknown")),
         ("dirty", or(env!("UNDERHOOD_DIRTY"), "unknown")),
-        ("versions", or(&versions(include_str!("../../Cargo.lock")), "unknown")),
+        ("features", or(FEATURES.trim_start_matches(" --features"), "default")),
+        ("versions", or(&versions(LOCK), "unknown")),
     ]
     .map(|(key, value)| (key.to_string(), value))
     .into()
@@ -46,20 +62,29 @@ pub fn profile(profile: &str, opt_level: &str, debug_assertions: bool) -> String
 /// `name version, name version, ...` of the contenders in a lock file, in its order. Reads simple lines and no TOML: cargo
 /// writes the file, always in the same form, and a line that looks different only goes unmentioned.
 pub fn versions(lock: &str) -> String {
-    let quoted = |line: &str, key: &str| {
-        line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"').map(str::to_string)
-    };
+    let kept = |(name, _): &(&str, &str)| CONTENDERS.contains(name) || name.starts_with("crossbeam");
+    let found: Vec<String> = packages(lock).filter(kept).map(|(n, v)| format!("{n} {v}")).collect();
+    found.join(", ")
+}
+
+/// The version of a package that this binary may be built with; the first, if the lock file has several.
+pub fn version_of(package: &str) -> Option<String> {
+    packages(LOCK).find(|(name, _)| *name == package).map(|(_, version)| version.to_string())
+}
+
+/// Name and version of each package of a lock file.
+fn packages(lock: &str) -> impl Iterator<Item = (&str, &str)> {
     let mut name = None;
-    let mut found = Vec::new();
-    for line in lock.lines() {
+    lock.lines().filter_map(move |line| {
         if let Some(n) = quoted(line, "name") {
             name = Some(n);
-        } else if let (Some(n), Some(version)) = (&name, quoted(line, "version")) {
-            if CONTENDERS.contains(&n.as_str()) || n.starts_with("crossbeam") {
-                found.push(format!("{n} {version}"));
-            }
-            name = None;
+            return None;
         }
-    }
-    found.join(", ")
+        let version = quoted(line, "version")?;
+        Some((name.take()?, version))
+    })
+}
+
+fn quoted<'a>(line: &'a str, key: &str) -> Option<&'a str> {
+    line.strip_prefix(key)?.strip_prefix(" = \"")?.strip_suffix('"')
 }

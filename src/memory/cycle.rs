@@ -217,13 +217,15 @@ impl Cycles {
 pub fn doubts(allocator: &Allocator) -> Vec<String> {
     let thread = (allocator.name == "glibc" && mem::on_main_thread() == Some(false))
         .then(|| "not on the main thread: glibc served it from another thread's heap".to_string());
-    tuned().into_iter().chain(thread).collect()
+    tuned(allocator).into_iter().chain(thread).collect()
 }
 
-/// Why no number here is about an allocator as people know it: what tunes them in the environment.
-pub fn tuned() -> Option<String> {
+/// Why no number here is about this allocator as people know it: what tunes it in the environment, or the way it was
+/// built.
+pub fn tuned(allocator: &Allocator) -> Vec<String> {
     let names = tuned_by_environment();
-    (!names.is_empty()).then(|| format!("allocators are tuned by {}", names.join(", ")))
+    let tuned = (!names.is_empty()).then(|| format!("allocators are tuned by {}", names.join(", ")));
+    tuned.into_iter().chain(allocator.slowed()).collect()
 }
 
 /// What one read of the clock costs.

@@ -105,7 +105,7 @@ pub fn handed(
     let runq = producer.runq_ns.zip(consumer.runq_ns).map(|(a, b)| a.max(b));
     sample.receipts.runq_share = runq.map(|r| r as f64 / wall);
     // Both threads are other than the main one, so both have an arena of their own; that is the point here.
-    sample.doubts = tuned().into_iter().collect();
+    sample.doubts = tuned(from);
     if !(producer.pinned && consumer.pinned) {
         sample.doubts.push("the two threads could not be pinned to two CPUs".into());
     }

@@ -67,7 +67,7 @@ pub struct Load {
 /// Values: `rss_after_share`, `rss_idle_share`, `rss_purged_share`: resident bytes above the start, as share of what
 /// was allocated; `live_share`, what must stay; `purge_ns`, how long the purge took; `purge_wait_max_ns` and
 /// `calm_wait_max_ns`: the longest that a thread which maps and unmaps stood still during the purge, and beside
-/// arithmetic.
+/// arithmetic. What the purge would tell is absent where the allocator has none.
 ///
 /// The calling thread stays pinned to the second of the CPUs.
 ///
@@ -111,14 +111,13 @@ pub fn returned(allocator: &'static Allocator, param: &str, load: Load) -> Resul
     });
     let purge = || {
         let start = Instant::now();
-        allocator.purge();
-        ns(start.elapsed())
+        allocator.purge().then(|| ns(start.elapsed()))
     };
     let purge_ns = match load.cpus {
         Some(cpus) => stopped.beside(Victim::Map, cpus, purge).map_err(said)?,
         None => purge(),
     };
-    let purged = above();
+    let purged = purge_ns.and_then(|_| above());
 
     let live = blocks.iter().flatten().count();
     if blocks.iter().flatten().any(|b| !b.holds_touch()) {
@@ -127,19 +126,23 @@ pub fn returned(allocator: &'static Allocator, param: &str, load: Load) -> Resul
     let all = (load.bytes * load.count) as f64;
     let share = |bytes: Option<u64>| bytes.map(|b| b as f64 / all);
     let wait = |w: &Watched| load.cpus.map(|_| w.net_max_ns as f64);
+    let purge_ns = purge_ns.map(|ns| ns as f64);
     let values = [
         ("rss_full_share", share(full)),
         ("rss_after_share", share(after)),
         ("rss_idle_share", share(idle)),
         ("rss_purged_share", share(purged)),
         ("live_share", Some((live * load.bytes) as f64 / all)),
-        ("purge_ns", Some(purge_ns as f64)),
-        ("purge_wait_max_ns", wait(&stopped)),
+        ("purge_ns", purge_ns),
+        ("purge_wait_max_ns", purge_ns.and_then(|_| wait(&stopped))),
         ("calm_wait_max_ns", wait(&calm)),
     ];
     let mut sample = with_known(Sample::new(allocator.name, param), &values);
     sample.receipts.ops_count = Some(load.count as f64);
     sample.doubts = doubts(allocator);
+    if purge_ns.is_none() {
+        sample = sample.seeing(format!("{} has no function that gives memory back", allocator.name));
+    }
     if full.is_some_and(|f| (f as f64) < 0.9 * all) {
         sample
             .doubts

@@ -14,18 +14,12 @@ use std::{
     ptr::NonNull,
 };
 
-use mimalloc::MiMalloc;
+use super::alloc_here;
+pub use super::alloc_here::ALLOCATORS;
 
 /// The alignment that malloc promises on 64-bit systems: up to it a block comes from plain malloc, above it from
 /// another function with other costs.
 pub const ALIGN: usize = 16;
-
-/// Every allocator that can be asked for by name here. A further one is a further line.
-pub static ALLOCATORS: &[Allocator] = &[
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    Allocator::known("glibc", &std::alloc::System, None, glibc_version, glibc_purge),
-    Allocator::known("mimalloc", &MiMalloc, Some(mimalloc_owns), mimalloc_version, mimalloc_purge),
-];
 
 /// An allocator as a value.
 pub struct Allocator {
@@ -35,29 +29,37 @@ pub struct Allocator {
     /// Says whether a pointer lies in a block of this allocator, if it can tell that of any pointer.
     owns: Option<fn(*const u8) -> bool>,
     version: fn() -> String,
-    purge: fn(),
+    purge: Option<fn()>,
 }
 
 impl Allocator {
     /// An allocator that is not in [`ALLOCATORS`], e.g. one that counts its calls.
     pub const fn new(name: &'static str, imp: &'static (dyn GlobalAlloc + Sync)) -> Self {
-        Self::known(name, imp, None, unknown, || ())
+        Self::known(name, imp, None, unknown, None)
     }
 
-    const fn known(
+    pub(super) const fn known(
         name: &'static str,
         imp: &'static (dyn GlobalAlloc + Sync),
         owns: Option<fn(*const u8) -> bool>,
         version: fn() -> String,
-        purge: fn(),
+        purge: Option<fn()>,
     ) -> Self {
         Self { name, imp, owns, version, purge }
     }
 
-    /// The allocator of this name, or `None` where it does not exist (there is no glibc on musl or on another
-    /// system).
+    /// The allocator of this name, or `None` where it does not exist: there is no glibc on musl or on another system,
+    /// and a build may be without jemalloc and snmalloc.
     pub fn named(name: &str) -> Option<&'static Self> {
         ALLOCATORS.iter().find(|a| a.name == name)
+    }
+
+    /// The allocator of this name.
+    ///
+    /// # Errors
+    /// A sentence: this build is without it, and how to get it; or this system is.
+    pub fn find(name: &str) -> Result<&'static Self, String> {
+        Self::named(name).ok_or_else(|| alloc_here::absent(name))
     }
 
     /// The version that really runs, or "unknown".
@@ -65,9 +67,15 @@ impl Allocator {
         (self.version)()
     }
 
-    /// Asks it to give back to the kernel whatever it holds and does not need. Costs milliseconds to tens of them.
-    pub fn purge(&self) {
-        (self.purge)();
+    /// Asks it to give back to the kernel whatever it holds and does not need. Costs milliseconds to tens of them. False
+    /// if it has no function for that; then nothing happened.
+    pub fn purge(&self) -> bool {
+        self.purge.map(|purge| purge()).is_some()
+    }
+
+    /// Why its numbers would be about the way it was built, if they would.
+    pub fn slowed(&self) -> Option<String> {
+        alloc_here::slowed(self.name)
     }
 
     /// Checks on a block of `bytes` that this adapter is what it says: writable over its whole length, aligned, owned
@@ -286,52 +294,10 @@ pub fn tuned_by_environment() -> Vec<String> {
 
 /// True if a variable of this name tunes or replaces an allocator.
 pub fn tunes(name: &str) -> bool {
-    let prefixes = ["MALLOC_", "MIMALLOC_", "GLIBC_TUNABLES", "LD_PRELOAD"];
+    let prefixes = ["MALLOC_", "MIMALLOC_", "_RJEM_MALLOC_CONF", "GLIBC_TUNABLES", "LD_PRELOAD"];
     prefixes.iter().any(|p| name.starts_with(p))
 }
 
 fn unknown() -> String {
     "unknown".into()
-}
-
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn glibc_version() -> String {
-    // SAFETY: takes nothing, and returns a pointer to a string constant inside the library.
-    let text = unsafe { libc::gnu_get_libc_version() };
-    // SAFETY: the constant ends with a NUL byte and is never changed or unloaded.
-    unsafe { std::ffi::CStr::from_ptr(text) }.to_string_lossy().into_owned()
-}
-
-#[cfg(all(target_os = "linux", target_env = "gnu"))]
-fn glibc_purge() {
-    // SAFETY: gives back pages that no block uses; may be called at any time from any thread.
-    unsafe { libc::malloc_trim(0) };
-}
-
-// Declared here, not taken from the crate's feature "extended": three functions are not worth another dependency.
-unsafe extern "C" {
-    /// mimalloc's version, e.g. 30302 for 3.3.2.
-    safe fn mi_version() -> std::ffi::c_int;
-    /// True if the address lies in memory that mimalloc handed out; looks the address up, never reads through it.
-    safe fn mi_is_in_heap_region(p: *const std::ffi::c_void) -> bool;
-    /// Collects what the calling thread freed; with `force`, also gives it back to the system.
-    safe fn mi_collect(force: bool);
-}
-
-fn mimalloc_version() -> String {
-    version_text(mi_version())
-}
-
-/// Versions from 3.0 on have two digits each for minor and patch (30302), earlier ones one digit (217).
-fn version_text(v: i32) -> String {
-    let base = if v >= 10_000 { 100 } else { 10 };
-    format!("{}.{}.{}", v / (base * base), v / base % base, v % base)
-}
-
-fn mimalloc_purge() {
-    mi_collect(true);
-}
-
-fn mimalloc_owns(p: *const u8) -> bool {
-    mi_is_in_heap_region(p.cast())
 }

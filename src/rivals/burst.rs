@@ -10,7 +10,7 @@ use crate::{
         solo::Ops,
     },
     memory::mem,
-    rivals::alloc::{ALIGN, Allocator, Block},
+    rivals::alloc::{ALIGN, ALLOCATORS, Allocator, Block},
 };
 
 /// Blocks in a burst.
@@ -74,23 +74,26 @@ pub fn crowd(from: &'static Allocator, bytes: usize) -> Crowd {
 
 /// A contender of [`crate::engine::solo`], which takes plain functions: builds a burst of the first size from 16 B,
 /// 1 KiB, 4 KiB, 64 KiB that holds `bytes`. One operation is a whole burst.
+///
+/// # Panics
+/// If the allocator is none of this build.
 pub fn maker(from: &'static Allocator, bytes: usize) -> fn() -> Ops {
-    match (from.name == "mimalloc", bytes) {
-        (false, ..=16) => burst_of::<false, 16>,
-        (false, ..=1024) => burst_of::<false, 1024>,
-        (false, ..=4096) => burst_of::<false, 4096>,
-        (false, _) => burst_of::<false, 65_536>,
-        (true, ..=16) => burst_of::<true, 16>,
-        (true, ..=1024) => burst_of::<true, 1024>,
-        (true, ..=4096) => burst_of::<true, 4096>,
-        (true, _) => burst_of::<true, 65_536>,
+    let sized = [sized::<0>, sized::<1>, sized::<2>, sized::<3>];
+    let number = ALLOCATORS.iter().position(|a| a.name == from.name).expect("an allocator of this build");
+    sized[number](bytes)
+}
+
+fn sized<const NUMBER: usize>(bytes: usize) -> fn() -> Ops {
+    match bytes {
+        0..=16 => burst_of::<NUMBER, 16>,
+        17..=1024 => burst_of::<NUMBER, 1024>,
+        1025..=4096 => burst_of::<NUMBER, 4096>,
+        _ => burst_of::<NUMBER, 65_536>,
     }
 }
 
-fn burst_of<const MIMALLOC: bool, const BYTES: usize>() -> Ops {
-    let name = if MIMALLOC { "mimalloc" } else { "glibc" };
-    let mut burst =
-        Burst::new(Allocator::named(name).expect("its maker had an allocator of this name"), BYTES);
+fn burst_of<const NUMBER: usize, const BYTES: usize>() -> Ops {
+    let mut burst = Burst::new(&ALLOCATORS[NUMBER], BYTES);
     Box::new(move |n| {
         for _ in 0..n {
             burst.fill();

@@ -23,7 +23,7 @@ pub fn machine(machine: &Machine) -> String {
     escape::line(&parts.join(", "))
 }
 
-/// Compiler, profile, flags if any, and the revision of the code.
+/// Compiler, profile, flags and features if any, and the revision of the code.
 pub fn build(machine: &Machine) -> String {
     let fact = |key: &str| machine.facts.get(key).map_or("unknown", String::as_str);
     let changed = match fact("dirty") {
@@ -35,12 +35,20 @@ pub fn build(machine: &Machine) -> String {
         "none" | "" => String::new(),
         flags => format!(", flags {flags}"),
     };
+    let features = match fact("features") {
+        "unknown" | "default" => String::new(),
+        features => format!(", features {features}"),
+    };
     let compiler = Some(fact("rustc")).filter(|r| r.starts_with("rustc")).map_or_else(
         || format!("rustc {}", fact("rustc")),
         // `rustc 1.95.0 (59807616e 2026-04-14)`: the release says it.
         |r| r.split(" (").next().unwrap_or(r).to_string(),
     );
-    escape::line(&format!("revision {}{changed}, {compiler}, {}{flags}", fact("revision"), fact("profile")))
+    escape::line(&format!(
+        "revision {}{changed}, {compiler}, {}{flags}{features}",
+        fact("revision"),
+        fact("profile")
+    ))
 }
 
 /// Versions of the contenders.

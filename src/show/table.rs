@@ -24,7 +24,7 @@ pub fn table(lab: &Lab, step: &Step, records: &[Record], look: Look) -> String {
     let Some(run) = runs_of(records, lab.stem, step.name).first().copied() else {
         return format!("{} / {}: not measured yet\n", lab.stem, step.name);
     };
-    let rows = rows(step, records, run);
+    let (rows, absent) = folded(rows(step, records, run));
     let mut doubts = Doubts::default();
     let body = if look.plain {
         rows.iter().map(|r| sentences(step, records, r)).collect()
@@ -38,35 +38,88 @@ pub fn table(lab: &Lab, step: &Step, records: &[Record], look: Look) -> String {
         let mark = format!("{:>3}  ", i + 1);
         out.push_str(&format!("{mark}{}\n", wrap(text, look.width, mark.len(), mark.len())));
     }
+    for text in absent {
+        out.push_str(&format!("{}\n", wrap(&text, look.width, 0, 2)));
+    }
     out
 }
 
-/// The findings of a step, a paragraph each: verdict, claim, numbers, reason.
+/// The findings of a step, a paragraph each: verdict, claim, numbers, reason. What is not shown for one and the same reason is
+/// one paragraph, a line a claim.
 pub fn findings(findings: &[Finding], look: Look) -> String {
     let mut out = String::new();
+    let mut groups: Vec<Vec<&Finding>> = Vec::new();
     for finding in findings {
-        let color = match finding.verdict {
+        let alike = |f: &Finding| {
+            f.verdict == Verdict::NotShown && f.verdict == finding.verdict && f.why == finding.why
+        };
+        match groups.iter_mut().find(|group| !look.plain && alike(group[0])) {
+            Some(group) => group.push(finding),
+            None => groups.push(vec![finding]),
+        }
+    }
+    for group in groups {
+        let color = match group[0].verdict {
             Verdict::Held => AnsiColor::Green,
             Verdict::Refuted => AnsiColor::Red,
             Verdict::NotShown => AnsiColor::Yellow,
         };
-        let words = finding.verdict.words();
-        let numbers = finding.numbers.map(|n| match look.plain {
-            true => number::words(finding.value, &n),
-            false => number::interval(finding.value, &n),
-        });
-        let numbers = numbers.map_or(String::new(), |n| format!(" {n}."));
-        let text =
-            format!("{}:{numbers} ({})", finding.claim.trim_end_matches('.'), escape::line(&finding.why));
-        let verdict = look.paint(Style::new().bold().fg_color(Some(color.into())), words);
+        let words = group[0].verdict.words();
+        let mut lines: Vec<String> = group.iter().map(|f| claim(f, look)).collect();
+        let why = format!("({})", escape::line(&group[0].why));
+        match &mut lines[..] {
+            [one] => one.push_str(&format!(" {why}")),
+            all => {
+                all.iter_mut().for_each(|line| line.truncate(line.trim_end_matches(':').len()));
+                lines.push(why);
+            }
+        }
         if look.plain {
-            out.push_str(&format!("{words}: {text}\n"));
-        } else {
-            let gap = " ".repeat(16 - words.len());
-            out.push_str(&format!("{verdict}{gap}{}\n", wrap(&text, look.width, 16, 16)));
+            out.push_str(&format!("{words}: {}\n", lines[0]));
+            continue;
+        }
+        let mut before = look.paint(Style::new().bold().fg_color(Some(color.into())), words)
+            + &" ".repeat(16 - words.len());
+        for line in lines {
+            out.push_str(&format!("{before}{}\n", wrap(&line, look.width, 16, 16)));
+            before = " ".repeat(16);
         }
     }
     out
+}
+
+fn claim(finding: &Finding, look: Look) -> String {
+    let numbers = finding.numbers.map(|n| match look.plain {
+        true => number::words(finding.value, &n),
+        false => number::interval(finding.value, &n),
+    });
+    let numbers = numbers.map_or(String::new(), |n| format!(" {n}."));
+    format!("{}:{numbers}", finding.claim.trim_end_matches('.'))
+}
+
+/// The rows that say something, and a sentence on the rest: a contender that has no value at any parameter, always for the
+/// same reason (it is not in this build, it does not exist on this system), is no row of a table. The baseline stays, and so does
+/// whatever failed for more than one reason.
+pub(super) fn folded(rows: Vec<&Record>) -> (Vec<&Record>, Vec<String>) {
+    let mut absent: Vec<(String, Vec<&str>)> = Vec::new();
+    for case in rows.iter().filter(|r| r.case != AA && r.case != r.baseline).map(|r| r.case.as_str()) {
+        let whys: Vec<Option<&str>> =
+            rows.iter().filter(|r| r.case == case).map(|r| r.unmeasured()).collect();
+        let [Some(why), _, ..] = whys[..] else { continue };
+        if whys.iter().any(|w| *w != Some(why)) || absent.iter().any(|(_, cases)| cases.contains(&case)) {
+            continue;
+        }
+        match absent.iter_mut().find(|(known, _)| known == why) {
+            Some((_, cases)) => cases.push(case),
+            None => absent.push((why.into(), vec![case])),
+        }
+    }
+    let is_absent = |r: &&Record| absent.iter().any(|(_, cases)| cases.contains(&r.case.as_str()));
+    let rows = rows.iter().copied().filter(|r| !is_absent(r)).collect();
+    let sentence = |(why, cases): &(String, Vec<&str>)| {
+        format!("Not measured: {} ({}).", escape::line(&cases.join(", ")), escape::line(why))
+    };
+    (rows, absent.iter().map(sentence).collect())
 }
 
 /// The run's records in the order of the step's parameters and cases, A/A last; records that the step does not know (any

@@ -8,7 +8,7 @@ use crate::{
     record::{Record, runs_of},
     show::{
         escape, number,
-        table::{Doubts, ratio_cell, reasons, remarks, rows},
+        table::{Doubts, folded, ratio_cell, reasons, remarks, rows},
     },
 };
 
@@ -28,6 +28,7 @@ pub(super) fn section(shown: &Shown<'_>, number: usize, detail: Detail) -> Marku
     else {
         return html! { h3 id=(id) { (step.ask) } p { (id) ": not measured yet." } };
     };
+    let (rows, absent) = folded(rows);
     let first = rows[0];
     let launches = rows.iter().map(|r| r.launches.len()).max().unwrap_or(0);
     // A step over many parameters shows one of them in full: the one that the reader is asked about, if the run has it.
@@ -77,6 +78,7 @@ pub(super) fn section(shown: &Shown<'_>, number: usize, detail: Detail) -> Marku
         }
         @if charts.is_empty() && detail < Detail::Digest { p { "No chart: nothing was measured." } }
         @for chart in charts { (chart) }
+        @if detail < Detail::Digest { @for text in &absent { p.soft { (text) } } }
         @if detail < Detail::Brief { @for chart in swim::charts(step, pictures) { (chart) } }
         @if detail < Detail::Brief { (table(lab, step, records, &rows, detail)) }
         @if detail < Detail::Digest { p { b { "Why: " } (code(step.because)) } }
