@@ -3,6 +3,8 @@
 mod alloc_compare;
 #[path = "alloc_first_touch.rs"]
 mod alloc_first_touch;
+#[path = "alloc_growth.rs"]
+mod alloc_growth;
 #[path = "alloc_mmap_lock.rs"]
 mod alloc_mmap_lock;
 #[path = "async_cancel.rs"]
@@ -133,6 +135,7 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &container_limits::LAB,
     &gc_reference_jvm::LAB,
     &alloc_first_touch::LAB,
+    &alloc_growth::LAB,
     &alloc_mmap_lock::LAB,
     &alloc_compare::LAB,
     &collections_cost::LAB,

@@ -3,6 +3,8 @@
 //! | file | what is there |
 //! |---|---|
 //! | [`cycle`] | one round of allocate, touch, free, timed apart; many of them; the size from which pages fault anew |
+//! | [`zeroed`] | memory that must be zero: who clears it |
+//! | [`grown`] | a block that grows: who copies |
 //! | [`bystander`] | a victim on one CPU, an antagonist on another, and a control between them |
 //! | [`shootdown`] | what it costs to take pages away from a process that runs on other CPUs too |
 //! | [`victim`] | what a victim does |
@@ -13,6 +15,7 @@
 //! | [`latency`] | histograms of durations |
 pub mod bystander;
 pub mod cycle;
+pub mod grown;
 pub mod handed;
 pub mod heap;
 pub mod latency;
@@ -20,3 +23,4 @@ pub mod mem;
 pub mod returned;
 pub mod shootdown;
 pub mod victim;
+pub mod zeroed;
