@@ -93,6 +93,11 @@ fn a_damaged_store_is_read_as_far_as_it_goes() {
     assert_eq!(code, Some(0), "{err}");
     assert!(out.contains("std_rwlock"), "the sound records are shown: {out}");
     assert!(err.contains("skipped") && err.contains("1 of a newer version"), "{err}");
+    let first_bad = format!("lock_rwlock.jsonl:{}", good.lines().count() + 1);
+    for words in [&["list"][..], &["show", "lock_rwlock"]] {
+        let (_, _, err) = run(underhood(store.path()).args(words));
+        assert!(err.contains(&first_bad), "{words:?} names file and line {first_bad}: {err}");
+    }
     // Appending after a half-written line loses nothing either.
     assert_eq!(run(underhood(store.path()).args(SMOKE)).0, Some(3));
     let again = fs::read_to_string(&file).unwrap();
@@ -122,6 +127,10 @@ fn a_store_that_cannot_be_made_is_named() {
     assert_eq!(code, Some(1), "{err}");
     assert!(err.contains("file"), "{err}");
     assert!(!err.contains("panicked"), "{err}");
+    let (_, out, _) = run(underhood(&file.join("store")).args(SMOKE));
+    assert!(out.contains("std_rwlock"), "the result is shown all the same: {out}");
+    let (early, late) = (err.find("not kept"), err.find("measuring"));
+    assert!(early.is_some_and(|early| late.is_none_or(|late| early < late)), "said before measuring: {err}");
 }
 
 #[test]

@@ -217,7 +217,8 @@ fn bad_lines_are_skipped_and_counted() {
     assert_eq!((loaded.damaged, loaded.newer, loaded.foreign), (4, 2, 3));
     assert_eq!(
         loaded.skipped().unwrap(),
-        "skipped lines of the store: 4 damaged, 2 of a newer version, 3 foreign"
+        "skipped lines of the store: 4 damaged, 2 of a newer version, 3 foreign (demo_lock.jsonl:2, demo_lock.jsonl:3, \
+         demo_lock.jsonl:4, demo_lock.jsonl:5, demo_lock.jsonl:6, and 4 more)"
     );
     assert_eq!(Loaded::default().skipped(), None);
 }

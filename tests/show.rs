@@ -4,7 +4,7 @@ mod common;
 use common::*;
 use underhood::{
     judge::judge,
-    lab::Step,
+    lab::{Kind, Lab, Launch, Say, Step, pick},
     record::{AA, Record},
     sample::Sample,
     show::{Look, escape, notes, number, quote::quote, table},
@@ -417,4 +417,33 @@ fn a_quote_is_refused_where_a_comparison_is() {
         });
     }
     assert!(!quote(&LAB, &uneven).quotable);
+}
+
+/// How often each of two cases hung, in five launches, and what is said of it.
+fn hung(text: &'static str, kind: Kind, of: &[f64], against: &[f64]) -> (bool, String) {
+    let value = "hung_share";
+    let step = Step { kind, headline: value, launch: Launch::Together, claims: &[], ..TOUCH };
+    let records = [record(&step, "run-01", "call", "", against), record(&step, "run-01", "touch", "", of)];
+    let against = Some(pick("call", "", value));
+    let say = Say { step: "touch", text, of: pick("touch", "", value), against, not_true_when: "never" };
+    let steps: &'static [Step] = Box::leak(Box::new([step]));
+    let lab = Lab { steps, says: Box::leak(Box::new([say])), ..LAB };
+    let q = quote(&lab, &records);
+    (q.quotable, q.text.split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
+#[test]
+fn a_sentence_without_a_ratio_may_be_about_none() {
+    let text = "It hung in {value} of the runs, with a spawn in between in {against}.";
+    let (always, never) = ([1.0; 5], [0.0; 5]);
+    let (quotable, said) = hung(text, Kind::Count, &always, &never);
+    assert!(
+        quotable && said.contains("It hung in 100 % of the runs, with a spawn in between in 0 %."),
+        "{said}"
+    );
+    let with_ratio = "It hung {ratio} as often: {value} against {against}.";
+    assert!(!hung(with_ratio, Kind::Count, &always, &never).0, "a ratio to none is none");
+    assert!(!hung(text, Kind::Count, &never, &never).0, "nothing differs");
+    assert!(!hung(text, Kind::Count, &[1.0, 0.0, 0.0, 0.0, 0.0], &never).0, "once is not shown");
+    assert!(!hung(text, Kind::Pause, &always, &never).0, "what is timed needs its A/A row");
 }

@@ -3,7 +3,7 @@ use super::{
     Outcome,
     args::{Common, Run},
     out::{End, Out},
-    ready, run,
+    ready, run, tell,
 };
 use crate::{
     guess::{self, Score},
@@ -61,9 +61,14 @@ fn state(lab: &Lab, records: &[Record], predictions: &[Prediction]) -> State {
 /// `underhood list`.
 pub(super) fn list(labs: &[&'static Lab], common: &Common, out: &mut Out) -> Result<Outcome, End> {
     let store = ready::store(common)?;
-    let (predictions, _) = store.predictions()?;
+    let (predictions, unread) = store.predictions()?;
+    if unread > 0 {
+        out.warn(&format!("{unread} predictions could not be read"));
+    }
     for lab in labs {
-        let records = store.load(lab.stem)?.records;
+        let loaded = store.load(lab.stem)?;
+        tell::skipped(&loaded, out);
+        let records = loaded.records;
         let steps = lab.steps.iter().map(|s| s.name).collect::<Vec<_>>().join(", ");
         out.say(format!("{:<20} {}\n{:<20} steps: {steps}", lab.stem, lab.question, ""))?;
         let state = state(lab, &records, &predictions);
@@ -116,7 +121,9 @@ pub(super) fn next(
         |step: &Step| plan.anyway || machine.grades.get(&step.kind).is_none_or(|g| g.level != Level::Unfit);
     let mut unfit = 0;
     for lab in labs {
-        let records = store.load(lab.stem)?.records;
+        let loaded = store.load(lab.stem)?;
+        tell::skipped(&loaded, out);
+        let records = loaded.records;
         // What another command records is not run here, so it would be the next step for ever.
         let here = |s: &&Step| !matches!(s.launch, Launch::Recorded(_));
         let left: Vec<&Step> =

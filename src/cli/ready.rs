@@ -6,13 +6,20 @@ use super::{
     args::Common,
     out::{End, Out},
 };
-use crate::{machine::Machine, plan::Plan, record::Store};
+use crate::{lab::Lab, machine::Machine, plan::Plan, record::Store};
 
 /// The store that was asked for, or the usual one.
 pub(super) fn store(common: &Common) -> Result<Store, End> {
     let dir = common.store.clone().or_else(Store::default_dir);
     dir.map(Store::open)
         .ok_or_else(|| End::Failed("no folder for records is known here; name one with --store DIR".into()))
+}
+
+/// Says before minutes of measuring that nothing of it could be kept; the result is worth having all the same.
+pub(super) fn try_keeping(store: &Store, lab: &Lab, out: &mut Out) {
+    if let Err(e) = store.try_keeping(lab.stem) {
+        out.warn(&format!("{e}; what is measured now is shown, and not kept"));
+    }
 }
 
 /// Reads the machine and examines what it is fit for; a smoke run skips the examination.

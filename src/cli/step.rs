@@ -207,13 +207,19 @@ fn again(
         return out.prose("refused: ", &why);
     }
     let (records, whole) = place.measure(lab, step, out)?;
-    place.store.append(&records)?;
+    let kept = place.store.append(&records);
     if !whole {
+        kept?;
         return Err(End::Interrupted);
     }
     out.text(&show::picture::picture(lab, step, &records, None, out.look))?;
     out.text(&show::table::table(lab, step, &records, out.look))?;
-    out.text(&show::table::findings(&crate::judge::judge(lab, step, &records), out.look))
+    out.text(&show::table::findings(&crate::judge::judge(lab, step, &records), out.look))?;
+    // As of the step itself: a full disk costs the record but not the result.
+    if let Err(e) = kept {
+        out.warn(&e.to_string());
+    }
+    Ok(())
 }
 
 /// The last page: what may be said, what may not, what they ask next, and where to go.

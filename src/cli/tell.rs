@@ -88,7 +88,9 @@ pub(super) fn notes(
     let table = fs::read_to_string(&readme).ok();
     let at_readme = |e: &dyn std::fmt::Display| End::Failed(format!("{}: {e}", readme.display()));
     if check {
-        let records = cited.load_all()?.records;
+        let loaded = cited.load_all()?;
+        skipped(&loaded, out);
+        let records = loaded.records;
         let mut wrong = show::notes::check(&text, labs, &records).map_err(|e| at(&e))?;
         if let Some(table) = &table {
             let expected = show::notes::readme(table, labs, &records).map_err(|e| at_readme(&e))?;

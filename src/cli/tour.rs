@@ -22,6 +22,7 @@ pub(super) fn tour(labs: &[&'static Lab], common: &Common, out: &mut Out) -> Res
     let mut worst = Outcome::Quotable;
     for &lab in labs.iter().filter(|l| l.steps.iter().any(|s| s.tour)) {
         out.heading(lab.question)?;
+        ready::try_keeping(&store, lab, out);
         for step in lab.steps.iter().filter(|s| s.tour) {
             worst = worst.max(place.step(lab, step, out)?);
         }

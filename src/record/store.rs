@@ -33,6 +33,8 @@ pub struct Loaded {
     pub newer: usize,
     /// Lines that were never ours, or belong to another lab than the file does.
     pub foreign: usize,
+    /// Where all of these are: the file's name and the line, from 1.
+    pub places: Vec<(String, usize)>,
 }
 
 /// What went wrong with the store: where, while doing what, and the system's reason.
@@ -188,6 +190,7 @@ impl Store {
             all.damaged += one.damaged;
             all.newer += one.newer;
             all.foreign += one.foreign;
+            all.places.extend(one.places);
         }
         Ok(all)
     }
@@ -201,6 +204,23 @@ impl Store {
         let mut records = self.load_all()?.records;
         records.retain(|r| !id_prefix.is_empty() && r.id.starts_with(id_prefix));
         Ok(records)
+    }
+
+    /// Tries whether the lab's records could be kept, for a warning before a long run: makes the folder, and writes nothing that stays.
+    ///
+    /// # Errors
+    /// If the folder cannot be made or written to, or the lab's file is there and cannot be appended to. Whether there is room is only
+    /// known at the end.
+    pub fn try_keeping(&self, lab: &str) -> Result<(), StoreError> {
+        let path = self.file(lab)?;
+        fs::create_dir_all(&self.dir).map_err(|e| failed(&self.dir, "create", e))?;
+        match OpenOptions::new().append(true).open(&path) {
+            Err(e) if e.kind() == ErrorKind::NotFound => {}
+            opened => return opened.map(drop).map_err(|e| failed(&path, "append to", e)),
+        }
+        let trial = self.dir.join(format!("{lab}.{}.try", std::process::id()));
+        File::create(&trial).map_err(|e| failed(&self.dir, "write to", e))?;
+        fs::remove_file(&trial).map_err(|e| failed(&trial, "remove", e))
     }
 
     fn file(&self, lab: &str) -> Result<PathBuf, StoreError> {
@@ -233,14 +253,22 @@ impl Store {
     }
 }
 
+/// So many places of skipped lines are named.
+const PLACES: usize = 5;
+
 impl Loaded {
-    /// What was skipped, as a sentence; `None` if nothing was.
+    /// What was skipped and where, as a sentence; `None` if nothing was. Of many places the first few.
     pub fn skipped(&self) -> Option<String> {
         let counts =
             [(self.damaged, "damaged"), (self.newer, "of a newer version"), (self.foreign, "foreign")];
         let parts: Vec<String> =
             counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| format!("{n} {what}")).collect();
-        (!parts.is_empty()).then(|| format!("skipped lines of the store: {}", parts.join(", ")))
+        let mut places: Vec<String> =
+            self.places.iter().take(PLACES).map(|(file, line)| format!("{file}:{line}")).collect();
+        let more = self.places.len() - places.len();
+        places.extend((more > 0).then(|| format!("and {more} more")));
+        let what = || format!("skipped lines of the store: {} ({})", parts.join(", "), places.join(", "));
+        (!parts.is_empty()).then(what)
     }
 }
 
@@ -300,22 +328,26 @@ fn parse(bytes: &[u8], lab: &str) -> Loaded {
     let mut loaded = Loaded::default();
     let mut seen = BTreeSet::new();
     let mut machines = Machines::default();
-    for line in bytes.split(|b| *b == b'\n').filter(|l| !l.trim_ascii().is_empty()) {
+    let lines = bytes.split(|b| *b == b'\n').enumerate();
+    for (i, line) in lines.filter(|(_, l)| !l.trim_ascii().is_empty()) {
         let whole =
             std::str::from_utf8(line).map_or(Cow::Borrowed(line), |text| match machines.restore(text) {
                 Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
                 Cow::Owned(text) => Cow::Owned(text.into_bytes()),
             });
-        match read_line(&whole, lab) {
+        let skipped = match read_line(&whole, lab) {
             Line::Sound(r) => {
                 if seen.insert(r.id.clone()) {
                     loaded.records.push(*r);
                 }
+                continue;
             }
-            Line::Damaged => loaded.damaged += 1,
-            Line::Newer => loaded.newer += 1,
-            Line::Foreign => loaded.foreign += 1,
-        }
+            Line::Damaged => &mut loaded.damaged,
+            Line::Newer => &mut loaded.newer,
+            Line::Foreign => &mut loaded.foreign,
+        };
+        *skipped += 1;
+        loaded.places.push((format!("{lab}.jsonl"), i + 1));
     }
     loaded
 }

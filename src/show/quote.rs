@@ -1,9 +1,9 @@
 //! The sentence that may be quoted, with everything a sceptic asks for; or why there is none.
 use super::{escape, number, origin, wrap};
 use crate::{
-    judge::{Compared, compare, enough_launches, not_quotable},
-    lab::{Lab, Pick, Say, Step},
-    record::{Record, find, runs_of},
+    judge::{Compared, compare, enough_launches, not_quotable, unequal_work},
+    lab::{Kind, Lab, Launch, Pick, Say, Step},
+    record::{Record, find, ratio, runs_of},
     stats::Interval,
 };
 
@@ -36,7 +36,7 @@ const LABEL: usize = 15;
 ///
 /// A sentence is carried by a run if both of its records are quotable, enough launches measured them, contenders did equal
 /// work, and the A/A row is there. Where the ratio does not clear the A/A row, the sentence becomes that no difference was
-/// shown: a result as quotable as any.
+/// shown: a result as quotable as any. A sentence without `{ratio}` may also be about a count against none: to 0 there is no ratio.
 pub fn quote(lab: &Lab, records: &[Record]) -> Quote {
     let mut page = Page::default();
     page.put("Question", lab.question);
@@ -174,8 +174,10 @@ pub(super) fn sentence<'a>(
     let other = number::interval(pick.value, &shown(against, pick.value)?);
     text = text.replace("{against}", &other);
     let compared = compare(step, records, (of, say.of.value), (against, pick.value));
-    let differs = matches!(compared, Compared::Differs { .. });
+    let without_ratio = !say.text.contains("{ratio}") && against_none(step, (of, &say.of), (against, &pick));
+    let differs = without_ratio || matches!(compared, Compared::Differs { .. });
     match compared {
+        Compared::Cannot(_) if without_ratio => {}
         Compared::Cannot(why) => return Err(why),
         Compared::Differs { ratio, .. } => {
             text = text.replace("{ratio}", &number::interval("ratio", &ratio));
@@ -196,6 +198,16 @@ pub(super) fn sentence<'a>(
     }
     let records = if std::ptr::eq(of, against) { vec![of] } else { vec![of, against] };
     Ok(Sentence { text, records, differs })
+}
+
+/// True if there is no ratio because the other is 0, and the two differ all the same. Only where no A/A row is asked for: a small
+/// time against 0 may be noise, a count may not.
+fn against_none(step: &Step, (of, a): (&Record, &Pick), (other, b): (&Record, &Pick)) -> bool {
+    let exact = step.kind == Kind::Count || step.launch != Launch::Together;
+    let equal_work = of.param != other.param || unequal_work([of, other]).is_none();
+    let apart = of.interval_of(a.value).zip(other.interval_of(b.value));
+    let apart = apart.is_some_and(|(of, other)| of.lo > other.hi || of.hi < other.lo);
+    exact && equal_work && apart && ratio(of, a.value, other, b.value).is_none()
 }
 
 fn quotable<'a>(records: &'a [Record], run: &str, pick: &Pick) -> Result<&'a Record, String> {
