@@ -10,7 +10,7 @@ use std::{
 
 use all::LABS;
 use underhood::{
-    lab::{Kind, Pick, Predict, Step},
+    lab::{Pick, Predict, Step},
     machine::allowed_cpus,
     plan::{Mode, Plan},
 };

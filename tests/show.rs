@@ -393,12 +393,21 @@ fn a_quote_says_no_difference_instead_of_a_ratio_within_the_band() {
         flat.contains("Between rwlock at 400 ns and mutex at 400 ns this machine shows no difference in ops"),
         "{flat}"
     );
-    assert!(flat.contains("may claim no difference under 2.0 %"), "{flat}");
+    assert!(flat.contains("could not have shown one under 2.0 %"), "{flat}");
     assert!(!flat.contains("that only read and hold"), "the sentence about a difference is not said: {flat}");
     rows.extend(touch("run-02"));
     let both = quote(&LAB, &rows).text;
     let leads = both.contains("Say            The first touch") && both.contains("Also           Between");
     assert!(leads, "what is shown comes first: {both}");
+}
+
+#[test]
+fn no_difference_is_not_said_by_a_run_that_could_hardly_show_one() {
+    let mut rows = reads("run-01");
+    rows[4] = record(&READS, "run-01", "rwlock", "400 ns", &[1.651e6, 1.668e6, 1.634e6, 1.66e6, 1.643e6]);
+    rows[5] = record(&READS, "run-01", AA, "400 ns", &[1.0e6, 2.4e6, 1.2e6, 2.1e6, 1.7e6]);
+    let q = quote(&LAB, &rows);
+    assert!(!q.quotable && q.text.contains("too noisy to say"), "{}", q.text);
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(super) struct Sentence<'a> {
     differs: bool,
 }
 
+/// Above this band (25 %, as a logarithm) "no difference" says more about the run than about the contenders.
+const COARSE: f64 = 0.223;
 /// Columns of the text; labels take the first 15.
 const WIDTH: usize = 80;
 const LABEL: usize = 15;
@@ -36,7 +38,7 @@ const LABEL: usize = 15;
 ///
 /// A sentence is carried by a run if both of its records are quotable, enough launches measured them, contenders did equal
 /// work, and the A/A row is there. Where the ratio does not clear the A/A row, the sentence becomes that no difference was
-/// shown: a result as quotable as any. A sentence without `{ratio}` may also be about a count against none: to 0 there is no ratio.
+/// shown: a result as quotable as any, unless the A/A row itself is apart by more than a quarter. A sentence without `{ratio}` may also be about a count against none: to 0 there is no ratio.
 pub fn quote(lab: &Lab, records: &[Record]) -> Quote {
     let mut page = Page::default();
     page.put("Question", lab.question);
@@ -182,10 +184,16 @@ pub(super) fn sentence<'a>(
         Compared::Differs { ratio, .. } => {
             text = text.replace("{ratio}", &number::interval("ratio", &ratio));
         }
+        Compared::NoDifference { band, .. } if band > COARSE => {
+            return Err(format!(
+                "too noisy to say: it could not have shown a difference under {}",
+                number::band(band)
+            ));
+        }
         Compared::NoDifference { ratio, band } => {
             text = format!(
                 "Between {}{} and {}{} this machine shows no difference in {}: {value} and {other}, ratio {}; this run \
-                 may claim no difference under {}.",
+                 could not have shown one under {}.",
                 say.of.case,
                 origin::at(say.of.param),
                 pick.case,
