@@ -21,14 +21,14 @@ pub(crate) static LAB: Lab = Lab {
     says: &[
         Say {
             step: "read_twice",
-            text: "A thread that read-locks std's RwLock twice hangs if a writer comes in between: it did in {value} of the tries.",
+            text: "A thread that read-locks std's RwLock twice hangs if a writer comes in between: it did in {value} of {launches} tries, forced so that the writer is there.",
             of: pick("std_rwlock", "writer_waits", "deadlocked_share"),
             against: None,
             not_true_when: "the system's RwLock is another one (std leaves the policy open), or the second read is a recursive one",
         },
         Say {
             step: "call_out",
-            text: "A guard in the head of a match lives until its end: locking again in an arm hung in {value} of the tries.",
+            text: "A guard in the head of a match lives until its end: locking again in an arm hung in {value} of {launches} tries.",
             of: pick("match_head", "std_mutex", "deadlocked_share"),
             against: None,
             not_true_when: "the value is copied out first; for `if let ... else` it also depends on the edition (2021: hangs, 2024: does not)",

@@ -157,7 +157,7 @@ pub enum Expect {
 }
 
 /// A sentence that may be quoted. `{value}`, `{against}` and `{ratio}` stand for the numbers with their intervals;
-/// `{threads}` for the number of threads.
+/// `{threads}` for the number of threads, `{launches}` for that of launches.
 #[derive(Clone, Copy, Debug)]
 pub struct Say {
     /// The step whose records carry the numbers.

@@ -168,7 +168,12 @@ pub(super) fn sentence<'a>(
 ) -> Result<Sentence<'a>, String> {
     let of = quotable(records, run, &say.of)?;
     let value = number::interval(say.of.value, &shown(of, say.of.value)?);
-    let mut text = say.text.replace("{threads}", &of.threads.to_string()).replace("{value}", &value);
+    let launches = of.values(say.of.value).len().to_string();
+    let mut text = say
+        .text
+        .replace("{threads}", &of.threads.to_string())
+        .replace("{launches}", &launches)
+        .replace("{value}", &value);
     let Some(pick) = say.against else {
         return Ok(Sentence { text, records: vec![of], differs: true });
     };
