@@ -1,4 +1,6 @@
 //! The table of contents: every lab, in the order in which a reader should meet them. Included by the program, the benches and the tests.
+#[path = "alloc_cliff.rs"]
+mod alloc_cliff;
 #[path = "alloc_compare.rs"]
 mod alloc_compare;
 #[path = "alloc_first_touch.rs"]
@@ -7,6 +9,8 @@ mod alloc_first_touch;
 mod alloc_growth;
 #[path = "alloc_mmap_lock.rs"]
 mod alloc_mmap_lock;
+#[path = "alloc_pages.rs"]
+mod alloc_pages;
 #[path = "async_cancel.rs"]
 mod async_cancel;
 #[path = "async_cures.rs"]
@@ -135,7 +139,9 @@ pub(crate) const LABS: &[&underhood::lab::Lab] = &[
     &container_limits::LAB,
     &gc_reference_jvm::LAB,
     &alloc_first_touch::LAB,
+    &alloc_cliff::LAB,
     &alloc_growth::LAB,
+    &alloc_pages::LAB,
     &alloc_mmap_lock::LAB,
     &alloc_compare::LAB,
     &collections_cost::LAB,

@@ -11,13 +11,13 @@ use underhood::{
     lab::{Bench, Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
     memory::{
         bystander::{Antagonist, watch_all},
-        cycle::{Cycles, Extent, boundary, cycle, doubts, faults_anew, settled_ns},
+        cycle::{Cycles, Extent, cycle},
         mem,
         victim::Victim,
     },
     plan::Plan,
     record::AA,
-    rivals::alloc::{ALIGN, ALLOCATORS, Allocator},
+    rivals::alloc::{ALLOCATORS, Allocator},
     sample::{Sample, each},
 };
 
@@ -31,12 +31,11 @@ const IDLE: Duration = Duration::from_millis(20);
 const MOST_CYCLES: u64 = 2_000;
 /// What the antagonist works on: 64 MiB a cycle, so that a slot of tens of milliseconds holds whole cycles.
 const ANTAGONIST: usize = 64 * MIB;
-const CLIFF_HIGHEST: usize = 64 * MIB;
 
 pub(crate) static LAB: Lab = Lab {
     stem: "alloc_first_touch",
     question: "Where is the pause of a large allocation: the call, the first touch, the free, or a bystander?",
-    steps: &[WHO_PAYS, BYSTANDER, CLIFF],
+    steps: &[WHO_PAYS, BYSTANDER],
     says: &[
         Say {
             step: "who_pays",
@@ -56,14 +55,6 @@ pub(crate) static LAB: Lab = Lab {
             not_true_when: "M_MMAP_THRESHOLD is set, or the process can't afford to keep the memory",
         },
         Say {
-            step: "cliff",
-            text: "From {value} on, glibc gives each freed block back to the kernel and pays for every page again.",
-            of: CLIFF_AT,
-            against: None,
-            not_true_when: "glibc is tuned, or the thread is not the main one: other threads have heaps of at most \
-                            64 MiB",
-        },
-        Say {
             step: "bystander",
             text: "A thread that only maps and unmaps 64 KiB stood still for {value} while another thread mapped 64 \
                    MiB with MAP_POPULATE; without it, for {against} at worst.",
@@ -81,10 +72,10 @@ pub(crate) static LAB: Lab = Lab {
         "The largest wait as a property of the kernel: it grows with the block, and a maximum of a few cycles is no bound.",
     ],
     next: &[
-        "Why does calloc of 256 MiB return at once, and of 16 MiB not? (fresh mappings are zero; a kept block is cleared)",
+        "Why does calloc of 256 MiB return at once, and of 16 MiB not? (a kept block is cleared: alloc_growth)",
         "Would you pre-fault with MAP_POPULATE? Who waits then?",
-        "When is a buffer pool worth it? (above the size from which the allocator gives memory back)",
-        "What do transparent huge pages change? (fewer and dearer faults: better throughput, longer tail)",
+        "When is a buffer pool worth it? (above the size from which the allocator gives memory back: alloc_cliff)",
+        "What do transparent huge pages change? (fewer and dearer faults: alloc_pages)",
         "How does a managed heap move the same costs? (it clears large objects in the allocating call)",
     ],
     sources: &[
@@ -117,9 +108,6 @@ const MAP: Pick = pick("populate", "map", "wait_max_ns");
 const FAULT: Pick = pick("populate", "fault", "wait_max_ns");
 const SPIN: Pick = pick("populate", "spin", "wait_max_ns");
 const TOUCHED: Pick = glibc("map", "wait_max_ns");
-const CLIFF_AT: Pick = glibc("", "cliff_bytes");
-const DEARER: Pick = glibc("", "dearer_ratio");
-const MI: f64 = MIB as f64;
 
 const fn claim(cores: usize, expect: Expect, text: &'static str, of: Pick, against: Option<Pick>) -> Claim {
     Claim { text, of, against, expect, cores }
@@ -190,29 +178,6 @@ const BYSTANDER: Step = Step {
     tour: false,
 };
 
-const CLIFF: Step = Step {
-    name: "cliff",
-    ask: "You allocate, touch and free blocks of one size again and again with glibc. From which size in bytes on \
-          does every round fault its pages in anew?",
-    predict: Predict::Number { case: "glibc", param: "" },
-    kind: Kind::Single,
-    cases: &["glibc", "mimalloc"],
-    params: &[""],
-    launch: Launch::Isolated,
-    measure: cliff,
-    headline: "cliff_bytes",
-    columns: &["below_ns", "above_ns", "dearer_ratio"],
-    claims: &[
-        claim(1, Between(31.0 * MI, 33.0 * MI), "glibc's cliff lies at 31 to 33 MiB", CLIFF_AT, None),
-        claim(1, AtLeast(10.0), "one page more makes a cycle 10 times dearer", DEARER, None),
-    ],
-    because: "glibc's threshold follows the largest mapped block that was freed, but not beyond \
-              DEFAULT_MMAP_THRESHOLD_MAX (malloc/malloc.c), 32 MiB where a long has 8 bytes. A block below it is \
-              kept in the heap after its second round; a block above is mapped and unmapped each time. The search \
-              counts faults, not time, so it finds the same page on a busy machine.",
-    tour: false,
-};
-
 fn who_pays(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     each(cases, params, |case, param| {
         let bytes = bytes_of(param);
@@ -267,27 +232,6 @@ fn bystander_one(plan: &Plan, arms: &[&str], param: &str, bytes: usize, cpus: [u
         missing.iter().filter_map(|arm| Some(Sample::unmeasured(arm, param, Allocator::find(arm).err()?))),
     )
     .collect()
-}
-
-fn cliff(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
-    let unit = if plan.is_smoke() { 16 * MIB } else { mem::page_bytes() };
-    each(cases, params, |case, param| {
-        let allocator = ready(case, 2 * CLIFF_HIGHEST)?;
-        allocator.check(mem::page_bytes(), ALIGN).map_err(|e| e.to_string())?;
-        let unknown = || "this system does not count faults".to_string();
-        let above = |n| faults_anew(allocator, n * unit).map_err(|e| e.to_string())?.ok_or_else(unknown);
-        let (low, high) = boundary((MIB / unit).max(1), CLIFF_HIGHEST / unit, above)?
-            .ok_or("no cliff between 1 and 64 MiB: a settled cycle faults at neither end, or at both")?;
-        let round = |n| settled_ns(allocator, n * unit).map(|ns| ns as f64).map_err(|e| e.to_string());
-        let (below, above) = (round(low)?, round(high)?);
-        let mut sample = Sample::new(case, param)
-            .with("cliff_bytes", (high * unit) as f64)
-            .with("below_ns", below)
-            .with("above_ns", above)
-            .with("dearer_ratio", above / below.max(1.0));
-        sample.doubts = doubts(allocator);
-        Ok(sample)
-    })
 }
 
 /// The allocator, if it exists here and there is room for `bytes`.

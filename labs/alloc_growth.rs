@@ -228,7 +228,7 @@ fn zeroed_step(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
         let mib = size.trim_end_matches("MiB").parse::<usize>().map_err(|e| format!("{size}: {e}"))?;
         let bytes = mib * if plan.is_smoke() { MIB / 16 } else { MIB };
         let extent = Extent {
-            time: plan.slice / 4,
+            time: plan.slice / 8,
             least: if plan.is_smoke() { 1 } else { 3 },
             most: 2_000,
             idle: std::time::Duration::ZERO,

@@ -11,7 +11,7 @@ use underhood::{
     lab::{Pick, Predict, Step},
     memory::{
         bystander::{Antagonist, Watched, watch_all},
-        cycle::{Cycles, Extent, Parts, boundary, checked_cycle},
+        cycle::{Cycles, Extent, Parts, checked_cycle},
         latency::{histogram, quantile},
         mem::{self, Mapping, Room},
         victim::Victim,
@@ -212,18 +212,6 @@ fn a_quantile_needs_ten_samples_beyond_it() {
         (0..n).for_each(|i| h.saturating_record(i + 1));
         assert_eq!(quantile(&h, q).is_some(), known, "{n} samples, {q}");
     }
-}
-
-#[test]
-fn the_boundary_is_found_exactly_or_not_at_all() {
-    let cliff = |at: usize| move |n: usize| Ok::<_, String>(n >= at);
-    for at in [2, 3, 499, 500, 999, 1000] {
-        assert_eq!(boundary(1, 1000, cliff(at)), Ok(Some((at - 1, at))));
-    }
-    assert_eq!(boundary(1, 1000, cliff(1)), Ok(None), "already above");
-    assert_eq!(boundary(1, 1000, cliff(1001)), Ok(None), "never above");
-    assert_eq!(boundary(5, 5, cliff(5)), Ok(None));
-    assert_eq!(boundary(1, 9, |_| Err::<bool, _>("no")), Err("no"));
 }
 
 #[test]

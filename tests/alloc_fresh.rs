@@ -1,7 +1,11 @@
 //! Memory that is fresh, zeroed, grown, huge or just below a cliff: the labs on one block, and what they are built on.
 //! Shapes, counts and invariants; never a time.
+#[path = "../labs/alloc_cliff.rs"]
+mod alloc_cliff;
 #[path = "../labs/alloc_growth.rs"]
 mod alloc_growth;
+#[path = "../labs/alloc_pages.rs"]
+mod alloc_pages;
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},
@@ -13,9 +17,12 @@ use underhood::{
     lab::Lab,
     machine::allowed_cpus,
     memory::{
+        cliff::{Before, Turn, boundary, cliff, faults_anew, history, settled_ns},
         cycle::Extent,
         grown::{Growth, first_growth, grow},
-        mem,
+        latency::histogram,
+        mem::{self, Mapping},
+        pages::{Pages, Round, cold_and_warm, given, pages, possible, reported_from, round},
         zeroed::{Zeros, zeroed, zeroed_cycle},
     },
     plan::{Mode, Plan},
@@ -24,8 +31,8 @@ use underhood::{
 
 const MIB: usize = 1 << 20;
 
-fn labs() -> [&'static Lab; 1] {
-    [&alloc_growth::LAB]
+fn labs() -> [&'static Lab; 3] {
+    [&alloc_cliff::LAB, &alloc_growth::LAB, &alloc_pages::LAB]
 }
 
 /// Says that its memory is zero, and it is not; when it grows, it loses what was in it.
@@ -171,6 +178,166 @@ fn a_cycle_of_zeros_has_its_parts() {
 }
 
 #[test]
+fn a_round_has_its_pages_and_its_faults() {
+    let (pages, page) = (1024, mem::page_bytes());
+    let mut single = histogram();
+    let Ok(small) = round(Pages::Small, pages * page, Some(&mut single), true) else { return };
+    assert_eq!(small.total(), small.call + small.touch + small.unmap);
+    assert_eq!(single.len(), pages as u64, "each touch is timed");
+    if let Some(faults) = small.touch_faults.filter(|_| cfg!(target_os = "linux")) {
+        assert!((1024..1100).contains(&faults), "{small:?}");
+        assert_eq!(small.huge.unwrap_or(0), 0, "{small:?}");
+        let populated = round(Pages::Populated, pages * page, None, false).unwrap();
+        assert!(populated.touch_faults.unwrap() < 16, "{populated:?}");
+    }
+    // Where huge pages are given, they are seen; where not, there is a reason.
+    for kind in [Pages::Huge, Pages::HugePopulated] {
+        let extent = Extent { time: Duration::ZERO, least: 1, most: 1, idle: Duration::ZERO };
+        match pages_of(kind, extent) {
+            Ok(sample) => {
+                let faults = sample.values.get("faults_count").copied().unwrap_or(0.0);
+                assert!(faults < 4096.0 / 4.0 || !sample.doubts.is_empty(), "{sample:?}");
+            }
+            Err(why) => assert!(!why.is_empty()),
+        }
+    }
+}
+
+fn pages_of(kind: Pages, extent: Extent) -> Result<underhood::sample::Sample, String> {
+    pages(kind, 16 * MIB, extent)
+}
+
+#[test]
+fn other_pages_than_were_asked_for_get_no_number() {
+    let bytes = 64 * MIB;
+    let small = (bytes / mem::page_bytes()) as u64;
+    let seen = |huge, faults: Option<u64>| Round {
+        call_faults: faults.map(|_| 0),
+        touch_faults: faults,
+        huge,
+        ..Round::default()
+    };
+    let mib = |n: usize| Some((n * MIB) as u64);
+    for kind in [Pages::Huge, Pages::HugePopulated] {
+        assert_eq!(given(kind, seen(mib(64), Some(32)), bytes), Ok(None));
+        assert_eq!(given(kind, seen(mib(62), Some(544)), bytes), Ok(None), "the ends fit into no huge page");
+        assert!(given(kind, seen(mib(48), Some(32)), bytes).unwrap().unwrap().contains("75 %"));
+        assert!(given(kind, seen(mib(0), Some(small)), bytes).unwrap_err().contains("0 %"));
+        // Without smaps the faults tell.
+        assert_eq!(given(kind, seen(None, Some(32)), bytes), Ok(None));
+        assert!(given(kind, seen(None, Some(small)), bytes).unwrap_err().contains("faults"));
+        assert!(given(kind, seen(None, None), bytes).unwrap().unwrap().contains("does not tell"));
+    }
+    assert_eq!(given(Pages::Small, seen(mib(0), Some(small)), bytes), Ok(None));
+    assert_eq!(given(Pages::Small, seen(None, None), bytes), Ok(None));
+    assert!(given(Pages::Small, seen(mib(64), Some(32)), bytes).unwrap_err().contains("unasked"));
+    assert!(given(Pages::Populated, seen(mib(64), Some(32)), bytes).unwrap().unwrap().contains("unasked"));
+}
+
+#[test]
+fn what_the_kernel_says_of_huge_pages_is_read() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("sys/kernel/mm/transparent_hugepage");
+    assert_eq!(possible(root.path(), 64 * MIB), Ok(()), "where nothing is said, one may try");
+    std::fs::create_dir_all(&folder).unwrap();
+    let set = |name, text: &str| std::fs::write(folder.join(name), text).unwrap();
+    set("enabled", "always [madvise] never\n");
+    set("hpage_pmd_size", "2097152\n");
+    assert_eq!(possible(root.path(), 64 * MIB), Ok(()));
+    assert!(possible(root.path(), 3 * MIB).unwrap_err().contains("2 MiB"));
+    set("hpage_pmd_size", "536870912\n"); // pages of 64 KiB
+    assert!(possible(root.path(), 64 * MIB).unwrap_err().contains("512 MiB"));
+    set("enabled", "always madvise [never]\n");
+    assert!(possible(root.path(), 64 * MIB).unwrap_err().contains("says never"));
+    assert_eq!(reported_from(root.path()), None);
+    let module = root.path().join("sys/module/page_reporting/parameters");
+    std::fs::create_dir_all(&module).unwrap();
+    std::fs::write(module.join("page_reporting_order"), "9\n").unwrap();
+    assert_eq!(reported_from(root.path()), Some(9));
+}
+
+#[test]
+fn the_huge_pages_of_a_mapping_are_read_from_smaps() {
+    let smaps = "55a1c0000000-55a1c0400000 rw-p 00000000 00:00 0      [heap]\nRss:  4096 kB\nAnonHugePages:      2048 kB\n\
+                 VmFlags: rd wr mr mw me ac sd\n7f0000000000-7f0004000000 rw-p 00000000 00:00 0 \nAnonHugePages:     65536 kB\n\
+                 7f0004000000-7f0004001000 r--p 00000000 fe:00 12 /lib/a-b.so\nAnonHugePages:         0 kB\n";
+    let at = 0x7f00_0000_0000;
+    assert_eq!(mem::parse_huge(smaps, at, at + (64 << 20)), Some(64 << 20));
+    assert_eq!(mem::parse_huge(smaps, 0x55a1_c010_0000, 0x55a1_c020_0000), Some(2 << 20));
+    assert_eq!(mem::parse_huge(smaps, at + (64 << 20), at + (65 << 20)), Some(0));
+    assert_eq!(mem::parse_huge(smaps, 0, 1), None, "no such mapping");
+    assert_eq!(mem::parse_huge("", at, at + 1), None);
+    if let Ok(mapping) = Mapping::lazy(MIB) {
+        assert!(mapping.huge_bytes().is_some() || !std::path::Path::new("/proc/self/smaps").exists());
+    }
+}
+
+#[test]
+fn warm_memory_faults_as_often_as_cold_memory() {
+    let Ok(sample) = cold_and_warm(Pages::Small, 4 * MIB) else { return };
+    let value = |name: &str| sample.values.get(name).copied();
+    if let (Some(cold), Some(warm)) = (value("cold_faults_count"), value("warm_faults_count")) {
+        assert!((cold - warm).abs() <= 0.05 * cold, "{sample:?}");
+    }
+}
+
+#[test]
+fn the_boundary_is_found_exactly_or_not_at_all() {
+    let above = |at: usize| move |n: usize| Ok::<_, String>(n >= at);
+    for at in [2, 3, 499, 500, 999, 1000] {
+        assert_eq!(boundary(1, 1000, above(at)), Ok(Turn::Between(at - 1, at)));
+    }
+    assert_eq!(boundary(1, 1000, above(1)), Ok(Turn::Always));
+    assert_eq!(boundary(1, 1000, above(1001)), Ok(Turn::Never));
+    assert_eq!(boundary(5, 5, above(5)), Ok(Turn::Always));
+    assert_eq!(boundary(5, 5, above(6)), Ok(Turn::Never));
+    assert_eq!(boundary(1, 9, |_| Err::<bool, _>("no")), Err("no"));
+    let mut probes = 0;
+    let count = |n: usize| {
+        probes += 1;
+        Ok::<_, String>(n >= 33_554_409)
+    };
+    let found = Turn::Between(33_554_408, 33_554_409);
+    assert_eq!(boundary(MIB, 256 * MIB, count), Ok(found));
+    assert!(probes <= 30, "a byte in 255 MiB takes {probes} probes");
+}
+
+#[test]
+fn a_cliff_is_found_or_its_absence_said() {
+    // Each glibc up to now gives 40 MiB back, and this thread's is no exception: its heaps have 64 MiB at most.
+    for allocator in ALLOCATORS {
+        let Ok(Some(anew)) = faults_anew(allocator, 40 * MIB) else { continue };
+        assert!(anew || allocator.name != "glibc");
+        let sample = cliff(allocator, "p", [MIB, 2 * MIB], 1).unwrap();
+        let bytes = |name: &str| sample.values.get(name).map(|b| *b as usize);
+        let kept = bytes("kept_bytes").unwrap();
+        if let Some(cliff) = bytes("cliff_bytes") {
+            assert!(kept + 1 == cliff && sample.seen.len() == 1, "{sample:?}");
+        } else {
+            assert!([0, 2 * MIB].contains(&kept) && sample.seen.len() == 1, "{sample:?}");
+        }
+        assert!(settled_ns(allocator, MIB, 1).unwrap() > 0);
+    }
+    assert!(cliff(&CARELESS, "p", [MIB, 2 * MIB], 1).is_ok(), "the system's allocator under another name");
+}
+
+#[test]
+fn history_counts_faults_by_round() {
+    let extent = Extent { time: Duration::ZERO, least: 2, most: 2, idle: Duration::ZERO };
+    for allocator in ALLOCATORS {
+        for before in [Before::Nothing, Before::Freed { bytes: MIB, count: 2 }] {
+            match history(allocator, before, "p", 2 * MIB, extent) {
+                Ok(sample) => assert_eq!(sample.receipts.kept_count, Some(2.0), "{sample:?}"),
+                Err(why) => assert!(why.contains("does not count faults"), "{why}"),
+            }
+        }
+    }
+    // More than glibc allows: nothing is changed in this process.
+    let refused = history(&ALLOCATORS[0], Before::Threshold(1 << 40), "p", MIB, extent).unwrap_err();
+    assert!(refused.contains("refused") || refused.contains("only glibc"), "{refused}");
+}
+
+#[test]
 fn every_step_answers_every_pair_and_says_what_is_not_there() {
     let plan = Plan::new(Mode::Smoke, allowed_cpus());
     for step in labs().iter().flat_map(|lab| lab.steps) {
@@ -201,7 +368,9 @@ fn every_step_answers_every_pair_and_says_what_is_not_there() {
 
 /// What some systems do not tell.
 fn may_be_missing(column: &str) -> bool {
-    ["faults", "rss", "huge"].iter().any(|word| column.contains(word))
+    ["faults", "rss", "huge", "p999", "cliff", "below_", "above_", "dearer"]
+        .iter()
+        .any(|word| column.contains(word))
 }
 
 #[test]

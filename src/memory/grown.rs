@@ -102,8 +102,9 @@ pub fn first_growth(
     to: usize,
 ) -> Result<Sample, BlockError> {
     allocator.check(mem::page_bytes(), ALIGN)?;
-    if let Ok(mut warm) = Mapping::lazy(2 * to) {
-        (0..2 * to).step_by(mem::page_bytes()).for_each(|at| warm.touch(at));
+    let most = to + to / 2; // the last block and the one before it
+    if let Ok(mut warm) = Mapping::lazy(most) {
+        (0..most).step_by(mem::page_bytes()).for_each(|at| warm.touch(at));
     }
     let grown = grow(allocator, growth, from, to)?;
     let number = |n: u64| Some(n as f64);

@@ -44,6 +44,24 @@ pub fn field_kib(text: &str, name: &str) -> Option<u64> {
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
+/// The sum of `AnonHugePages` of the mappings that overlap with the addresses `from..to`, in bytes, from the text of
+/// `/proc/self/smaps`; `None` if there is none.
+pub fn parse_huge(text: &str, from: usize, to: usize) -> Option<u64> {
+    let range = |line: &str| {
+        let (start, end) = line.split_whitespace().next()?.split_once('-')?;
+        Some((usize::from_str_radix(start, 16).ok()?, usize::from_str_radix(end, 16).ok()?))
+    };
+    let (mut inside, mut sum) = (false, None);
+    for line in text.lines() {
+        if let Some((start, end)) = range(line) {
+            inside = start < to && from < end;
+        } else if let Some(bytes) = field_kib(line, "AnonHugePages:").filter(|_| inside) {
+            sum = Some(sum.unwrap_or(0) + bytes);
+        }
+    }
+    sum
+}
+
 /// True on the main thread, the only one that glibc serves from the brk heap; `None` if that can't be told.
 pub fn on_main_thread() -> Option<bool> {
     let path = fs::read_link("/proc/thread-self").ok()?;
@@ -119,6 +137,30 @@ impl Mapping {
     /// agreed.
     pub fn small_pages_only(&mut self) -> bool {
         sys::never_huge(self.start, self.bytes)
+    }
+
+    /// Asks for huge pages wherever a whole one fits (transparent huge pages).
+    ///
+    /// # Errors
+    /// What the system said: the kernel is built without them, or has none.
+    pub fn huge_pages(&mut self) -> std::io::Result<()> {
+        sys::huge(self.start, self.bytes)
+    }
+
+    /// Provides every page, writable, inside the call (`MADV_POPULATE_WRITE`, Linux 5.14).
+    ///
+    /// # Errors
+    /// What the system said; `InvalidInput` from an older kernel.
+    pub fn populate(&mut self) -> std::io::Result<()> {
+        sys::populate(self.start, self.bytes)
+    }
+
+    /// How many of its bytes are in huge pages, by `AnonHugePages` of `/proc/self/smaps`; `None` where that can't be
+    /// told. The kernel may have merged a neighbour with it, which then counts too. Costs up to milliseconds and holds
+    /// mmap_lock.
+    pub fn huge_bytes(&self) -> Option<u64> {
+        let from = self.start.addr().get();
+        parse_huge(&fs::read_to_string("/proc/self/smaps").ok()?, from, from + self.bytes)
     }
 
     /// Gives all pages back and keeps the address space, so that the next touch of each page faults again. True if
@@ -243,6 +285,29 @@ mod sys {
     pub(super) fn never_huge(_: NonNull<u8>, _: usize) -> bool {
         false
     }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn huge(start: NonNull<u8>, bytes: usize) -> io::Result<()> {
+        // SAFETY: as in `forget`; this advice leaves the bytes alone.
+        let failed = unsafe { libc::madvise(start.as_ptr().cast(), bytes, libc::MADV_HUGEPAGE) } != 0;
+        if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn huge(_: NonNull<u8>, _: usize) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    #[cfg(target_os = "linux")]
+    pub(super) fn populate(start: NonNull<u8>, bytes: usize) -> io::Result<()> {
+        const MADV_POPULATE_WRITE: libc::c_int = 23; // not in every libc's headers
+        // SAFETY: as in `forget`; this advice writes nothing: it faults as a write would, and leaves the bytes alone.
+        let failed = unsafe { libc::madvise(start.as_ptr().cast(), bytes, MADV_POPULATE_WRITE) } != 0;
+        if failed { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+    #[cfg(not(target_os = "linux"))]
+    pub(super) fn populate(_: NonNull<u8>, _: usize) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
 }
 
 #[cfg(not(unix))]
@@ -267,5 +332,11 @@ mod sys {
     }
     pub(super) fn never_huge(_: NonNull<u8>, _: usize) -> bool {
         false
+    }
+    pub(super) fn huge(_: NonNull<u8>, _: usize) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+    pub(super) fn populate(_: NonNull<u8>, _: usize) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }

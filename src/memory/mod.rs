@@ -2,9 +2,11 @@
 //!
 //! | file | what is there |
 //! |---|---|
-//! | [`cycle`] | one round of allocate, touch, free, timed apart; many of them; the size from which pages fault anew |
+//! | [`cycle`] | one round of allocate, touch, free, timed apart; many of them |
+//! | [`cliff`] | the size from which pages fault anew, and how history moves it |
 //! | [`zeroed`] | memory that must be zero: who clears it |
 //! | [`grown`] | a block that grows: who copies |
+//! | [`pages`] | small, huge and populated pages; cold and warm memory |
 //! | [`bystander`] | a victim on one CPU, an antagonist on another, and a control between them |
 //! | [`shootdown`] | what it costs to take pages away from a process that runs on other CPUs too |
 //! | [`victim`] | what a victim does |
@@ -14,12 +16,14 @@
 //! | [`heap`] | bytes that the allocator has given out |
 //! | [`latency`] | histograms of durations |
 pub mod bystander;
+pub mod cliff;
 pub mod cycle;
 pub mod grown;
 pub mod handed;
 pub mod heap;
 pub mod latency;
 pub mod mem;
+pub mod pages;
 pub mod returned;
 pub mod shootdown;
 pub mod victim;

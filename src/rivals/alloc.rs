@@ -13,7 +13,9 @@ use super::alloc_here;
 pub use super::alloc_here::ALLOCATORS;
 
 mod block;
+mod threshold;
 pub use block::{Block, BlockError};
+pub use threshold::fix_mmap_threshold;
 
 /// The alignment that malloc promises on 64-bit systems: up to it a block comes from plain malloc, above it from
 /// another function with other costs.
