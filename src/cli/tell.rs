@@ -121,27 +121,50 @@ pub(super) fn notes(
         return Ok(if wrong.is_empty() { Outcome::Quotable } else { Outcome::Failed });
     }
     let store = ready::store(common)?;
+    let mut changed = Vec::new();
     for lab in labs {
         // What was cited so far competes with what the store has: the newest complete quotable run of each step wins.
-        let mut known = cited.load(lab.stem)?.records;
+        let before = cited.load(lab.stem)?;
         let loaded = store.load(lab.stem)?;
+        skipped(&before, out);
         skipped(&loaded, out);
         // A record that is in both is one record.
-        let ids: BTreeSet<String> = known.iter().map(|r| r.id.clone()).collect();
-        known.extend(loaded.records.into_iter().filter(|r| !ids.contains(&r.id)));
+        let ids: BTreeSet<String> = before.records.iter().map(|r| r.id.clone()).collect();
+        let fresh = loaded.records.into_iter().filter(|r| !ids.contains(&r.id));
+        let known: Vec<Record> = before.records.iter().cloned().chain(fresh).collect();
         let chosen = show::notes::cited(lab, &known);
-        if !chosen.is_empty() {
-            cited.replace(lab.stem, &chosen)?;
+        if chosen.is_empty() || chosen == before.records && before.skipped().is_none() {
+            continue;
         }
+        cited.replace(lab.stem, &chosen)?;
+        let path = records.join(format!("{}.jsonl", lab.stem));
+        let added = chosen.iter().filter(|r| !ids.contains(&r.id));
+        let steps: BTreeSet<&str> = added.clone().map(|r| r.step.as_str()).collect();
+        let steps: Vec<&str> = steps.into_iter().collect();
+        let dropped = before.records.iter().filter(|r| !chosen.iter().any(|c| c.id == r.id)).count();
+        out.say(format!(
+            "changed {}: {dropped} records replaced by {} of {}",
+            path.display(),
+            added.count(),
+            if steps.is_empty() { "no step".into() } else { steps.join(", ") }
+        ))?;
+        changed.push(path);
     }
     let all = cited.load_all()?.records;
-    let new = show::notes::render(&text, labs, &all).map_err(|e| at(&e))?;
-    fs::write(file, new).map_err(|e| End::Failed(format!("cannot write {}: {e}", file.display())))?;
+    let mut write = |path: &Path, old: &str, new: String| -> Result<(), End> {
+        if old != new {
+            fs::write(path, new).map_err(|e| End::Failed(format!("cannot write {}: {e}", path.display())))?;
+            changed.push(path.to_path_buf());
+            out.say(format!("changed {}", path.display()))?;
+        }
+        Ok(())
+    };
+    write(file, &text, show::notes::render(&text, labs, &all).map_err(|e| at(&e))?)?;
     if let Some(table) = &table {
-        let new = show::notes::readme(table, labs, &all).map_err(|e| at_readme(&e))?;
-        fs::write(&readme, new).map_err(|e| at_readme(&e))?;
+        write(&readme, table, show::notes::readme(table, labs, &all).map_err(|e| at_readme(&e))?)?;
     }
-    out.say(format!("{}: {} records cited, kept in {}", file.display(), all.len(), records.display()))?;
-    out.json(&serde_json::json!({ "file": file, "records": all.len() }))?;
+    let cites = format!("{}: {} records cited, kept in {}", file.display(), all.len(), records.display());
+    out.say(if changed.is_empty() { format!("{cites}; nothing changed") } else { cites })?;
+    out.json(&serde_json::json!({ "file": file, "records": all.len(), "changed": changed }))?;
     Ok(Outcome::Quotable)
 }
