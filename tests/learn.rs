@@ -52,6 +52,7 @@ fn without_a_terminal_the_quiz_is_a_sheet_of_questions_and_answers() {
         .map(|l| out.find(&format!(": {}\n", l.question)).expect("every question is asked"))
         .collect();
     assert!(!order.is_sorted(), "in random order");
+    assert_eq!(err.matches("no terminal: printing the answers").count(), 1, "{err}");
     assert_eq!(underhood(store.path(), &["quiz", "--seed", "7"]).1, out, "the same seed, the same order");
     assert_ne!(underhood(store.path(), &["quiz", "--seed", "8"]).1, out);
     // The model answer is measured: it carries the ids of records, and where there are none, no number.
