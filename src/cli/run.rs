@@ -52,7 +52,7 @@ pub(super) fn lab_on(
     if run.step {
         step::last_page(lab, common, out)?;
     } else if worst < Outcome::Unfit {
-        super::tell::quote(lab, common, out)?;
+        super::tell::quote(lab, false, common, out)?;
     }
     Ok(worst)
 }

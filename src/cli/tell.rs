@@ -47,7 +47,8 @@ pub(super) fn show(lab: &'static Lab, common: &Common, out: &mut Out) -> Result<
         let Some(run) = runs_of(&loaded.records, lab.stem, step.name).first().copied() else { continue };
         let records: Vec<Record> =
             loaded.records.iter().filter(|r| r.run == run && r.step == step.name).cloned().collect();
-        out.heading(format!("{} / {} ({})", lab.stem, step.name, records[0].at))?;
+        // The table begins with its title.
+        out.say("")?;
         out.text(&show::table::table(lab, step, &records, out.look))?;
         let findings = judge::judge(lab, step, &records);
         out.text(&show::table::findings(&findings, out.look))?;
@@ -59,11 +60,12 @@ pub(super) fn show(lab: &'static Lab, common: &Common, out: &mut Out) -> Result<
     Ok(Outcome::Quotable)
 }
 
-/// `underhood quote`.
-pub(super) fn quote(lab: &'static Lab, common: &Common, out: &mut Out) -> Result<Outcome, End> {
+/// `underhood quote`, or in the tour the brief form of it.
+pub(super) fn quote(lab: &'static Lab, brief: bool, common: &Common, out: &mut Out) -> Result<Outcome, End> {
     let loaded = ready::store(common)?.load(lab.stem)?;
     skipped(&loaded, out);
-    let quote = show::quote::quote(lab, &loaded.records);
+    let render = if brief { show::quote::brief } else { show::quote::quote };
+    let quote = render(lab, &loaded.records);
     out.heading(format!("{}: what you may say", lab.stem))?;
     out.text(&quote.text)?;
     out.json(&serde_json::json!({ "lab": lab.stem, "quote": quote.text, "quotable": quote.quotable, "ids": quote.ids }))?;

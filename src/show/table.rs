@@ -41,7 +41,7 @@ pub fn table(lab: &Lab, step: &Step, records: &[Record], look: Look) -> String {
     out
 }
 
-/// The findings of a step, a paragraph each: verdict, claim, numbers, reason.
+/// The findings of a step, a paragraph each: verdict, claim, numbers; and the reason, where a claim did not hold.
 pub fn findings(findings: &[Finding], look: Look) -> String {
     let mut out = String::new();
     for finding in findings {
@@ -56,8 +56,11 @@ pub fn findings(findings: &[Finding], look: Look) -> String {
             false => number::interval(finding.value, &n),
         });
         let numbers = numbers.map_or(String::new(), |n| format!(" {n}."));
-        let text =
-            format!("{}:{numbers} ({})", finding.claim.trim_end_matches('.'), escape::line(&finding.why));
+        let why = match finding.verdict {
+            Verdict::Held => String::new(),
+            Verdict::Refuted | Verdict::NotShown => format!(" ({})", escape::line(&finding.why)),
+        };
+        let text = format!("{}:{numbers}{why}", finding.claim.trim_end_matches('.'));
         let verdict = look.paint(Style::new().bold().fg_color(Some(color.into())), words);
         if look.plain {
             out.push_str(&format!("{words}: {text}\n"));
