@@ -10,7 +10,10 @@ use std::{
 
 use all::LABS;
 use serde_json::Value;
-use underhood::record::{Record, Store};
+use underhood::{
+    plan::Mode,
+    record::{Record, Store},
+};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -49,6 +52,7 @@ fn without_a_terminal_the_quiz_is_a_sheet_of_questions_and_answers() {
         .map(|l| out.find(&format!(": {}\n", l.question)).expect("every question is asked"))
         .collect();
     assert!(!order.is_sorted(), "in random order");
+    assert_eq!(err.matches("no terminal: printing the answers").count(), 1, "{err}");
     assert_eq!(underhood(store.path(), &["quiz", "--seed", "7"]).1, out, "the same seed, the same order");
     assert_ne!(underhood(store.path(), &["quiz", "--seed", "8"]).1, out);
     // The model answer is measured: it carries the ids of records, and where there are none, no number.
@@ -219,4 +223,39 @@ fn an_export_needs_one_form_and_something_to_export() {
     let (code, _, err) = underhood(store.path(), &["export", "--csv", "-o", nowhere.to_str().unwrap()]);
     assert_eq!(code, Some(1));
     assert!(err.contains("x.csv") && !err.contains("panicked"), "{err}");
+}
+
+/// Of a copy of the notes: what changes is named, what does not is left alone, and a quick run does not take a default run's place.
+#[test]
+fn writing_the_notes_names_what_it_changes() {
+    let (store, records) = cited("lock_rwlock");
+    let dir = tempfile::tempdir().unwrap();
+    let (notes, kept) = (dir.path().join("NOTES.md"), dir.path().join("kept"));
+    fs::copy(root().join("NOTES.md"), &notes).unwrap();
+    let words = ["notes", "--file", notes.to_str().unwrap(), "--records", kept.to_str().unwrap()];
+    let write = || {
+        let (code, out, err) = underhood(store.path(), &words);
+        assert_eq!(code, Some(0), "{out}{err}");
+        out
+    };
+    let out = write();
+    let file = kept.join("lock_rwlock.jsonl");
+    assert!(out.contains(&format!("changed {}: 0 records replaced by ", file.display())), "{out}");
+    assert!(out.contains(&format!("changed {}\n", notes.display())), "{out}");
+    let out = write();
+    assert!(
+        out.contains("nothing changed") && !out.contains("changed /"),
+        "written twice is written once: {out}"
+    );
+    let again = |mode: Mode, at: &str| {
+        let of_step = records.iter().filter(|r| r.step == "alone");
+        let newer: Vec<Record> =
+            of_step.map(|r| Record { mode, at: at.into(), run: at.into(), ..r.clone() }.seal()).collect();
+        Store::open(store.path()).append(&newer).unwrap();
+    };
+    again(Mode::Quick, "2999-01-01T00:00:00Z");
+    assert!(write().contains("nothing changed"), "a quick run is not cited");
+    again(Mode::Full, "2998-01-01T00:00:00Z");
+    let out = write();
+    assert!(out.contains(" of alone\n") && !out.contains("0 records replaced"), "{out}");
 }

@@ -7,7 +7,11 @@ use underhood::{
     lab::{Kind, Lab, Launch, Say, Step, pick},
     record::{AA, Record},
     sample::Sample,
-    show::{Look, escape, notes, number, quote::quote, table},
+    show::{
+        Look, escape, notes, number,
+        quote::{brief, quote},
+        table,
+    },
     stats::Interval,
 };
 
@@ -245,6 +249,7 @@ fn escape_codes_come_only_when_asked_for() {
     assert!(table::findings(&findings, color).contains("\u{1b}["));
     assert!(table::findings(&findings, Look::default()).starts_with("held            At 400 ns"));
     assert!(table::findings(&findings, PLAIN).starts_with("held: At 400 ns"));
+    assert!(!table::findings(&findings, PLAIN).contains('('), "what held needs no reason");
 }
 
 /// A run in which every string that a stranger may have written means harm.
@@ -333,6 +338,19 @@ fn a_quote_has_everything_a_sceptic_asks_for() {
     let rows = reads("run-01");
     assert_eq!(q.ids, [rows[4].id.clone(), rows[3].id.clone()]);
     assert!(q.ids.iter().all(|id| q.text.contains(id)));
+}
+
+#[test]
+fn a_brief_quote_keeps_what_makes_it_quotable() {
+    let (full, brief, none) =
+        (quote(&LAB, &reads("run-01")), brief(&LAB, &reads("run-01")), brief(&LAB, &[]).text);
+    assert!(
+        brief.quotable && brief.ids == full.ids && brief.text.lines().count() < full.text.lines().count() / 2
+    );
+    for label in ["Say ", "Not true when ", "Grade ", "Records ", "Repeat "] {
+        assert!(brief.text.contains(label), "{label}: {}", brief.text);
+    }
+    assert!(none.contains("not measured yet") && none.contains("Measure  "), "{none}");
 }
 
 #[test]

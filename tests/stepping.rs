@@ -40,6 +40,7 @@ fn without_a_terminal_every_page_is_printed_and_a_guess_comes_as_a_flag() {
     ];
     let (code, out, err) = underhood(store.path(), &words);
     assert!(matches!(code, Some(3 | 4)), "{out}{err}");
+    assert_eq!(err.matches("no terminal: measuring without questions").count(), 1, "{err}");
     for part in [
         "flow_rate_limit / truth",
         "expected:",

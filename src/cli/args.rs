@@ -131,6 +131,10 @@ pub(super) enum Command {
     /// The manual page, in roff: to stdout
     Man,
     /// Write the measured blocks of NOTES.md from the store, or check them against the records committed beside it
+    ///
+    /// Without --check this changes files of the repository and names each: the cited records (where the store has a newer complete
+    /// quotable run of a step, its records take the place of those cited), the blocks of NOTES.md, and the table of labs in the
+    /// README.md beside it. A quick or smoke run is cited only for a step that has no default or full run.
     Notes {
         /// Change nothing; fail if text and records disagree
         #[arg(long)]

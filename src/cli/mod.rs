@@ -141,7 +141,7 @@ fn dispatch(top: &Top, labs: &[&'static Lab], out: &mut Out) -> Result<Outcome, 
             Ok(worst)
         }
         Some(Command::Show { lab }) => tell::show(find(lab), common, out),
-        Some(Command::Quote { lab }) => tell::quote(find(lab), common, out),
+        Some(Command::Quote { lab }) => tell::quote(find(lab), false, common, out),
         Some(Command::Verify { id }) => verify::verify(id, labs, common, out),
         Some(Command::Report { labs: stems, output }) => {
             let only: Vec<&'static Lab> = stems.iter().map(|stem| find(stem)).collect();

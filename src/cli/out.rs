@@ -78,6 +78,14 @@ impl Out {
         !self.json && io::stdin().is_terminal() && io::stdout().is_terminal()
     }
 
+    /// Says so where nobody can be asked, and what happens instead: it looks like a question that was skipped.
+    pub(super) fn warn_unasked(&mut self, instead: &str) {
+        if !self.can_ask() {
+            let why = if self.json { "--json asks nothing" } else { "no terminal" };
+            self.warn(&format!("{why}: {instead}"));
+        }
+    }
+
     /// For people; silent with `--json`.
     pub(super) fn say(&mut self, text: impl Display) -> Result<(), End> {
         if !self.json {

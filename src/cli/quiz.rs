@@ -35,6 +35,7 @@ pub(super) fn quiz(
     order.shuffle(&mut asked);
     asked.truncate(count.unwrap_or(asked.len()));
     let of = asked.len();
+    out.warn_unasked("printing the answers without asking");
     for (i, lab) in asked.into_iter().enumerate() {
         let records: Vec<Record> = loaded.records.iter().filter(|r| r.lab == lab.stem).cloned().collect();
         out.heading(format!("{} of {of}: {}", i + 1, lab.question))?;

@@ -35,6 +35,9 @@ pub(super) fn lab_on(
     step::check_guesses(&steps, run)?;
     let plan = run.plan();
     let store = ready::store(common)?;
+    if run.step {
+        out.warn_unasked("measuring without questions; --guess takes predictions");
+    }
     ready::try_keeping(&store, lab, out);
     let bench = Workplace { run, plan: &plan, machine, store: &store };
     out.heading(format!("{}: {}", lab.stem, lab.question))?;
@@ -49,7 +52,7 @@ pub(super) fn lab_on(
     if run.step {
         step::last_page(lab, common, out)?;
     } else if worst < Outcome::Unfit {
-        super::tell::quote(lab, common, out)?;
+        super::tell::quote(lab, false, common, out)?;
     }
     Ok(worst)
 }

@@ -224,7 +224,7 @@ fn again(
 
 /// The last page: what may be said, what may not, what they ask next, and where to go.
 pub(super) fn last_page(lab: &'static Lab, common: &Common, out: &mut Out) -> Result<(), End> {
-    if tell::quote(lab, common, out)? != Outcome::Quotable {
+    if tell::quote(lab, false, common, out)? != Outcome::Quotable {
         // A quote has these lists only beside a sentence; a reader who stepped this far gets them in any case.
         for (title, lines) in
             [("What nobody may say from such numbers", lab.not_said), ("They will ask next", lab.next)]

@@ -47,7 +47,8 @@ pub(super) fn show(lab: &'static Lab, common: &Common, out: &mut Out) -> Result<
         let Some(run) = runs_of(&loaded.records, lab.stem, step.name).first().copied() else { continue };
         let records: Vec<Record> =
             loaded.records.iter().filter(|r| r.run == run && r.step == step.name).cloned().collect();
-        out.heading(format!("{} / {} ({})", lab.stem, step.name, records[0].at))?;
+        // The table begins with its title.
+        out.say("")?;
         out.text(&show::table::table(lab, step, &records, out.look))?;
         let findings = judge::judge(lab, step, &records);
         out.text(&show::table::findings(&findings, out.look))?;
@@ -59,11 +60,12 @@ pub(super) fn show(lab: &'static Lab, common: &Common, out: &mut Out) -> Result<
     Ok(Outcome::Quotable)
 }
 
-/// `underhood quote`.
-pub(super) fn quote(lab: &'static Lab, common: &Common, out: &mut Out) -> Result<Outcome, End> {
+/// `underhood quote`, or in the tour the brief form of it.
+pub(super) fn quote(lab: &'static Lab, brief: bool, common: &Common, out: &mut Out) -> Result<Outcome, End> {
     let loaded = ready::store(common)?.load(lab.stem)?;
     skipped(&loaded, out);
-    let quote = show::quote::quote(lab, &loaded.records);
+    let render = if brief { show::quote::brief } else { show::quote::quote };
+    let quote = render(lab, &loaded.records);
     out.heading(format!("{}: what you may say", lab.stem))?;
     out.text(&quote.text)?;
     out.json(&serde_json::json!({ "lab": lab.stem, "quote": quote.text, "quotable": quote.quotable, "ids": quote.ids }))?;
@@ -121,27 +123,50 @@ pub(super) fn notes(
         return Ok(if wrong.is_empty() { Outcome::Quotable } else { Outcome::Failed });
     }
     let store = ready::store(common)?;
+    let mut changed = Vec::new();
     for lab in labs {
         // What was cited so far competes with what the store has: the newest complete quotable run of each step wins.
-        let mut known = cited.load(lab.stem)?.records;
+        let before = cited.load(lab.stem)?;
         let loaded = store.load(lab.stem)?;
+        skipped(&before, out);
         skipped(&loaded, out);
         // A record that is in both is one record.
-        let ids: BTreeSet<String> = known.iter().map(|r| r.id.clone()).collect();
-        known.extend(loaded.records.into_iter().filter(|r| !ids.contains(&r.id)));
+        let ids: BTreeSet<String> = before.records.iter().map(|r| r.id.clone()).collect();
+        let fresh = loaded.records.into_iter().filter(|r| !ids.contains(&r.id));
+        let known: Vec<Record> = before.records.iter().cloned().chain(fresh).collect();
         let chosen = show::notes::cited(lab, &known);
-        if !chosen.is_empty() {
-            cited.replace(lab.stem, &chosen)?;
+        if chosen.is_empty() || chosen == before.records && before.skipped().is_none() {
+            continue;
         }
+        cited.replace(lab.stem, &chosen)?;
+        let path = records.join(format!("{}.jsonl", lab.stem));
+        let added = chosen.iter().filter(|r| !ids.contains(&r.id));
+        let steps: BTreeSet<&str> = added.clone().map(|r| r.step.as_str()).collect();
+        let steps: Vec<&str> = steps.into_iter().collect();
+        let dropped = before.records.iter().filter(|r| !chosen.iter().any(|c| c.id == r.id)).count();
+        out.say(format!(
+            "changed {}: {dropped} records replaced by {} of {}",
+            path.display(),
+            added.count(),
+            if steps.is_empty() { "no step".into() } else { steps.join(", ") }
+        ))?;
+        changed.push(path);
     }
     let all = cited.load_all()?.records;
-    let new = show::notes::render(&text, labs, &all).map_err(|e| at(&e))?;
-    fs::write(file, new).map_err(|e| End::Failed(format!("cannot write {}: {e}", file.display())))?;
+    let mut write = |path: &Path, old: &str, new: String| -> Result<(), End> {
+        if old != new {
+            fs::write(path, new).map_err(|e| End::Failed(format!("cannot write {}: {e}", path.display())))?;
+            changed.push(path.to_path_buf());
+            out.say(format!("changed {}", path.display()))?;
+        }
+        Ok(())
+    };
+    write(file, &text, show::notes::render(&text, labs, &all).map_err(|e| at(&e))?)?;
     if let Some(table) = &table {
-        let new = show::notes::readme(table, labs, &all).map_err(|e| at_readme(&e))?;
-        fs::write(&readme, new).map_err(|e| at_readme(&e))?;
+        write(&readme, table, show::notes::readme(table, labs, &all).map_err(|e| at_readme(&e))?)?;
     }
-    out.say(format!("{}: {} records cited, kept in {}", file.display(), all.len(), records.display()))?;
-    out.json(&serde_json::json!({ "file": file, "records": all.len() }))?;
+    let cites = format!("{}: {} records cited, kept in {}", file.display(), all.len(), records.display());
+    out.say(if changed.is_empty() { format!("{cites}; nothing changed") } else { cites })?;
+    out.json(&serde_json::json!({ "file": file, "records": all.len(), "changed": changed }))?;
     Ok(Outcome::Quotable)
 }

@@ -26,10 +26,13 @@ pub(super) fn tour(labs: &[&'static Lab], common: &Common, out: &mut Out) -> Res
         for step in lab.steps.iter().filter(|s| s.tour) {
             worst = worst.max(place.step(lab, step, out)?);
         }
-        tell::quote(lab, common, out)?;
+        tell::quote(lab, true, common, out)?;
     }
     out.heading("where to go from here")?;
     out.say("  cargo run --release -- list                       the labs and their questions")?;
+    out.say(
+        "  cargo run --release -- quote lock_rwlock          the sentence with all that a sceptic asks for",
+    )?;
     out.say("  cargo run --release -- next                       step by step: predict, run, see, understand; and on where you left")?;
     out.say("  cargo run --release -- run lock_rwlock --full     ten launches: a number for a sceptic")?;
     out.say("  cargo bench labs                                  the same cases under criterion")?;

@@ -13,6 +13,7 @@ use super::{escape, notes_grid, number, origin, quote};
 use crate::{
     judge::{Verdict, judge},
     lab::{Lab, Say},
+    plan::Mode,
     record::{Record, runs_of},
 };
 
@@ -98,8 +99,8 @@ pub fn check(text: &str, labs: &[&Lab], records: &[Record]) -> Result<Vec<Mismat
 }
 
 /// The records that a lab's block cites: for each step the newest complete run that may be quoted as a whole, else the newest
-/// complete one with a row that may, else the newest complete one, else the newest. They are what is committed beside the notes; citing
-/// from them alone cites the same.
+/// complete one with a row that may, else the newest complete one, else the newest. A quick or smoke run is cited only for a step that
+/// has no other. They are what is committed beside the notes; citing from them alone cites the same.
 pub fn cited(lab: &Lab, records: &[Record]) -> Vec<Record> {
     let mut out = Vec::new();
     for step in lab.steps {
@@ -114,12 +115,14 @@ pub fn cited(lab: &Lab, records: &[Record]) -> Vec<Record> {
             let rows: Vec<Option<&Record>> =
                 step.params.iter().flat_map(|p| step.cases.iter().map(|c| row(c, p))).collect();
             let quotable = |r: &Option<&Record>| r.is_some_and(|r| r.quotable && r.unmeasured().is_none());
-            match rows.iter().all(Option::is_some) {
+            let short = of_run.iter().any(|r| matches!(r.mode, Mode::Quick | Mode::Smoke));
+            let rank = match rows.iter().all(Option::is_some) {
                 true if rows.iter().all(quotable) => 0,
                 true if rows.iter().any(quotable) => 1,
                 true => 2,
                 false => 3,
-            }
+            };
+            (short, rank)
         };
         // Of equal rank `min_by_key` takes the first, and the runs come newest first.
         if let Some(run) = runs_of(records, lab.stem, step.name).into_iter().min_by_key(rank) {

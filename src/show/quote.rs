@@ -40,8 +40,22 @@ const LABEL: usize = 15;
 /// work, and the A/A row is there. Where the ratio does not clear the A/A row, the sentence becomes that no difference was
 /// shown: a result as quotable as any, unless the A/A row itself is apart by more than a quarter. A sentence without `{ratio}` may also be about a count against none: to 0 there is no ratio.
 pub fn quote(lab: &Lab, records: &[Record]) -> Quote {
+    render(lab, records, false)
+}
+
+/// The same for one page of several labs: the first sentence with what makes it quotable, and without the rest of its dossier.
+pub fn brief(lab: &Lab, records: &[Record]) -> Quote {
+    render(lab, records, true)
+}
+
+/// What [`brief`] shows of [`origin_of`].
+const BRIEF: [&str; 5] = ["Not true when", "Grade", "Record", "Records", "Repeat"];
+
+fn render(lab: &Lab, records: &[Record], brief: bool) -> Quote {
     let mut page = Page::default();
-    page.put("Question", lab.question);
+    if !brief {
+        page.put("Question", lab.question);
+    }
     let carried = match carried(lab, records) {
         Ok(carried) => carried,
         Err((step, why)) => {
@@ -50,34 +64,40 @@ pub fn quote(lab: &Lab, records: &[Record]) -> Quote {
             let newest = runs_of(records, lab.stem, step).first().copied();
             if let Some(r) = records.iter().find(|r| Some(r.run.as_str()) == newest) {
                 page.put("Grade", &origin::grade(&r.machine, r.kind));
-                page.put("Machine", &origin::machine(&r.machine));
-                page.put("Measured", &escape::line(&r.at));
+                if !brief {
+                    page.put("Machine", &origin::machine(&r.machine));
+                    page.put("Measured", &escape::line(&r.at));
+                }
             }
             page.put("Measure", &format!("cargo run --release --bin {}", lab.stem));
             return Quote { text: page.text, quotable: false, ids: Vec::new() };
         }
     };
-    let (say, best) = &carried[0];
-    let facts = origin_of(say, best);
+    let shown = if brief { &carried[..1] } else { &carried[..] };
+    let (say, best) = &shown[0];
+    let mut facts = origin_of(say, best);
+    facts.retain(|(label, _)| !brief || BRIEF.contains(label));
     page.put("Say", &best.text);
     for (label, text) in &facts {
         page.put(label, text);
     }
     // Another sentence may come from another run, machine or build: whatever differs is said again.
-    for (also, sentence) in &carried[1..] {
+    for (also, sentence) in &shown[1..] {
         page.put("Also", &sentence.text);
         for (label, text) in origin_of(also, sentence).iter().filter(|fact| !facts.contains(fact)) {
             page.put(label, text);
         }
     }
     let mut ids: Vec<String> = Vec::new();
-    for id in carried.iter().flat_map(|(_, s)| s.records.iter()).map(|r| escape::line(&r.id)) {
+    for id in shown.iter().flat_map(|(_, s)| s.records.iter()).map(|r| escape::line(&r.id)) {
         if !ids.contains(&id) {
             ids.push(id);
         }
     }
-    page.list("What these numbers do not allow anybody to say", lab.not_said);
-    page.list("They will ask next", lab.next);
+    if !brief {
+        page.list("What these numbers do not allow anybody to say", lab.not_said);
+        page.list("They will ask next", lab.next);
+    }
     Quote { text: page.text, quotable: true, ids }
 }
 

@@ -44,8 +44,8 @@ pub fn table(lab: &Lab, step: &Step, records: &[Record], look: Look) -> String {
     out
 }
 
-/// The findings of a step, a paragraph each: verdict, claim, numbers, reason. What is not shown for one and the same reason is
-/// one paragraph, a line a claim.
+/// The findings of a step, a paragraph each: verdict, claim, numbers; and the reason, where a claim did not hold. What is not shown
+/// for one and the same reason is one paragraph, a line a claim.
 pub fn findings(findings: &[Finding], look: Look) -> String {
     let mut out = String::new();
     let mut groups: Vec<Vec<&Finding>> = Vec::new();
@@ -68,6 +68,7 @@ pub fn findings(findings: &[Finding], look: Look) -> String {
         let mut lines: Vec<String> = group.iter().map(|f| claim(f, look)).collect();
         let why = format!("({})", escape::line(&group[0].why));
         match &mut lines[..] {
+            [_] if group[0].verdict == Verdict::Held => {}
             [one] => one.push_str(&format!(" {why}")),
             all => {
                 all.iter_mut().for_each(|line| line.truncate(line.trim_end_matches(':').len()));
