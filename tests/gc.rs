@@ -6,7 +6,7 @@ use underhood::{
     engine::{order::Order, watch::Lateness},
     machine::group::Counted,
     managed::{
-        Kind, Pause, Use, explain,
+        HeapError, Kind, Pause, Use, explain,
         load::{
             churn::Churned,
             disturb::Disturbed,
@@ -239,6 +239,10 @@ fn why_there_are_no_addresses_is_explained() {
     );
     let strict = explain(None, Some("2\n"), "ENOMEM");
     assert!(strict.contains("vm.overcommit_memory is 2") && strict.contains("ENOMEM"), "{strict}");
+    assert!(strict.contains("set it to 0"), "what to do: {strict}");
+    // The whole sentence says what the addresses are wanted for.
+    let whole = HeapError::Addresses { why: strict }.to_string();
+    assert!(whole.starts_with("a managed heap reserves 15 TiB of addresses, and vm."), "{whole}");
     for other in [explain(None, Some("0\n"), "ENOMEM"), explain(None, None, "ENOMEM")] {
         assert!(other.contains("ENOMEM") && other.contains("address space"), "{other}");
     }

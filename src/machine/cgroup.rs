@@ -26,7 +26,8 @@ pub enum Limit {
 /// The limits of this process's group and all of its parents.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Limits {
-    /// `v1`, `v2`, `hybrid`, `none` (a kernel without groups, or another system) or `unknown` (groups, but no mount of them).
+    /// `v1`, `v2`, `hybrid`, `none` (a kernel without groups, or another system) or `unknown` (no mount of what manages CPU and
+    /// memory here, whatever else is mounted).
     pub flavour: &'static str,
     /// CPU time per wall time, in CPUs: 0.5 is 50 ms in every 100 ms.
     pub cpu_cores: Limit,
@@ -45,7 +46,9 @@ pub fn limits(root: &Path) -> Limits {
     };
     let v1 = mounts.iter().any(|m| !m.unified && m.controllers.iter().any(|c| c == "cpu" || c == "memory"));
     let v2 = mounts.iter().any(|m| m.unified);
-    let flavour = match (v1, v2) {
+    // A container that mounts v2 only, on a machine whose controllers are v1's: what limits us is out of sight.
+    let hidden = !v1 && ["cpu", "memory"].iter().any(|c| group(&groups, c).is_some());
+    let flavour = match (v1, v2 && !hidden) {
         (true, true) => "hybrid",
         (true, false) => "v1",
         (false, true) => "v2",
@@ -148,24 +151,29 @@ struct Place<'a> {
     below: Vec<PathBuf>,
 }
 
-fn place<'a>(groups: &str, mounts: &[Mount], controller: &'a str) -> Option<Place<'a>> {
-    // number:controllers:path, with no controllers in the line of the unified hierarchy
-    let group = |wanted: &str| {
-        let parts = |line: &'_ str| {
-            let mut parts = line.splitn(3, ':').skip(1);
-            Some((parts.next()?.to_string(), PathBuf::from(parts.next()?)))
-        };
-        let mut lines = groups.lines().filter_map(parts);
-        lines.find(|(names, _)| names.split(',').any(|name| name == wanted)).map(|(_, path)| path)
+/// The path in the line of `/proc/self/cgroup` that has this controller; that of the unified hierarchy has none, `""`.
+fn group(groups: &str, wanted: &str) -> Option<PathBuf> {
+    // number:controllers:path
+    let parts = |line: &'_ str| {
+        let mut parts = line.splitn(3, ':').skip(1);
+        Some((parts.next()?.to_string(), PathBuf::from(parts.next()?)))
     };
+    let mut lines = groups.lines().filter_map(parts);
+    lines.find(|(names, _)| names.split(',').any(|name| name == wanted)).map(|(_, path)| path)
+}
+
+fn place<'a>(groups: &str, mounts: &[Mount], controller: &'a str) -> Option<Place<'a>> {
     // Of several mounts of one hierarchy, one that shows our folder; of several such, the last, since it may hide the others.
     let mount = |path: PathBuf, is_it: &dyn Fn(&Mount) -> bool| {
         let mount = mounts.iter().filter(|m| is_it(m)).max_by_key(|m| path.starts_with(&m.top))?;
         Some((mount, path))
     };
     let v1 = |m: &Mount| !m.unified && m.controllers.iter().any(|c| c == controller);
-    let in_v1 = group(controller).and_then(|path| mount(path, &v1));
-    let (mount, path) = in_v1.or_else(|| mount(group("")?, &|m| m.unified))?;
+    // A controller with a line of its own is v1's, mounted or not: v2 has it only if there is none.
+    let (mount, path) = match group(groups, controller) {
+        Some(path) => mount(path, &v1)?,
+        None => mount(group(groups, "")?, &|m| m.unified)?,
+    };
     // A group outside of what is mounted (another cgroup namespace) cannot be reached: the mount's own folder is then the
     // nearest that binds us. The same holds for the "/../x" that a namespace shows for a process moved out of it.
     let below = path.strip_prefix(&mount.top).unwrap_or(Path::new(""));

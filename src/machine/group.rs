@@ -148,7 +148,7 @@ impl Group {
         let controller = bound.controller();
         let refused = |why: String| Refused { why, limited: false, commands: String::new() };
         let Some(home) = cgroup::home(root, controller) else {
-            return Err(refused(format!("no hierarchy with the controller {controller} is to be seen")));
+            return Err(refused(format!("the hierarchy of the controller {controller} is not mounted here")));
         };
         let Some(born) = born(root, process::id()) else {
             return Err(refused("without /proc nobody could tell later whose group it was".into()));
@@ -173,6 +173,9 @@ impl Group {
         let group = Self { folder, unified: home.unified };
         for Write { file, text, needed } in bound.writes(home.unified) {
             match write(&group.folder.join(file), &text) {
+                Err(e) if needed && limited && e.kind() == io::ErrorKind::InvalidInput => {
+                    return Err(failed(&format!("{file}: more than what limits this process already"), &e));
+                }
                 Err(e) if needed => return Err(failed(file, &e)),
                 _ => (),
             }

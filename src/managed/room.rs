@@ -74,7 +74,10 @@ pub fn explain(address_limit_bytes: Option<u64>, overcommit: Option<&str>, error
             format!("`ulimit -v` allows {} MiB of addresses; run it under `ulimit -v unlimited`", bytes >> 20)
         }
         (None, Some("2")) => {
-            format!("vm.overcommit_memory is 2 (no overcommit) and the kernel refused: {error}")
+            format!(
+                "vm.overcommit_memory is 2 (no overcommit) and the kernel refused: {error}; set it to 0, or raise \
+                 vm.overcommit_ratio"
+            )
         }
         (None, _) => format!("the kernel refused: {error}; the address space may be too small (39 bits?)"),
     }

@@ -141,6 +141,55 @@ fn hybrid_uses_v1() {
     );
 }
 
+/// Recorded (kernel 6.18; the folder's name changed): each controller by itself in v1, and a v2 hierarchy that has one which nobody asks
+/// for. Its `cpu.stat` is there without the controller.
+const RECORDED: [(&str, &str); 9] = [
+    (
+        "proc/self/cgroup",
+        "9:name=systemd:/\n8:pids:/\n7:blkio:/\n6:freezer:/\n5:devices:/\n4:memory:/box/12fc9ee0\n3:cpuset:/\n\
+         2:cpuacct:/\n1:cpu:/lim\n0::/\n",
+    ),
+    ("sys/fs/cgroup/unified/cgroup.controllers", "hugetlb\n"),
+    ("sys/fs/cgroup/unified/cpu.stat", "usage_usec 60268083134\nuser_usec 49216323346\n"),
+    ("sys/fs/cgroup/cpu/cpu.cfs_quota_us", "-1\n"),
+    ("sys/fs/cgroup/cpu/lim/cpu.cfs_quota_us", "50000\n"),
+    ("sys/fs/cgroup/cpu/lim/cpu.cfs_period_us", "100000\n"),
+    ("sys/fs/cgroup/memory/memory.limit_in_bytes", V1_MAX),
+    ("sys/fs/cgroup/memory/box/memory.limit_in_bytes", V1_MAX),
+    ("sys/fs/cgroup/memory/box/12fc9ee0/memory.limit_in_bytes", V1_MAX),
+];
+
+#[test]
+fn a_recorded_hybrid() {
+    let mounts = "\
+31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755
+32 31 0:29 / /sys/fs/cgroup/cpu rw,relatime - cgroup cgroup rw,cpu
+33 31 0:30 / /sys/fs/cgroup/cpuacct rw,relatime - cgroup cgroup rw,cpuacct
+34 31 0:31 / /sys/fs/cgroup/cpuset rw,relatime - cgroup cgroup rw,cpuset
+35 31 0:32 / /sys/fs/cgroup/memory rw,relatime - cgroup cgroup rw,memory
+40 31 0:37 / /sys/fs/cgroup/systemd rw,relatime - cgroup cgroup rw,name=systemd
+41 31 0:38 / /sys/fs/cgroup/unified rw,relatime - cgroup2 cgroup2 rw
+";
+    let files = [RECORDED.as_slice(), &[("proc/self/mountinfo", mounts)]].concat();
+    check("hybrid", At(0.5), None, &files);
+}
+
+/// Recorded on the same machine in a mount namespace that has the v2 hierarchy only: what binds is out of sight, and v2's folder
+/// must not pass for it.
+#[test]
+fn a_recorded_v2_mount_beside_hidden_v1_controllers() {
+    let files: Vec<_> = RECORDED.into_iter().filter(|(path, _)| path.starts_with("proc")).collect();
+    let seen = [
+        ("proc/self/mountinfo", "47 46 0:38 / /sys/fs/cgroup rw,relatime - cgroup2 none rw\n"),
+        ("sys/fs/cgroup/cgroup.controllers", "hugetlb\n"),
+        ("sys/fs/cgroup/cgroup.subtree_control", "\n"),
+        ("sys/fs/cgroup/cpu.stat", "usage_usec 60268083134\nuser_usec 49216323346\n"),
+    ];
+    let files = [files.as_slice(), &seen].concat();
+    check("unknown", Unknown, Unknown, &files);
+    assert_eq!(home(&Tree::new(&files).0, "cpu"), Option::None);
+}
+
 /// A hybrid whose memory is managed by v2 and whose CPU by v1: each controller goes its own way.
 #[test]
 fn hybrid_by_controller() {
