@@ -260,7 +260,7 @@ fn job(plan: &Plan, collector: Collector, large_budget: Option<LargeBudget>, liv
     let large_budget = large_budget.map(|b| LargeBudget { budget_bytes: b.budget_bytes / part, ..b });
     let config = Config { large_budget, ..Config::new(collector, HEAP / part) };
     let cpus = plan.cpus.clone();
-    Job { config, live_bytes: live_bytes / part, time: plan.slice / 3, collections, cpus }
+    Job { config, live_bytes: live_bytes / part, time: plan.slice / 4, collections, cpus }
 }
 
 /// Garbage of one size.
