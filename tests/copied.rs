@@ -14,7 +14,7 @@ use underhood::{
     lock,
     machine::allowed_cpus,
     plan::{Mode, Plan},
-    rivals::copied::{Bare, Copied, Tally, beside_writer, check},
+    rivals::copied::{Bare, Copied, Tally, beside_writer, check, counting_retries, read_counting},
 };
 
 type Ours<const N: usize> = lock::seqlock::SeqLock<[u64; N], N>;
@@ -101,13 +101,13 @@ fn a_value_that_comes_back_or_never_arrives_is_caught() {
 #[test]
 fn a_sequence_lock_tells_its_retries() {
     let lock = Ours::<4>::new([7; 4]);
-    assert_eq!(lock.read_counting(), ([7; 4], 0), "nobody is in the way");
+    assert_eq!(read_counting(&lock), ([7; 4], 0), "nobody is in the way");
     // From inside of a write no copy can be had, and a try says so instead of waiting.
     lock.update(|value| {
         assert_eq!(lock.try_read(), None);
         value.map(|word| word + 1)
     });
-    assert_eq!(lock.read_counting(), ([8; 4], 0));
+    assert_eq!(read_counting(&lock), ([8; 4], 0));
 }
 
 fn plan() -> Plan {
@@ -124,7 +124,16 @@ fn a_tally_adds_up_over_lanes() {
         (lane.0)(asked, 0);
     }
     assert_eq!(tally.reads_per_write(), Some(40.0));
-    assert_eq!(tally.retries(), Some((0.0, 0)));
+    assert_eq!(tally.retries(), Some((0.0, 0)), "timed lanes do not count them");
+    let tally = Arc::new(Tally::default());
+    for lane in &mut (counting_retries::<4>(0.0, &tally).make)(2) {
+        (lane.0)(10, 0);
+    }
+    assert_eq!(
+        (tally.reads_per_write(), tally.retries()),
+        (Some(10.0), Some((0.0, 0))),
+        "nobody was in the way"
+    );
 }
 
 /// Lanes that count into their own places.

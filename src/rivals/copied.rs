@@ -28,23 +28,16 @@ use crate::{
 pub trait Copied<const N: usize>: Send + Sync + 'static {
     /// Names the case everywhere.
     const CASE: &'static str;
-    /// Whether [`Copied::read_counting`] tells how often a read had to begin again.
-    const TELLS_RETRIES: bool = false;
     /// With this value in it.
     fn new(value: [u64; N]) -> Self;
     /// A copy.
     fn read(&self) -> [u64; N];
-    /// A copy, and how often the read had to begin again, where [`Copied::TELLS_RETRIES`]; else 0.
-    fn read_counting(&self) -> ([u64; N], u64) {
-        (self.read(), 0)
-    }
     /// Replaces the value.
     fn write(&self, value: [u64; N]);
 }
 
 impl<const N: usize> Copied<N> for lock::seqlock::SeqLock<[u64; N], N> {
     const CASE: &'static str = "seqlock";
-    const TELLS_RETRIES: bool = true;
     fn new(value: [u64; N]) -> Self {
         Self::new(value)
     }
@@ -53,19 +46,20 @@ impl<const N: usize> Copied<N> for lock::seqlock::SeqLock<[u64; N], N> {
         self.read()
     }
     #[inline]
-    fn read_counting(&self) -> ([u64; N], u64) {
-        let mut retries = 0;
-        loop {
-            if let Some(value) = self.try_read() {
-                return (value, retries);
-            }
-            retries += 1;
-            spin_loop();
-        }
-    }
-    #[inline]
     fn write(&self, value: [u64; N]) {
         self.write(value);
+    }
+}
+
+/// A copy, and how often the read had to begin again: [`lock::seqlock::SeqLock::read`], counted. Costs more than that, so it is never timed.
+pub fn read_counting<const N: usize>(lock: &lock::seqlock::SeqLock<[u64; N], N>) -> ([u64; N], u64) {
+    let mut retries = 0;
+    loop {
+        if let Some(value) = lock.try_read() {
+            return (value, retries);
+        }
+        retries += 1;
+        spin_loop();
     }
 }
 
@@ -208,7 +202,7 @@ impl Tally {
         let (reads, writes) = (reads.iter().sum::<u64>(), writes.iter().sum::<u64>());
         (writes > 0).then(|| reads as f64 / writes as f64)
     }
-    /// Retries over reads, and the most retries of one read; `None` before the first read.
+    /// Retries over reads, and the most retries of one read, where [`counting_retries`] counts them; `None` before the first read.
     pub fn retries(&self) -> Option<(f64, u64)> {
         let reads = self.all(|d| &d.reads).iter().sum::<u64>();
         let retries = self.all(|d| &d.retries).iter().sum::<u64>();
@@ -218,12 +212,50 @@ impl Tally {
 }
 
 /// One lane that writes, pauses for about so long and writes again, for [`crate::engine::crowd::beside`]; the others read all the time.
+/// What is timed is [`Copied::read`] for every contender, and nothing beside it.
 pub fn beside_writer<C: Copied<N>, const N: usize>(pause_ns: f64, tally: &Arc<Tally>) -> Crowd {
+    disturbed::<C, N>(pause_ns, tally, |shared, done| {
+        let mut reads = 0;
+        Box::new(Apart(move |n, _| {
+            for _ in 0..n {
+                black_box(shared.0.read());
+            }
+            reads += u64::from(n);
+            done.reads.store(reads, Relaxed);
+        }))
+    })
+}
+
+/// The same with our sequence lock and readers that count how often they begin again, for [`Tally::retries`]: its times are of another loop than
+/// [`beside_writer`]'s, and are to be thrown away.
+pub fn counting_retries<const N: usize>(pause_ns: f64, tally: &Arc<Tally>) -> Crowd {
+    disturbed::<lock::seqlock::SeqLock<[u64; N], N>, N>(pause_ns, tally, |shared, done| {
+        let (mut reads, mut retries, mut most) = (0, 0, 0);
+        Box::new(Apart(move |n, _| {
+            for _ in 0..n {
+                let (value, again) = read_counting(&shared.0);
+                black_box(value);
+                retries += again;
+                most = most.max(again);
+            }
+            reads += u64::from(n);
+            done.reads.store(reads, Relaxed);
+            done.retries.store(retries, Relaxed);
+            done.most_retries.store(most, Relaxed);
+        }))
+    })
+}
+
+fn disturbed<C: Copied<N>, const N: usize>(
+    pause_ns: f64,
+    tally: &Arc<Tally>,
+    reader: fn(Arc<Apart<C>>, Arc<CachePadded<Done>>) -> Lane,
+) -> Crowd {
     let tally = tally.clone();
     let make = move |lanes: usize| {
         let pause = work::iterations(pause_ns, work::ns_per_iteration());
         let shared = Arc::new(Apart(C::new([0; N])));
-        let readers = (1..lanes).map(|_| reader::<C, N>(shared.clone(), tally.lane()));
+        let readers = (1..lanes).map(|_| reader(shared.clone(), tally.lane()));
         std::iter::once(writer::<C, N>(shared.clone(), pause, tally.lane())).chain(readers).collect()
     };
     Crowd { case: C::CASE, make: Box::new(make) }
@@ -241,22 +273,6 @@ fn writer<C: Copied<N>, const N: usize>(
         shared.0.write(black_box([writes; N]));
         work::spin(pause);
         done.writes.store(writes, Relaxed);
-    }))
-}
-
-fn reader<C: Copied<N>, const N: usize>(shared: Arc<Apart<C>>, done: Arc<CachePadded<Done>>) -> Lane {
-    let (mut reads, mut retries, mut most) = (0, 0, 0);
-    Box::new(Apart(move |n, _| {
-        for _ in 0..n {
-            let (value, again) = shared.0.read_counting();
-            black_box(value);
-            retries += again;
-            most = most.max(again);
-        }
-        reads += u64::from(n);
-        done.reads.store(reads, Relaxed);
-        done.retries.store(retries, Relaxed);
-        done.most_retries.store(most, Relaxed);
     }))
 }
 
@@ -280,7 +296,7 @@ pub fn check<C: Copied<N>, const N: usize>() -> Result<(), String> {
             for i in 0u64.. {
                 // Asked before the read, so that there is a read after the last write, however late this thread runs.
                 let last = over.load(Acquire);
-                let (words, _) = shared.read_counting();
+                let words = shared.read();
                 if words.iter().any(|word| *word != words[0]) {
                     return Err(format!("{case}: half of one value and half of another: {words:?}"));
                 }
