@@ -129,7 +129,7 @@ const MATRIX: Step = Step {
               hands both over), a thread of the pool (another pool), a turn in the same task (the block in another task), or a poll (of the one who holds the lock, of the other branches while a \
               select! handler runs, of a buffer while its consumer is busy: there even a handler that only awaits starves them). Where the holder sleeps in the kernel, the victim waits until the system runs it \
               again: on a busy host that is longer than a unit. Awaiting instead of blocking removes all but the last. block_in_place on the runtime of \
-              one thread panics, so the offender is gone: zero units. See src/rivals/starve/offence.rs, where each cell is a line or two.",
+              one thread panics, so the offender is gone and nothing is measured. See src/rivals/starve/offence.rs, where each cell is a line or two.",
     tour: false,
 };
 
@@ -231,6 +231,10 @@ fn distrust_noisy_host(samples: &mut [Sample], unit: Duration) {
 }
 
 fn sample(case: &str, param: &str, seen: &Starved) -> Sample {
+    // With the offender gone nobody starves, and its victim's delays would look like a cure.
+    if let Some(said) = &seen.panicked {
+        return Sample::unmeasured(case, param, format!("the offender panicked: {said}"));
+    }
     let mut sample =
         Sample::new(case, param).with("units_per_s", seen.units_count as f64 * 1e9 / seen.wall_ns as f64);
     sample.values.extend(seen.late.values("late"));

@@ -75,6 +75,11 @@ fn no_cell_of_the_matrix_is_empty() {
                 let seen =
                     starve(mechanism, cure, Duration::from_millis(4), Duration::from_millis(window_ms));
                 let seen = seen.unwrap_or_else(|why| panic!("{name} x {cure_name}: {why}"));
+                assert_eq!(
+                    seen.panicked.is_some(),
+                    gone && cure_name != "control",
+                    "{name} x {cure_name}: who is gone cures nobody: {seen:?}"
+                );
                 seen.late.samples_count() > 0 && (gone || seen.units_count > 0)
             });
             assert!(filled, "{name} x {cure_name}: no victim was seen, or the offenders did nothing");

@@ -17,9 +17,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use futures_util::FutureExt;
 use tokio::{
     runtime::{Builder, Handle, Runtime},
     sync::mpsc::unbounded_channel,
+    task::JoinError,
 };
 
 use self::offence::Offence;
@@ -128,6 +130,8 @@ pub struct Starved {
     pub threads: Option<SchedTimes>,
     /// Offenders that did not end within a second of being told to.
     pub left_behind_count: usize,
+    /// What an offender said when it panicked. Then nobody starved the victim, and its delays are those of a runtime at rest.
+    pub panicked: Option<String>,
 }
 
 /// How often the victim asks for something.
@@ -298,7 +302,17 @@ fn watch(
     while alive() > 0 && Instant::now() < deadline {
         thread::sleep(Duration::from_millis(1));
     }
-    Ok(Starved { late, units_count, wall_ns, threads, left_behind_count: alive() })
+    let left_behind_count = alive();
+    let panicked = offenders.into_iter().find_map(|offender| panic_of(offender.now_or_never()?.err()?));
+    Ok(Starved { late, units_count, wall_ns, threads, left_behind_count, panicked })
+}
+
+/// What a task said when it panicked; `None` if it ended otherwise.
+fn panic_of(error: JoinError) -> Option<String> {
+    let said = error.try_into_panic().ok()?;
+    let text =
+        said.downcast_ref::<&str>().copied().or_else(|| said.downcast_ref::<String>().map(String::as_str));
+    Some(text.unwrap_or("no text").into())
 }
 
 /// Does something at each tick, and records how long it took.
