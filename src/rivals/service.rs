@@ -265,8 +265,11 @@ pub fn run(times: Times, seed: u64) -> Result<(Vec<Seen>, Lateness), String> {
 /// The numbers of one service.
 #[derive(Clone, Debug)]
 pub struct Outcome {
-    /// Requests that were to come while the backend was slow and were answered in time, per second.
-    pub goodput_per_s: f64,
+    /// Requests that were to come while the backend was slow.
+    pub asked_count: f64,
+    /// Of these, so many were answered in time. A count and no rate: without a limit it is the workers' first requests and no more,
+    /// however long the backend is slow.
+    pub in_time_count: f64,
     /// From the moment at which a request was to come until its answer; the refused ones are not in it.
     pub answer: Lateness,
     /// Of all requests, the share that was refused.
@@ -285,8 +288,7 @@ pub struct Outcome {
 /// Sums up what became of the requests.
 pub fn outcome(times: &Times, seen: &Seen) -> Outcome {
     let in_time = |r: &Request| r.stay.is_some_and(|(_, left)| left <= r.due_ns + times.deadline_ns());
-    let while_slow = |r: &&Request| (times.calm_ns..times.slow_end_ns()).contains(&r.due_ns);
-    let good = seen.requests.iter().filter(while_slow).filter(|r| in_time(r)).count();
+    let slow = || seen.requests.iter().filter(|r| (times.calm_ns..times.slow_end_ns()).contains(&r.due_ns));
     let mut answer = Lateness::new();
     let stays = || seen.requests.iter().filter_map(|r| Some((r.due_ns, r.stay?)));
     stays().for_each(|(due_ns, (_, left))| answer.record_ns(left.saturating_sub(due_ns)));
@@ -307,7 +309,8 @@ pub fn outcome(times: &Times, seen: &Seen) -> Outcome {
     let last_ill = (0..parts).rev().find(ill);
     let well_from = last_ill.map_or(1, |part| part + 1);
     Outcome {
-        goodput_per_s: good as f64 * 1e9 / times.slow_ns as f64,
+        asked_count: slow().count() as f64,
+        in_time_count: slow().filter(|r| in_time(r)).count() as f64,
         answer,
         shed_share: seen.requests.iter().filter(|r| r.stay.is_none()).count() as f64 / all,
         inside_mean_count: counted,

@@ -21,7 +21,8 @@ fn made_up(took_ms: impl Fn(u64) -> Option<u64>) -> Seen {
 #[test]
 fn a_service_that_is_never_slow_is_well_at_once() {
     let o = outcome(&TIMES, &made_up(|_| Some(20)));
-    assert_eq!((o.goodput_per_s, o.shed_share), (1000.0, 0.0), "one each ms, all within 30 ms");
+    assert_eq!((o.asked_count, o.in_time_count), (200.0, 200.0), "one each ms for 200 ms, all within 30 ms");
+    assert!(o.shed_share < 1e-9);
     assert_eq!(o.recover_ns, Some(25e6), "no sooner than one part tells");
     assert!((o.inside_max_count - 20.0).abs() < 1e-9);
     let little = o.little_ratio.expect("somebody came in");
@@ -31,9 +32,9 @@ fn a_service_that_is_never_slow_is_well_at_once() {
 #[test]
 fn what_is_late_or_refused_is_not_good() {
     let late = outcome(&TIMES, &made_up(|_| Some(31)));
-    assert_eq!((late.goodput_per_s, late.shed_share), (0.0, 0.0));
+    assert_eq!((late.in_time_count, late.shed_share), (0.0, 0.0));
     let refused = outcome(&TIMES, &made_up(|due| (due % 4 == 0).then_some(1)));
-    assert_eq!((refused.goodput_per_s, refused.shed_share), (250.0, 0.75));
+    assert_eq!((refused.asked_count, refused.in_time_count, refused.shed_share), (200.0, 50.0, 0.75));
     assert_eq!(refused.answer.samples_count(), 125, "the refused ones have no answer");
     assert_eq!(refused.recover_ns, None, "it is ill to the end");
     assert!(outcome(&TIMES, &made_up(|_| None)).little_ratio.is_none(), "nobody came in");
@@ -44,7 +45,7 @@ fn the_time_to_recover_ends_with_the_last_ill_part() {
     // Well again at 300 ms; ill until 420 ms, which is in the fifth part of 25 ms.
     let o = outcome(&TIMES, &made_up(|due| Some(if (100..420).contains(&due) { 50 } else { 5 })));
     assert_eq!(o.recover_ns, Some(125e6));
-    assert!(o.goodput_per_s < 1e-9);
+    assert!(o.in_time_count < 1e-9);
 }
 
 #[test]
