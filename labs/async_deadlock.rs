@@ -33,9 +33,10 @@ pub(crate) static LAB: Lab = Lab {
         },
         Say {
             step: "detector",
-            text: "A detector that only reads counters called somebody in {value} of the cases in which nothing hung.",
+            text: "A detector that only reads counters called somebody in {value} of the cases in which nothing hung, and nobody in {against} of \
+                   the hangs.",
             of: pick("all", "quiet", "false_alarm_share"),
-            against: None,
+            against: Some(pick("all", "quiet", "miss_share")),
             not_true_when: "a single poll may rightly take longer than the detector's window",
         },
     ],
