@@ -119,9 +119,12 @@ pub(crate) static LAB: Lab = Lab {
                     cores: 2,
                 },
             ],
-            because: "Held for nothing, the fastest mutex is the least fair one: the thread that has just given it back has the line in its \
-                      cache and takes it again, before the one that was woken is up (barging). A fair mutex hands it over instead, and every \
-                      operation then waits for a wake-up. Held for long, no mutex can do more than one hold after the other.",
+            because: "Held for nothing, what decides is whether the other thread is parked when the lock comes free. Where it is, a barging mutex \
+                      is taken again by the thread that has the line in its cache, and a fair one is handed to somebody who must first wake \
+                      up. parking_lot's waiters spin before they park, and its unlock_fair gives back by one exchange as unlock does if nobody is \
+                      parked (parking_lot, src/raw_mutex.rs), so between two threads fairness may cost nothing; our handoff gives the lock to whoever drew the next \
+                      number, even if that thread sleeps. \
+                      Held for long, no mutex can do more than one hold after the other.",
             tour: false,
         },
         Step {

@@ -60,14 +60,14 @@ pub(crate) static LAB: Lab = Lab {
                     cores: 1,
                 },
             ],
-            because: "An atomic read-modify-write drains the store buffer and holds the line while it works, even if nobody else wants it: some ns for what \
-                      takes a fraction of one otherwise. A counter of its own for each thread needs none, since only one thread writes it. What the \
+            because: "An atomic read-modify-write drains the store buffer and holds the line while it works, even if nobody else wants it. Alone that is some \
+                      cycles more, not a multiple: a load of what was just stored waits for the store, too (store forwarding). A counter of its own for each thread needs none, since only one thread writes it. What the \
                       adder saves, the reader pays: a line for each shard. See src/lockfree/counter.rs.",
             tour: false,
         },
         Step {
             name: "floor",
-            ask: "An addition to a number that only this thread can see, a thread-local: the floor. How many times that does a shard take?",
+            ask: "An addition to a number that only this thread can see, a thread-local: the floor. Does anything that others can read come near it?",
             predict: Predict::Best { param: "" },
             kind: Kind::Single,
             cases: &["thread_local", "per_thread", "sharded_64", "counter"],
@@ -93,8 +93,10 @@ pub(crate) static LAB: Lab = Lab {
                 },
             ],
             because: "Two threads may share a shard, if there are more threads than shards, so a shard needs the atomic instruction, which is the \
-                      whole price. Whoever can promise one writer for each number (`PerThread` in src/rivals/counter.rs) does without. The floor \
-                      itself is no counter: nobody else can read it.",
+                      whole price. Whoever can promise one writer for each number (`PerThread` in src/rivals/counter.rs) does without. All find \
+                      their number by an index that the compiler does not know: at a fixed address the processor may pass a stored value on without \
+                      memory, and the address would be what is measured. The floor itself is no counter: nobody \
+                      else can read it.",
             tour: false,
         },
         Step {

@@ -187,7 +187,8 @@ pub(crate) static LAB: Lab = Lab {
                 },
             ],
             because: "Both queues number their slots and claim a number with a compare-and-exchange; both are blocking in disguise: a thread that loses \
-                      its CPU between the claim and the publication leaves a hole that the others wait at. flume is a deque \
+                      its CPU between the claim and the publication leaves a hole that the others wait at. Between the two decides what a loser does: crossbeam's \
+                      backs off (Backoff in crossbeam-utils), ours tries again at once and takes the line from the one who is about to publish. flume is a deque \
                       behind a lock. What more threads than CPUs do to a queue: lab lockfree_queue.",
             tour: false,
         },

@@ -1,5 +1,6 @@
 //! One counter, six ways, under one trait, and the check of each.
 use std::{
+    cell::Cell,
     hint::black_box,
     sync::{
         Arc, Mutex,
@@ -245,12 +246,16 @@ pub fn alone<C: Counter, const READ: bool>() -> Ops {
 /// One thread that adds to a number which nobody else can see, a thread-local: no counter, but what an addition costs at least.
 pub fn floor() -> Ops {
     thread_local! {
-        static MINE: std::cell::Cell<u64> = const { std::cell::Cell::new(0) };
+        // Several, so that the index stays one: with one place the compiler would know the address, and a processor that renames what is stored
+        // at a fixed address would be compared with one that forwards it.
+        static MINE: [Cell<u64>; 8] = const { [const { Cell::new(0) }; 8] };
     }
     Box::new(|n| {
         for _ in 0..n {
-            // As the counters do: what is added must not be added up before.
-            MINE.with(|mine| black_box(mine).set(mine.get() + 1));
+            MINE.with(|mine| {
+                let mine = &mine[black_box(0)];
+                mine.set(mine.get() + 1);
+            });
         }
     })
 }
