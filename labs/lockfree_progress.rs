@@ -41,7 +41,8 @@ const fn halted(text: &'static str, case: &'static str, param: &'static str, exp
     Claim { text, of: pick(case, param, "halted_share"), against: None, expect, cores: 1 }
 }
 
-const COLUMNS: &[&str] = &["pauses_count", "parted_share", "library_count", "library_halted_count"];
+const COLUMNS: &[&str] =
+    &["halted_count", "pauses_count", "parted_share", "library_count", "library_halted_count"];
 const OTHERS: &[&str] = &["one_other", "two_others"];
 
 const fn step(
@@ -237,20 +238,22 @@ pub(crate) static LAB: Lab = Lab {
     says: &[
         Say {
             step: "bags",
-            text: "Stopped at random inside an operation, a thread behind a mutex stops the others in {value} of the cases, one in our lock-free queue in {against}.",
-            of: pick("mutex_deque", "one_other", "halted_share"),
-            against: Some(pick("queue_hazard", "one_other", "halted_share")),
-            not_true_when: "the thread does anything else than push and pop: then it is seldom inside",
+            text: "crossbeam's ArrayQueue has no lock, and yet the other thread stood still in {value} of {against} stops inside an operation.",
+            of: pick("array_queue", "one_other", "halted_count"),
+            against: Some(pick("array_queue", "one_other", "pauses_count")),
+            not_true_when: "a thread is stopped for a moment only: the others spin, and go on when it does",
         },
         Say {
             step: "bags",
-            text: "crossbeam's ArrayQueue has no lock, and yet {value} of the stops inside it stop the others.",
-            of: pick("array_queue", "one_other", "halted_share"),
-            against: None,
-            not_true_when: "a thread is stopped for a moment only: the others spin, and go on when it does",
+            text: "Behind a mutex the other thread stood still in {value} of {against} stops inside an operation.",
+            of: pick("mutex_deque", "one_other", "halted_count"),
+            against: Some(pick("mutex_deque", "one_other", "pauses_count")),
+            not_true_when: "the thread does anything else than push and pop: then it is seldom inside",
         },
     ],
     not_said: &[
+        "Which structure halts the more often: once is a proof, and the share depends on how much of a call is the operation and how much the count \
+         that this lab keeps beside it.",
         "That what was never halted is lock-free: that is argued in its file, explored by a model, and only not contradicted here.",
         "That a share of 0 is 0: of n stops without a halt one may say that bad places are likely rarer than 3 / n, and a run has 30 to 70 stops a row.",
         "How often it happens to you: a thread is stopped here every few milliseconds, and does nothing else than these operations.",

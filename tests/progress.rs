@@ -182,6 +182,7 @@ fn without_enough_stops_inside_nothing_is_said() {
     let row = some.sample("x", "two_others", 2);
     let near = |name: &str, want: f64| assert!((row.values[name] - want).abs() < 1e-9, "{name}: {row:?}");
     near("halted_share", 0.025);
+    near("halted_count", 5.0);
     near("parted_share", 0.05);
     near("pauses_count", 200.0);
     near("library_halted_count", 1.0);

@@ -4,6 +4,9 @@
 //! them finishes an operation until it goes on, the object is **blocking**: one such pause is a proof. That none was seen is no proof: of `n`
 //! pauses without a halt one may only say that the share of bad places is likely below `3 / n` (the rule of three).
 //!
+//! So one quotes that it halted, so often of so many, and not the share as a property of the object: "inside" is a call of the lane, with whatever
+//! it writes down beside the operation, and the more of that there is, the rarer the bad places are.
+//!
 //! Pauses do not count in which the thread was between two operations. A halt counts only if each of the others used a CPU meanwhile, or slept all
 //! along. Those in which it was inside
 //! the C library are counted apart: there it may have held the allocator's lock, which is not the object's doing.
@@ -79,7 +82,7 @@ impl Pauses {
         }
     }
 
-    /// Values: `halted_share` of the `pauses_count` inside the operation, `parted_share`; `library_halted_count` of the `library_count` in the C
+    /// Values: `halted_count` and `halted_share` of the `pauses_count` inside the operation, `parted_share`; `library_halted_count` of the `library_count` in the C
     /// library. With fewer than 5 pauses inside (a run has five launches or so): unmeasured, since that none of them halted would say nothing.
     pub fn sample(&self, case: &str, param: &str, others: usize) -> Sample {
         let class = match self.class(others) {
@@ -95,6 +98,7 @@ impl Pauses {
         let share = |n: u64| n as f64 / self.inside as f64;
         let mut s = Sample::new(case, param)
             .with("halted_share", share(self.halted))
+            .with("halted_count", self.halted as f64)
             .with("parted_share", share(self.parted))
             .with("pauses_count", self.inside as f64)
             .with("library_count", self.in_library as f64)
