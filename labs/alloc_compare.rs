@@ -14,6 +14,7 @@ use underhood::{
     lab::{Bench, Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
     memory::{
         cycle::tuned,
+        ended::{Threads, ended},
         handed::handed,
         mem,
         returned::{Keep, Load, returned},
@@ -27,9 +28,9 @@ use underhood::{
 };
 
 const KIB: usize = 1 << 10;
-/// What one block weighs where memory is given back, and how many there are: 128 MiB.
+/// What one block weighs where memory is given back, and how many there are: 64 MiB.
 const BLOCK: usize = 64 * KIB;
-const BLOCKS: usize = 2048;
+const BLOCKS: usize = 1024;
 /// Longer than mimalloc's purge delay of 1 s.
 const IDLE: Duration = Duration::from_millis(1_100);
 /// The size that is handed from thread to thread.
@@ -39,11 +40,11 @@ const CASES: &[&str] = &["glibc", "mimalloc", "jemalloc", "snmalloc"];
 pub(crate) static LAB: Lab = Lab {
     stem: "alloc_compare",
     question: "Which allocator should a service use: what does a block cost, who may free it, and what comes back?",
-    steps: &[SIZES, CROWD, ELSEWHERE, GIVEN_BACK],
+    steps: &[SIZES, CROWD, ELSEWHERE, ENDED, GIVEN_BACK],
     says: &[
         Say {
             step: "given_back",
-            text: "After freeing all of 128 MiB but the block that was allocated last, a process on glibc still holds {value} of it.",
+            text: "After freeing all of 64 MiB but the block that was allocated last, a process on glibc still holds {value} of it.",
             of: glibc("all_but_last", AFTER),
             against: None,
             not_true_when: "blocks are above the mmap threshold, or the heap's top is free: then free gives the memory back",
@@ -68,11 +69,11 @@ pub(crate) static LAB: Lab = Lab {
         "Which allocator is the best: that depends on sizes, on who frees, and on what memory may cost.",
         "What malloc itself costs to a ns: each call goes through a table of functions and writes two bytes, the same for all.",
         "That memory never comes back from mimalloc: its purge waits 1 s and then for the next call of the thread that owns it.",
-        "How long a purge of a large heap takes: it grows with the pages; these are 128 MiB.",
+        "How long a purge of a large heap takes: it grows with the pages; these are 64 MiB.",
     ],
     next: &[
         "RSS stays high after a peak: leak, fragmentation or cache? (purge and look: what stays is alive or fragmented)",
-        "Why does one live object keep 128 MiB? (glibc's heap ends at its top; free lowers it only if the top is free)",
+        "Why does one live object keep 64 MiB? (glibc's heap ends at its top; free lowers it only if the top is free)",
         "When would you call malloc_trim from a timer, and what does it stop?",
         "What does M_ARENA_MAX=2 change? (less memory, and more waiting for the arena's lock)",
         "Why may a producer-consumer pair be slow with a fast allocator? (each free goes to another thread's heap)",
@@ -82,13 +83,18 @@ pub(crate) static LAB: Lab = Lab {
         "mallopt(3): M_TRIM_THRESHOLD, M_ARENA_MAX; malloc_trim(3)",
         "D. Leijen, B. Zorn, L. de Moura: Mimalloc: Free List Sharding in Action, 2019",
         "mimalloc, https://microsoft.github.io/mimalloc/environment.html: MIMALLOC_PURGE_DELAY",
-        "Patterns after larson and xmalloc in https://github.com/daanx/mimalloc-bench",
+        "jemalloc(3): opt.dirty_decay_ms, arena.<i>.purge; src/ctl.c, arenas_lookup_ctl",
+        "P. Lietar et al.: snmalloc, a message passing allocator, ISMM 2019; its src/snmalloc/pal/pal_posix.h, notify_not_using",
+        "glibc malloc/arena.c: arena_get2, free_list, heap_trim",
+        "Patterns after larson, xmalloc (elsewhere) and mleak (ended) in https://github.com/daanx/mimalloc-bench",
     ],
     benches,
 };
 
 const AFTER: &str = "rss_after_share";
+const AGAIN: &str = "rss_again_ratio";
 const PURGED: &str = "rss_purged_share";
+const IDLED: &str = "rss_idle_share";
 
 const fn glibc(param: &'static str, value: &'static str) -> Pick {
     pick("glibc", param, value)
@@ -98,8 +104,31 @@ const fn mimalloc(param: &'static str, value: &'static str) -> Pick {
     pick("mimalloc", param, value)
 }
 
-const fn claim(cores: usize, text: &'static str, of: Pick, against: Option<Pick>, expect: Expect) -> Claim {
-    Claim { text, of, against, expect, cores }
+const GLIBC_4: Pick = glibc("4KiB", PAIR);
+const GLIBC_1: Pick = glibc("1KiB", PAIR);
+const GLIBC_CROWD: Pick = glibc("1KiB, all", PAIR);
+const GLIBC_ALONE: Pick = glibc("1KiB, 1 thread", PAIR);
+const MI_CROWD: Pick = mimalloc("1KiB, all", PAIR);
+const MI_ALONE: Pick = mimalloc("1KiB, 1 thread", PAIR);
+const GLIBC_64: Pick = glibc("64KiB, all", PAIR);
+const MI_64: Pick = mimalloc("64KiB, all", PAIR);
+const GLIBC_AWAY: Pick = glibc("away", PAIR);
+const GLIBC_HOME: Pick = glibc("home", PAIR);
+const MI_AWAY: Pick = mimalloc("away", PAIR);
+const MI_HOME: Pick = mimalloc("home", PAIR);
+const AT_ONCE: Pick = glibc("at_once", AFTER);
+const IN_TURN: Pick = glibc("in_turn", AFTER);
+const PURGE: Pick = glibc("all_but_last", "purge_ns");
+const PURGE_WAIT: Pick = glibc("all_but_last", "purge_wait_max_ns");
+
+/// A claim about one number.
+const fn one(text: &'static str, of: Pick, expect: Expect) -> Claim {
+    Claim { text, of, against: None, expect, cores: 1 }
+}
+
+/// A claim about a ratio.
+const fn two(cores: usize, text: &'static str, of: Pick, against: Pick, expect: Expect) -> Claim {
+    Claim { text, of, against: Some(against), expect, cores }
 }
 
 const SIZES: Step = Step {
@@ -115,28 +144,16 @@ const SIZES: Step = Step {
     headline: "pair_ns",
     columns: &[FAULTS],
     claims: &[
-        claim(1, "1 KiB: glibc takes no fault", glibc("1KiB", FAULTS), None, AtMost(0.01)),
-        claim(
-            1,
-            "4 KiB: glibc faults for every third block at least",
-            glibc("4KiB", FAULTS),
-            None,
-            AtLeast(0.5),
-        ),
-        claim(1, "4 KiB: mimalloc takes no fault", mimalloc("4KiB", FAULTS), None, AtMost(0.01)),
-        claim(
-            1,
-            "4 KiB cost glibc 3 times what 1 KiB cost",
-            glibc("4KiB", PAIR),
-            Some(glibc("1KiB", PAIR)),
-            AtLeast(3.0),
-        ),
+        one("1 KiB: glibc takes no fault", glibc("1KiB", FAULTS), AtMost(0.01)),
+        one("4 KiB: glibc faults for every fourth block at least", glibc("4KiB", FAULTS), AtLeast(0.25)),
+        one("4 KiB: mimalloc takes no fault", mimalloc("4KiB", FAULTS), AtMost(0.01)),
+        two(1, "4 KiB cost glibc 3 times what 1 KiB cost", GLIBC_4, GLIBC_1, AtLeast(3.0)),
     ],
     because: "Both keep free blocks by size class, and for small ones neither needs the kernel: glibc takes the first few of a size from its \
               thread cache (7 up to glibc 2.41) and the rest from the arena's bins, mimalloc from a list for each page of blocks of one \
-              size. What tells them apart is the top of glibc's heap: if the last free leaves more than M_TRIM_THRESHOLD (128 KiB) \
-              free there, the heap shrinks, and the next burst grows it and faults its pages in again. 64 blocks of 4 KiB are 256 KiB: \
-              beyond; 64 of 1 KiB are not. A live block at the top would hide it. Open src/rivals/burst.rs: fill and drain are timed.",
+              size. What tells them apart is the top of glibc's heap: if a free leaves more than M_TRIM_THRESHOLD (128 KiB) free \
+              there, all but M_TOP_PAD (128 KiB) goes back, and the next burst faults those pages in again. 64 blocks of 4 KiB are 256 KiB: \
+              about half of it goes back each time; 64 of 1 KiB stay. A live block at the top would hide it. Open src/rivals/burst.rs: fill and drain are timed.",
     tour: false,
 };
 
@@ -155,20 +172,9 @@ const CROWD: Step = Step {
     headline: "pair_ns",
     columns: &["min_max_share"],
     claims: &[
-        claim(
-            2,
-            "glibc, 1 KiB: a crowd makes a block at most 1.3 times dearer",
-            glibc("1KiB, all", PAIR),
-            Some(glibc("1KiB, 1 thread", PAIR)),
-            AtMost(1.3),
-        ),
-        claim(
-            2,
-            "mimalloc, 1 KiB: at most 1.3 times too",
-            mimalloc("1KiB, all", PAIR),
-            Some(mimalloc("1KiB, 1 thread", PAIR)),
-            AtMost(1.3),
-        ),
+        two(2, "glibc, 1 KiB: at most 1.3 times as dear in a crowd", GLIBC_CROWD, GLIBC_ALONE, AtMost(1.3)),
+        two(2, "mimalloc, 1 KiB: at most 1.3 times too", MI_CROWD, MI_ALONE, AtMost(1.3)),
+        two(2, "64 KiB in a crowd: glibc takes 3 times mimalloc", GLIBC_64, MI_64, AtLeast(3.0)),
     ],
     because: "A modern malloc shares nothing between threads that free their own blocks: each thread has its cache, and behind it glibc \
               gives threads arenas of their own (up to 8 for each CPU), mimalloc a heap to each thread. What they share is the kernel: \
@@ -190,27 +196,9 @@ const ELSEWHERE: Step = Step {
     headline: "pair_ns",
     columns: &["malloc_ns", "free_ns"],
     claims: &[
-        claim(
-            2,
-            "glibc: a block freed elsewhere costs 1.5 times one freed at home",
-            glibc("away", PAIR),
-            Some(glibc("home", PAIR)),
-            AtLeast(1.5),
-        ),
-        claim(
-            2,
-            "mimalloc: a block freed elsewhere costs 1.5 times one freed at home",
-            mimalloc("away", PAIR),
-            Some(mimalloc("home", PAIR)),
-            AtLeast(1.5),
-        ),
-        claim(
-            2,
-            "freed elsewhere, mimalloc takes at most what glibc takes",
-            mimalloc("away", PAIR),
-            Some(glibc("away", PAIR)),
-            AtMost(1.0),
-        ),
+        two(2, "glibc: freed elsewhere, a block costs 1.5 times", GLIBC_AWAY, GLIBC_HOME, AtLeast(1.5)),
+        two(2, "mimalloc: freed elsewhere, a block costs 1.5 times", MI_AWAY, MI_HOME, AtLeast(1.5)),
+        two(2, "freed elsewhere, mimalloc takes at most what glibc takes", MI_AWAY, GLIBC_AWAY, AtMost(1.0)),
     ],
     because: "A block belongs to the heap it came from. In glibc a free by another thread first fills that thread's cache, which never \
               mallocs here and so stays full; the rest goes to the producer's arena under the arena's lock, which the producer's malloc \
@@ -219,9 +207,39 @@ const ELSEWHERE: Step = Step {
     tour: false,
 };
 
+const ENDED: Step = Step {
+    name: "ended",
+    ask: "Sixteen threads live at once; each gets 1 MiB in blocks of 16 KiB from glibc, hands them to the main thread and ends. That \
+          frees them all. What share of the memory is still resident?",
+    predict: Predict::Number { case: "glibc", param: "at_once" },
+    kind: Kind::Single,
+    cases: CASES,
+    params: &["in_turn", "at_once"],
+    launch: Launch::Isolated,
+    measure: threads_end,
+    headline: AFTER,
+    columns: &[PURGED, AGAIN, "end_ns", "malloc_ns", "free_ns"],
+    claims: &[
+        one("glibc, at once: at most a third stays", glibc("at_once", AFTER), AtMost(0.33)),
+        two(1, "glibc keeps 5 times as much as after threads in turn", AT_ONCE, IN_TURN, AtLeast(5.0)),
+        one("mimalloc, at once: nine tenths stay", mimalloc("at_once", AFTER), AtLeast(0.9)),
+        one("jemalloc, at once: nine tenths stay", pick("jemalloc", "at_once", AFTER), AtLeast(0.9)),
+        one("snmalloc, at once: nine tenths stay", pick("snmalloc", "at_once", AFTER), AtLeast(0.9)),
+        one("glibc: a second generation takes 1.2 times at most", glibc("at_once", AGAIN), AtMost(1.2)),
+        one("mimalloc: 1.2 times at most too", mimalloc("at_once", AGAIN), AtMost(1.2)),
+    ],
+    because: "A dead thread's blocks live on, so its heap must too. glibc puts the arena on a list, from which the next new thread takes \
+              it; threads in turn share one. Threads at once get one each (up to 8 for each CPU), and the last free in each leaves \
+              M_TOP_PAD (128 KiB) at its top. mimalloc abandons the pages, and whoever frees a block of theirs takes them over; \
+              jemalloc flushes the thread's cache into an arena that others use; snmalloc hands the whole allocator to the next \
+              thread. So nobody leaks, and a second generation finds the memory; but only glibc had given it back by then. Open \
+              src/memory/ended.rs.",
+    tour: false,
+};
+
 const GIVEN_BACK: Step = Step {
     name: "given_back",
-    ask: "A process allocates 128 MiB in blocks of 64 KiB from glibc and frees all but the last one. What share of it is still resident?",
+    ask: "A process allocates 64 MiB in blocks of 64 KiB from glibc and frees all but the last one. What share of it is still resident?",
     predict: Predict::Number { case: "glibc", param: "all_but_last" },
     kind: Kind::Pause,
     cases: CASES,
@@ -229,59 +247,34 @@ const GIVEN_BACK: Step = Step {
     launch: Launch::Isolated,
     measure: given_back,
     headline: AFTER,
-    columns: &["rss_idle_share", PURGED, "live_share", "purge_ns", "purge_wait_max_ns", "calm_wait_max_ns"],
+    columns: &[IDLED, PURGED, "live_share", "purge_ns", "purge_wait_max_ns", "calm_wait_max_ns"],
     claims: &[
-        claim(1, "glibc, all freed: at most a tenth stays", glibc("all_freed", AFTER), None, AtMost(0.1)),
-        claim(
-            1,
-            "glibc, all but the last freed: nine tenths stay",
-            glibc("all_but_last", AFTER),
-            None,
-            AtLeast(0.9),
-        ),
-        claim(
-            1,
-            "an idle second does not change that",
-            glibc("all_but_last", "rss_idle_share"),
-            None,
-            AtLeast(0.9),
-        ),
-        claim(
-            1,
-            "glibc, one in 16 alive: malloc_trim leaves less than 0.15",
-            glibc("one_in_16", PURGED),
-            None,
-            AtMost(0.15),
-        ),
-        claim(1, "mimalloc, all freed: nine tenths stay", mimalloc("all_freed", AFTER), None, AtLeast(0.9)),
-        claim(
-            1,
-            "mimalloc: idling alone gives nothing back",
-            mimalloc("all_but_last", "rss_idle_share"),
-            None,
-            AtLeast(0.9),
-        ),
-        claim(
-            1,
-            "mimalloc, one in 16 alive: a purge leaves more than 0.15",
+        one("glibc, all freed: at most a tenth stays", glibc("all_freed", AFTER), AtMost(0.1)),
+        one("glibc, all but the last freed: nine tenths stay", glibc("all_but_last", AFTER), AtLeast(0.9)),
+        one("glibc, one in 16: malloc_trim leaves less than 0.15", glibc("one_in_16", PURGED), AtMost(0.15)),
+        one("mimalloc, all freed: nine tenths stay", mimalloc("all_freed", AFTER), AtLeast(0.9)),
+        one("jemalloc, all freed: nine tenths stay", pick("jemalloc", "all_freed", AFTER), AtLeast(0.9)),
+        one("snmalloc, all freed: nine tenths stay", pick("snmalloc", "all_freed", AFTER), AtLeast(0.9)),
+        one("mimalloc: idling gives nothing back", mimalloc("all_but_last", IDLED), AtLeast(0.9)),
+        one(
+            "mimalloc, one in 16: a purge leaves more than 0.15",
             mimalloc("one_in_16", PURGED),
-            None,
             AtLeast(0.15),
         ),
-        claim(
-            2,
-            "glibc's purge takes 10 times as long as a thread that maps has to wait",
-            glibc("all_but_last", "purge_ns"),
-            Some(glibc("all_but_last", "purge_wait_max_ns")),
-            AtLeast(10.0),
+        one(
+            "jemalloc, one in 16: a purge leaves less than 0.15",
+            pick("jemalloc", "one_in_16", PURGED),
+            AtMost(0.15),
         ),
+        two(2, "glibc's purge takes 10 times what a mapper waits", PURGE, PURGE_WAIT, AtLeast(10.0)),
     ],
     because: "glibc's free gives memory back at one place only: the top of the heap, when what is free there exceeds a threshold of 128 \
               KiB. One live block at the top pins everything below it. malloc_trim looks through all arenas and gives back every free \
               page in between (madvise, MADV_DONTNEED), under the arena's lock: it stops its caller and who needs \
               that arena; one call of madvise is short, so others hardly wait. mimalloc gives nothing back at once: it purges after a \
               delay of 1 s, at the next call of the owning thread, and in slices that are larger than a block, so a live block keeps \
-              its neighbours. Freed is not fragmented: what a purge brings back was a cache; what stays beyond the live share is \
+              its neighbours. jemalloc lets unused pages decay within 10 s, also at the next call of a thread; told to, it gives back all \
+              of them. snmalloc keeps what it has: on Linux it tells the kernel nothing (pal_posix.h, notify_not_using). Freed is not fragmented: what a purge brings back was a cache; what stays beyond the live share is \
               fragmentation. Open src/memory/returned.rs.",
     tour: false,
 };
@@ -299,10 +292,10 @@ fn bytes_of(param: &str) -> usize {
     number.parse::<usize>().unwrap_or(0) * if unit == "KiB" { KIB } else { 1 }
 }
 
-/// An operation is a burst; a block is what people mean. Which thread is served is no matter here: the step says it.
-fn per_block(mut sample: Sample, of: &str) -> Sample {
+/// An operation is some blocks; a block is what people mean. Which thread is served is no matter here: the step says it.
+fn per_block(mut sample: Sample, of: &str, blocks: usize) -> Sample {
     if let Some(ns) = sample.values.remove(of) {
-        sample.values.insert("pair_ns".into(), ns / BURST as f64);
+        sample.values.insert("pair_ns".into(), ns / blocks as f64);
     }
     // The A/A row is the baseline's.
     sample
@@ -328,7 +321,7 @@ fn sizes(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
         let arms: Vec<Solo> =
             there.iter().map(|a| Solo { case: a.name, make: burst::maker(a, bytes) }).collect();
         for sample in solo::solo(&plan, param, &arms) {
-            let mut sample = per_block(sample, "op_ns");
+            let mut sample = per_block(sample, "op_ns", BURST);
             let own = there.iter().find(|a| a.name == sample.case && sample.unmeasured.is_none());
             if let Some(faults) = own.and_then(|a| burst::faults_per_block(a, bytes)) {
                 sample = sample.with("faults_count", faults);
@@ -348,7 +341,7 @@ fn in_a_crowd(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
         let (there, mut samples) = split(cases, param);
         let arms: Vec<Crowd> = there.iter().map(|a| burst::crowd(a, bytes)).collect();
         let measured = crowd::crowd(&plan, param, 0.0, &arms);
-        samples.extend(measured.into_iter().map(|s| per_block(s, "lane_op_ns")));
+        samples.extend(measured.into_iter().map(|s| per_block(s, "lane_op_ns", 1)));
         samples
     };
     params.iter().flat_map(one).collect()
@@ -364,6 +357,15 @@ fn elsewhere(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     })
 }
 
+fn threads_end(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
+    let (count, blocks) = if plan.is_smoke() { (4, 4) } else { (16, 64) };
+    each(cases, params, |case, param| {
+        mem::Room::now().refusal((4 * count * blocks * 16 * KIB + (64 << 20)) as u64).map_or(Ok(()), Err)?;
+        let threads = Threads { count, blocks, bytes: 16 * KIB, at_once: param == "at_once" };
+        ended(Allocator::find(case)?, param, threads)
+    })
+}
+
 fn given_back(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     each(cases, params, |case, param| {
         let count = if plan.is_smoke() { BLOCKS / 32 } else { BLOCKS };
@@ -374,8 +376,10 @@ fn given_back(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
             "all_but_last" => Keep::Last,
             _ => Keep::OneIn(16),
         };
-        // A second of idling is most of what a launch takes: three launches are enough, and a quick run does without.
-        let idles = keep == Keep::Last && !matches!(plan.mode, Mode::Smoke | Mode::Quick) && plan.launch < 3;
+        // A second of idling is most of what a launch takes: half of the launches are enough, a quick run does without, and glibc
+        // has no timer that could do anything.
+        let half = plan.launch < plan.launches.div_ceil(2) && !matches!(plan.mode, Mode::Smoke | Mode::Quick);
+        let idles = half && keep == Keep::Last && case != "glibc";
         let cpus = if let [first, second, ..] = plan.cpus[..] { Some([first, second]) } else { None };
         let allocator = Allocator::find(case)?;
         let load = Load { bytes: BLOCK, count, keep, idle: idles.then_some(IDLE), cpus };

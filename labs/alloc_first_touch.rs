@@ -5,10 +5,13 @@
 //! Each size of `who_pays` has a process of its own, since an allocator remembers: glibc raises its mmap threshold to
 //! the size of each mapped block that it frees, so a run that begins with 16 MiB and one that begins with 1 MiB
 //! report different worlds.
-use std::time::{Duration, Instant};
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use underhood::{
-    lab::{Bench, Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
+    lab::{Bench, Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, Timed, pick},
     memory::{
         bystander::{Antagonist, watch_all},
         cycle::{Cycles, Extent, cycle},
@@ -17,7 +20,7 @@ use underhood::{
     },
     plan::Plan,
     record::AA,
-    rivals::alloc::{ALLOCATORS, Allocator},
+    rivals::alloc::{ALIGN, ALLOCATORS, Allocator, Block},
     sample::{Sample, each},
 };
 
@@ -82,6 +85,7 @@ pub(crate) static LAB: Lab = Lab {
         "mallopt(3), M_MMAP_THRESHOLD: the dynamic threshold and its cap of 4 * 1024 * 1024 * sizeof(long)",
         "glibc malloc/malloc.c: sysmalloc, munmap_chunk, DEFAULT_MMAP_THRESHOLD_MAX",
         "mimalloc, https://microsoft.github.io/mimalloc/environment.html: MIMALLOC_PURGE_DELAY",
+        "jemalloc(3): opt.oversize_threshold",
         "mimalloc 3.3 src/prim/unix/prim.c: MADV_HUGEPAGE on what it maps; src/arena.c: when it purges",
         "Linux mm/memory.c do_anonymous_page; mm/mmap.c and mm/vma.c: munmap zaps pages under mmap_lock held for reading (since 4.20)",
         "Linux commit bebeb3d68b24, mm_populate: populating happens after the write lock was released, so under the read lock",
@@ -102,6 +106,8 @@ const GLIBC_16: Pick = glibc("16MiB", "cycle_ns");
 const GLIBC_64: Pick = glibc("64MiB", "cycle_ns");
 const GLIBC_HOLDS: Pick = glibc("64MiB", "rss_after_share");
 const MIMALLOC_64: Pick = pick("mimalloc", "64MiB", "cycle_ns");
+const JEMALLOC_16: Pick = pick("jemalloc", "16MiB", "cycle_ns");
+const MIMALLOC_16: Pick = pick("mimalloc", "16MiB", "cycle_ns");
 const MIMALLOC_HOLDS: Pick = pick("mimalloc", "64MiB", "rss_after_share");
 const CALM: Pick = pick("compute", "map", "wait_max_ns");
 const MAP: Pick = pick("populate", "map", "wait_max_ns");
@@ -137,6 +143,13 @@ const WHO_PAYS: Step = Step {
         claim(1, AtLeast(10.0), "256 MiB, glibc: the free costs 10 times the call", FREE, Some(CALL)),
         claim(1, AtLeast(10.0), "glibc: warm 64 MiB cost 10 times warm 16 MiB", GLIBC_64, Some(GLIBC_16)),
         claim(1, AtMost(0.1), "warm 64 MiB: mimalloc takes a tenth of glibc", MIMALLOC_64, Some(GLIBC_64)),
+        claim(
+            1,
+            AtLeast(10.0),
+            "warm 16 MiB: jemalloc takes 10 times mimalloc",
+            JEMALLOC_16,
+            Some(MIMALLOC_16),
+        ),
         claim(1, AtLeast(0.5), "mimalloc still holds half of a freed 64 MiB block", MIMALLOC_HOLDS, None),
         claim(1, AtMost(0.1), "glibc holds at most a tenth of a freed 64 MiB block", GLIBC_HOLDS, None),
     ],
@@ -146,7 +159,9 @@ const WHO_PAYS: Step = Step {
               MiB. Above 32 MiB glibc's free is munmap, which gives every page back, and the next block pays again \
               (glibc malloc/malloc.c, munmap_chunk). Below, the first free raises the threshold, and the following \
               blocks come from the heap and stay there. mimalloc keeps what it got (its purge waits 1 s, and for \
-              the owner's next call); its price is the memory it holds, and its first block paid too. Open \
+              the owner's next call); its price is the memory it holds, and its first block paid too. jemalloc serves \
+              blocks above 8 MiB from an arena that gives them back at once (opt.oversize_threshold); snmalloc keeps all. \
+              Open \
               src/rivals/alloc.rs: Block::new, touch_every and drop are the three parts that are timed.",
     tour: true,
 };
@@ -249,23 +264,49 @@ fn bytes_of(param: &str) -> usize {
     number.parse::<usize>().unwrap_or(0) * if unit == "KiB" { 1 << 10 } else { MIB }
 }
 
-/// Whole warm cycles up to 16 MiB. History matters: criterion runs all sizes in one process, so glibc's threshold has
-/// seen the sizes that ran before. The lab's own numbers come from a fresh process for each size.
+/// Whole warm cycles below and above glibc's largest threshold, and the same with a pool: rent a buffer, touch its pages,
+/// return it. History matters: criterion runs all in one process. The lab's own numbers come from a fresh process for each
+/// size.
 fn benches(_: &Plan) -> Vec<Bench> {
-    let sizes = SIZES.iter().filter(|s| bytes_of(s) <= 16 * MIB);
-    let pairs = sizes.flat_map(|size| ALLOCATORS.iter().map(move |a| (a, *size)));
-    let bench = |(allocator, size): (&'static Allocator, &str)| {
+    let bench = |(allocator, size): (Option<&'static Allocator>, &'static str)| {
         let bytes = bytes_of(size);
-        let run = move |iters| {
-            let start = Instant::now();
-            for _ in 0..iters {
-                cycle(allocator, bytes).expect("a block of at most 16 MiB is not refused");
-            }
-            start.elapsed()
+        let make = move || -> Timed {
+            let run: Box<dyn Fn()> = match allocator {
+                Some(allocator) => Box::new(move || {
+                    cycle(allocator, bytes).expect("64 MiB are not refused");
+                }),
+                None => {
+                    let pool = Pool::new(bytes);
+                    Box::new(move || pool.cycle())
+                }
+            };
+            Box::new(move |iters| {
+                let start = Instant::now();
+                (0..iters).for_each(|_| run());
+                start.elapsed()
+            })
         };
-        Bench { id: format!("{}/{size}", allocator.name), make: Box::new(move || Box::new(run)) }
+        Bench { id: format!("{}/{size}", allocator.map_or("pool", |a| a.name)), make: Box::new(make) }
     };
-    pairs.map(bench).collect()
+    let contenders = ALLOCATORS.iter().map(Some).chain([None]);
+    contenders.flat_map(|a| ["1MiB", "64MiB"].map(|size| (a, size))).map(bench).collect()
+}
+
+/// Buffers that were touched once and are kept: two of them, under a lock as a pool of a service is.
+struct Pool(Mutex<Vec<Block>>);
+
+impl Pool {
+    fn new(bytes: usize) -> Self {
+        let block = || Block::new(&ALLOCATORS[0], bytes, ALIGN).expect("64 MiB are not refused");
+        Self(Mutex::new(vec![block(), block()]))
+    }
+
+    fn cycle(&self) {
+        let rented = self.0.lock().expect("nobody panics with the lock").pop();
+        let mut block = rented.expect("one is rented at a time");
+        block.touch_every(mem::page_bytes());
+        self.0.lock().expect("nobody panics with the lock").push(block);
+    }
 }
 
 #[allow(dead_code, reason = "used when this file is a binary root")]

@@ -8,6 +8,7 @@ use std::{
 };
 
 use underhood::{
+    engine::crowd::Lane,
     lab::{Pick, Predict, Step},
     memory::{
         bystander::{Antagonist, Watched, watch_all},
@@ -18,7 +19,10 @@ use underhood::{
     },
     plan::{Mode, Plan},
     record::AA,
-    rivals::alloc::{ALIGN, ALLOCATORS, Allocator, Block, BlockError, tunes},
+    rivals::{
+        alloc::{ALIGN, ALLOCATORS, Allocator, Block, BlockError, tunes},
+        burst::{BURST, crowd},
+    },
     sample::Sample,
 };
 
@@ -60,6 +64,8 @@ unsafe impl GlobalAlloc for Empty {
     }
 }
 
+static LANE_IMP: Counting = Counting(Mutex::new(Vec::new()));
+static LANE: Allocator = Allocator::new("lane", &LANE_IMP);
 static COUNTING_IMP: Counting = Counting(Mutex::new(Vec::new()));
 static COUNTING: Allocator = Allocator::new("counting", &COUNTING_IMP);
 static EMPTY: Allocator = Allocator::new("empty", &Empty);
@@ -73,6 +79,22 @@ fn a_block_is_freed_once_by_its_allocator_with_its_layout() {
     drop(block);
     let log = COUNTING_IMP.0.lock().unwrap();
     assert_eq!(*log, [("alloc", at, layout), ("free", at, layout)]);
+}
+
+#[test]
+fn one_operation_of_a_crowd_is_one_block() {
+    let mut lanes = (crowd(&LANE, 100).make)(1);
+    let calls = |n: u32, lane: &mut Lane| {
+        (lane.0)(n, 0);
+        let mut log = LANE_IMP.0.lock().unwrap();
+        let of = |what| log.iter().filter(|(call, ..)| *call == what).count();
+        let counts = (of("alloc"), of("free"));
+        log.clear();
+        counts
+    };
+    assert_eq!(calls(32, &mut lanes[0]), (32, 0));
+    assert_eq!(calls(32, &mut lanes[0]), (32, BURST), "a full burst is freed");
+    assert_eq!(calls(65, &mut lanes[0]), (65, BURST));
 }
 
 #[test]
@@ -347,7 +369,7 @@ fn the_benches_have_short_unique_names_and_run() {
     let benches = (LAB.benches)(&plan());
     let ids: BTreeSet<_> = benches.iter().map(|b| b.id.clone()).collect();
     assert_eq!(ids.len(), benches.len());
-    assert_eq!(benches.len(), 3 * ALLOCATORS.len(), "64 KiB, 1 MiB and 16 MiB for each allocator");
+    assert_eq!(benches.len(), 2 * (ALLOCATORS.len() + 1), "1 MiB and 64 MiB for each allocator and a pool");
     for bench in &benches {
         assert!(bench.id.is_ascii() && bench.id.len() < 40, "{}", bench.id);
         let mut run = (bench.make)();

@@ -12,6 +12,7 @@ use underhood::{
     machine::allowed_cpus,
     memory::{
         bystander::{Antagonist, Watched, watch_all},
+        ended::{Threads, ended},
         handed::handed,
         mem::Mapping,
         returned::{Keep, Load, returned},
@@ -80,9 +81,33 @@ fn what_stays_is_what_was_asked_for() {
             let sample = returned(allocator, "p", load).unwrap();
             assert!((sample.values["live_share"] - live).abs() < 1e-9, "{sample:?}");
             assert!(!sample.values.contains_key("rss_idle_share"), "it was not asked again: {sample:?}");
-            assert_eq!(sample.values.contains_key("purge_wait_max_ns"), cpus.is_some(), "{sample:?}");
+            let purges = allocator.purge();
+            assert_eq!(sample.values.contains_key("purge_ns"), purges, "absent, not zero: {sample:?}");
+            let waits = sample.values.contains_key("purge_wait_max_ns");
+            assert_eq!(waits, purges && cpus.is_some(), "{sample:?}");
         }
     }
+}
+
+#[test]
+fn blocks_outlive_their_threads() {
+    for allocator in ALLOCATORS {
+        for at_once in [false, true] {
+            let threads = Threads { count: 3, blocks: 5, bytes: 16 << 10, at_once };
+            let sample = ended(allocator, "p", threads).unwrap();
+            assert_eq!(sample.receipts.ops_count, Some(15.0));
+            assert_eq!(sample.values.contains_key("end_ns"), !at_once, "a crowd waits for CPUs: {sample:?}");
+            assert!(sample.values["malloc_ns"] > 0.0 && sample.values["free_ns"] > 0.0, "{sample:?}");
+            let told = sample.values.contains_key("rss_full_share");
+            assert_eq!(
+                sample.values.contains_key("rss_purged_share"),
+                told && allocator.purge(),
+                "{sample:?}"
+            );
+        }
+    }
+    let huge = Threads { count: 2, blocks: 1, bytes: 1 << 46, at_once: true };
+    assert!(ended(&ALLOCATORS[0], "p", huge).is_err(), "64 TiB are refused");
 }
 
 #[test]

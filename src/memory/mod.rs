@@ -11,6 +11,7 @@
 //! | [`shootdown`] | what it costs to take pages away from a process that runs on other CPUs too |
 //! | [`victim`] | what a victim does |
 //! | [`handed`] | blocks that one thread gets and another one frees |
+//! | [`ended`] | threads that end while their blocks live on |
 //! | [`returned`] | what is given back to the kernel after the frees, and who waits for that |
 //! | [`mem`] | page faults, resident memory, room that is left, mappings |
 //! | [`heap`] | bytes that the allocator has given out |
@@ -18,6 +19,7 @@
 pub mod bystander;
 pub mod cliff;
 pub mod cycle;
+pub mod ended;
 pub mod grown;
 pub mod handed;
 pub mod heap;

@@ -36,10 +36,14 @@ impl Burst {
     /// If the allocator refuses: a burst is of a size that it has served before.
     pub fn fill(&mut self) {
         while self.blocks.len() < BURST {
-            let mut block = Block::new(self.from, self.bytes, ALIGN).expect("a burst is a few MiB at most");
-            block.touch_every(self.bytes);
-            self.blocks.push(block);
+            self.add();
         }
+    }
+
+    fn add(&mut self) {
+        let mut block = Block::new(self.from, self.bytes, ALIGN).expect("a burst is a few MiB at most");
+        block.touch_every(self.bytes);
+        self.blocks.push(block);
     }
 
     /// Writes the first and the last byte of each, as somebody does who was handed the blocks.
@@ -58,14 +62,17 @@ impl Burst {
 }
 
 /// A contender whose lanes fill and drain a burst of their own: they share the allocator and nothing else. The hold is
-/// not used. One operation is a whole burst.
+/// not used. One operation is a block: a lane tells how far it is after some operations, and that many whole bursts of large
+/// blocks would last longer than a window.
 pub fn crowd(from: &'static Allocator, bytes: usize) -> Crowd {
     let lane = move || {
         let mut burst = Burst::new(from, bytes);
         Box::new(Apart(move |n: u32, _: u32| {
             for _ in 0..n {
-                burst.fill();
-                burst.drain();
+                burst.add();
+                if burst.blocks.len() == BURST {
+                    burst.drain();
+                }
             }
         })) as Lane
     };
