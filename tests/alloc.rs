@@ -12,7 +12,7 @@ use underhood::{
     lab::{Pick, Predict, Step},
     memory::{
         bystander::{Antagonist, Watched, watch_all},
-        cycle::{Cycles, Extent, Parts, checked_cycle},
+        cycle::{Cycles, Extent, Parts, checked_cycle, unaccounted},
         latency::{histogram, quantile},
         mem::{self, Mapping, Room},
         victim::Victim,
@@ -223,6 +223,24 @@ fn the_parts_of_a_cycle_add_up_and_a_fresh_block_faults_its_pages_in() {
             }
         }
     }
+}
+
+#[test]
+fn parts_that_are_not_the_whole_raise_a_doubt() {
+    assert_eq!(unaccounted(Some(0), 1e3, 25.0), None);
+    assert_eq!(unaccounted(Some(105), 1e3, 25.0), None, "some looks at the clock");
+    let doubt = unaccounted(Some(106), 1e3, 25.0).unwrap();
+    assert!(doubt.contains("106 ns") && doubt.contains("25 ns"), "{doubt}");
+    assert_eq!(unaccounted(Some(3_500), 1e8, 25.0), None, "cold caches after a large block");
+    assert!(unaccounted(Some(600_000), 1e8, 25.0).is_some());
+    assert!(unaccounted(None, 1e3, 25.0).unwrap().contains("longer than the cycle"));
+    // In a sample: a second of each cycle that nobody was charged for.
+    let extent = Extent { time: Duration::ZERO, least: 1, most: 1, idle: Duration::ZERO };
+    let mut cycles = Cycles::measure(Allocator::named("mimalloc").unwrap(), MIB, extent).unwrap();
+    assert!(cycles.gap.is_some(), "the whole contains its parts");
+    cycles.gap = Some(1_000_000_000);
+    assert!(cycles.sample("p").doubts.iter().any(|d| d.contains("1000000000 ns of a cycle")));
+    assert!(cycles.purge.is_some() && cycles.sample("p").values.contains_key("purge_ns"));
 }
 
 #[test]

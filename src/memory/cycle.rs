@@ -22,6 +22,11 @@ use crate::{
 
 /// A cycle of fewer looks at the clock than this is mostly clock: three of them are inside it.
 const CLOCKS: f64 = 20.0;
+/// Between the parts of a cycle and the whole of it, timed apart, lie two looks at the clock, and the same again for what
+/// surrounds them.
+const GAP_CLOCKS: f64 = 4.0;
+/// And this share of it: after a large block the caches are cold for the clock's code too.
+const GAP_SHARE: f64 = 0.005;
 
 /// How long each part took, in ns.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -46,7 +51,7 @@ impl Parts {
 /// # Errors
 /// [`BlockError`], if the allocator refuses.
 pub fn cycle(allocator: &'static Allocator, bytes: usize) -> Result<Parts, BlockError> {
-    run(allocator, bytes, false)
+    run(allocator, bytes, mem::page_bytes(), false)
 }
 
 /// One cycle that also reads the marks of the touch back, outside of the timed parts.
@@ -54,11 +59,10 @@ pub fn cycle(allocator: &'static Allocator, bytes: usize) -> Result<Parts, Block
 /// # Errors
 /// [`BlockError`], if the allocator refuses or the block does not hold what was written.
 pub fn checked_cycle(allocator: &'static Allocator, bytes: usize) -> Result<Parts, BlockError> {
-    run(allocator, bytes, true)
+    run(allocator, bytes, mem::page_bytes(), true)
 }
 
-fn run(allocator: &'static Allocator, bytes: usize, check: bool) -> Result<Parts, BlockError> {
-    let page = mem::page_bytes();
+fn run(allocator: &'static Allocator, bytes: usize, page: usize, check: bool) -> Result<Parts, BlockError> {
     let start = Instant::now();
     let mut block = Block::new(allocator, bytes, ALIGN)?;
     let called = Instant::now();
@@ -103,13 +107,20 @@ pub struct Cycles {
     pub warm: [Histogram<u64>; 4],
     /// Sums over the warm cycles: here the parts add up exactly.
     pub sums: Parts,
+    /// What the parts leave of a warm cycle that was timed as a whole besides: the median, in ns. `None` if in one cycle they
+    /// were longer than the whole.
+    pub gap: Option<u64>,
     /// Minor faults in all warm cycles.
     pub warm_faults: Option<u64>,
     /// Resident bytes above what they were before the allocator was first asked for anything here: right after the
     /// last free,
     pub resident: Option<u64>,
-    /// and after the idle time.
+    /// after the idle time,
     pub resident_after_idle: Option<u64>,
+    /// and after a purge.
+    pub resident_after_purge: Option<u64>,
+    /// How long that purge took, in ns: the bill for the frees that gave nothing back. `None` if the allocator has none.
+    pub purge: Option<u64>,
     /// Run-queue delay over wall time of the warm cycles.
     pub runq_share: Option<f64>,
 }
@@ -120,7 +131,7 @@ impl Cycles {
     ///
     /// Meaningful only in a process where this allocator has not served blocks of another large size.
     ///
-    /// Memory: a block, and four histograms, which are made and written before the first cycle and dropped by the
+    /// Memory: a block, and five histograms, which are made and written before the first cycle and dropped by the
     /// caller after the last: freeing one of them in between would move glibc's threshold, and its pages would count
     /// as resident.
     ///
@@ -128,21 +139,27 @@ impl Cycles {
     /// [`BlockError`], if the adapter is not what it says, or the allocator refuses.
     pub fn measure(allocator: &'static Allocator, bytes: usize, extent: Extent) -> Result<Self, BlockError> {
         let mut warm: [Histogram<u64>; 4] = std::array::from_fn(|_| histogram());
-        warm.iter_mut().for_each(Histogram::reset);
+        let mut gaps = histogram();
+        warm.iter_mut().chain([&mut gaps]).for_each(Histogram::reset);
+        let page = mem::page_bytes();
         let runq_ns = runq_of_this_thread();
         let base = mem::resident_bytes();
         let above_base = || base.zip(mem::resident_bytes()).map(|(base, now)| now.saturating_sub(base));
-        allocator.check(mem::page_bytes(), ALIGN)?;
+        allocator.check(page, ALIGN)?;
 
         let before = mem::minor_faults();
         let cold = checked_cycle(allocator, bytes)?;
         let cold_faults = difference(before, mem::minor_faults());
         cycle(allocator, bytes)?;
 
-        let (mut sums, mut count) = (Parts::default(), 0);
+        let (mut sums, mut count, mut too_long) = (Parts::default(), 0, false);
         let (waited, before, begin) = (runq_ns(), mem::minor_faults(), Instant::now());
         while count < extent.least || (count < extent.most && begin.elapsed() < extent.time) {
-            let parts = cycle(allocator, bytes)?;
+            let start = Instant::now();
+            let parts = run(allocator, bytes, page, false)?;
+            let gap = ns(start.elapsed()).checked_sub(parts.total());
+            gaps.saturating_record(gap.unwrap_or(0));
+            too_long |= gap.is_none();
             let Parts { call, touch, free } = parts;
             for (histogram, ns) in warm.iter_mut().zip([call, touch, free, parts.total()]) {
                 histogram.saturating_record(ns);
@@ -155,6 +172,9 @@ impl Cycles {
         let waited = difference(waited, runq_ns());
         let resident = above_base();
         sleep(extent.idle);
+        let resident_after_idle = above_base();
+        let start = Instant::now();
+        let purge = allocator.purge().then(|| ns(start.elapsed()));
         Ok(Self {
             allocator,
             bytes,
@@ -165,7 +185,10 @@ impl Cycles {
             sums,
             warm_faults,
             resident,
-            resident_after_idle: above_base(),
+            resident_after_idle,
+            resident_after_purge: purge.and_then(|_| above_base()),
+            purge,
+            gap: (!too_long).then(|| gaps.value_at_quantile(0.5)),
             runq_share: waited.map(|w| w as f64 / wall.as_nanos().max(1) as f64),
         })
     }
@@ -195,6 +218,10 @@ impl Cycles {
             ("rss_after_bytes", self.resident.and_then(number)),
             ("rss_after_share", self.resident.map(|r| r as f64 / self.bytes as f64)),
             ("rss_after_idle_bytes", self.resident_after_idle.and_then(number)),
+            ("purge_ns", self.purge.and_then(number)),
+            ("rss_purged_bytes", self.resident_after_purge.and_then(number)),
+            ("rss_purged_share", self.resident_after_purge.map(|r| r as f64 / self.bytes as f64)),
+            ("gap_ns", self.gap.and_then(number)),
             ("cycles_count", Some(count)),
             ("clock_ns", Some(clock_ns())),
         ];
@@ -203,6 +230,7 @@ impl Cycles {
         sample.receipts.runq_share = self.runq_share;
         sample.doubts = doubts(self.allocator);
         let (cycle_ns, clock_ns) = (self.warm[3].value_at_quantile(0.5) as f64, clock_ns());
+        sample.doubts.extend(unaccounted(self.gap, cycle_ns, clock_ns));
         if cycle_ns < CLOCKS * clock_ns {
             sample.doubts.push(format!(
                 "a cycle lasts {:.0} looks at the clock: too short to be timed one by one",
@@ -210,6 +238,19 @@ impl Cycles {
             ));
         }
         sample
+    }
+}
+
+/// Why the parts of a cycle are not all of it, given what they leave of the whole (`None`: less than nothing), how long it
+/// is, and what a look at the clock costs: between them lies the clock and nothing else, or something was timed that is in no
+/// column.
+pub fn unaccounted(gap: Option<u64>, cycle_ns: f64, clock_ns: f64) -> Option<String> {
+    match gap.map(|ns| ns as f64) {
+        None => Some("call, touch and free took longer than the cycle they are parts of".into()),
+        Some(gap) if gap > GAP_CLOCKS * clock_ns + GAP_SHARE * cycle_ns => Some(format!(
+            "{gap:.0} ns of a cycle of {cycle_ns:.0} ns are in none of its parts; a look at the clock costs {clock_ns:.0} ns"
+        )),
+        Some(_) => None,
     }
 }
 
