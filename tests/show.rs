@@ -8,7 +8,7 @@ use underhood::{
     record::{AA, Record},
     sample::Sample,
     show::{
-        Look, escape, notes, number,
+        Look, notes, number,
         quote::{brief, quote},
         table,
     },
@@ -328,14 +328,6 @@ fn hostile_strings_break_neither_terminal_nor_table_nor_page() {
         }
         assert_eq!(notes::check(&text, &[&LAB], &rows).unwrap(), []);
     }
-}
-
-#[test]
-fn escapes_keep_what_is_harmless() {
-    assert_eq!(escape::line("parking_lot 0.13 (Zürich, 東京)"), "parking_lot 0.13 (Zürich, 東京)");
-    assert_eq!(escape::line("a\tb\u{1b}\u{200b}"), "a\\tb\\u{1b}\\u{200b}");
-    assert_eq!(escape::line(&"x".repeat(400)).len(), 303);
-    assert_eq!(escape::markdown("a|b <i> `c` *d* & \\"), "a\\|b &lt;i&gt; \\`c\\` \\*d\\* &amp; \\\\");
 }
 
 #[test]
