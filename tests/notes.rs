@@ -108,9 +108,36 @@ fn the_newest_complete_quotable_run_is_cited() {
     // With nothing better, it is cited, and the row says why it has no number.
     assert_eq!(runs(&partly), ["run-08"]);
     let text = notes::render(PAGE, &[&LAB], &partly).unwrap();
-    assert!(text.contains("not quotable here: somebody was compiling"), "{text}");
+    assert!(text.contains("| not quotable here [1] |"), "{text}");
+    assert!(text.contains("\n- Not quotable here: [1] somebody was compiling.\n"), "{text}");
     assert!(!text.contains("no difference shown ("), "{text}");
     assert!(text.contains("5.20 [5.15, 5.25] M/s"), "the other rows keep their numbers");
+}
+
+#[test]
+fn the_same_reason_is_given_once_below_the_tables() {
+    let barred = |r: &Record, why: &str| {
+        changed(r, |r| {
+            r.quotable = false;
+            r.doubts = vec![why.into()];
+        })
+    };
+    let mut records = all();
+    for (at, why) in [(0, "somebody was compiling"), (3, "a | b"), (4, "somebody was compiling")] {
+        records[at] = barred(&records[at], why);
+    }
+    let text = notes::render(PAGE, &[&LAB], &records).unwrap();
+    assert_eq!(text.matches("not quotable here [1]").count(), 2, "{text}");
+    assert_eq!(text.matches("not quotable here [2]").count(), 1, "{text}");
+    assert!(text.contains("- Not quotable here: [1] somebody was compiling; [2] a \\| b.\n"), "{text}");
+    // Of the rows that are left out no reason is given, and the line of reasons counts.
+    let (lab, records) = big(12, 6, 5);
+    let records: Vec<Record> =
+        records.iter().enumerate().map(|(i, r)| barred(r, &format!("why {i}"))).collect();
+    let text = notes::render(PAGE, &[&lab], &records).unwrap();
+    let block = text.lines().skip_while(|l| !l.contains(":begin")).take_while(|l| !l.contains(":end"));
+    assert!(block.count() <= notes::MOST_LINES + 1, "{text}");
+    assert_eq!(text.matches("not quotable here [").count(), text.matches("] why ").count(), "{text}");
 }
 
 #[test]

@@ -10,7 +10,10 @@ use underhood::{
     lab::{Lab, Predict},
     record::{AA, Guess, Lane, Picture, Prediction, Record, Store},
     sample::Sample,
-    show::report::{Kept, MOST_BYTES},
+    show::{
+        escape,
+        report::{Kept, MOST_BYTES},
+    },
 };
 
 /// The page of records alone.
@@ -445,4 +448,12 @@ fn a_whole_is_drawn_with_its_parts() {
     let page = report(&[lab], &records, None);
     assert!(page.contains("50 %, of that stopped 80 %, runq 20 %"), "{page}");
     assert!(page.contains("<i class=\"s0\" style=\"width:80.0%\">"), "{page}");
+}
+
+#[test]
+fn escapes_keep_what_is_harmless() {
+    assert_eq!(escape::line("parking_lot 0.13 (Zürich, 東京)"), "parking_lot 0.13 (Zürich, 東京)");
+    assert_eq!(escape::line("a\tb\u{1b}\u{200b}"), "a\\tb\\u{1b}\\u{200b}");
+    assert_eq!(escape::line(&"x".repeat(400)).len(), 303);
+    assert_eq!(escape::markdown("a|b <i> `c` *d* & \\"), "a\\|b &lt;i&gt; \\`c\\` \\*d\\* &amp; \\\\");
 }

@@ -8,7 +8,7 @@ use underhood::{
     record::{AA, Record},
     sample::Sample,
     show::{
-        Look, escape, notes, number,
+        Look, notes, number,
         quote::{brief, quote},
         table,
     },
@@ -61,7 +61,14 @@ fn values_have_units_and_three_digits() {
         ("fair_share", 0.413, "41.3 %"),
         ("fair_share", 1.0, "100 %"),
         ("speed_ratio", 1.04, "1.04x"),
-        ("ratio", 0.000_02, "0.0000200x"),
+        ("ratio", 0.000_02, "1/50000"),
+        ("ratio", 0.000_28, "1/3570"),
+        ("ratio", 0.01, "0.0100x"),
+        ("ratio", 0.0, "0x"),
+        ("ratio", 9_999.0, "9999x"),
+        ("ratio", 105_745.0, "106 thousand times"),
+        ("fair_share", 0.000_000_6, "0.600 per million"),
+        ("fair_share", 0.000_1, "0.0100 %"),
         ("faults_count", 1_234.0, "1234"),
         ("faults_count", 65_536.0, "65536"),
         ("faults_count", 23_456_789.0, "23.5 M"),
@@ -86,6 +93,12 @@ fn digits_make_the_interval_visible() {
         ("op_ns", interval(1.0, -5.0, 7.0), "1 [-5, 7] ns"),
         ("op_ns", interval(0.0, -2_000.0, 2_000.0), "0 [-2, 2] us"),
         ("faults_count", interval(512.0, 512.0, 512.0), "512"),
+        ("ratio", interval(105_745.0, 104_591.0, 106_913.0), "105.7 [104.6, 106.9] thousand times"),
+        ("ratio", interval(0.000_28, 0.000_27, 0.000_29), "1/3571 [1/3704, 1/3448]"),
+        ("ratio", interval(0.000_28, 0.000_02, 0.000_9), "1/3570 [1/50000, 1/1110]"),
+        ("odd_share", interval(6e-7, -1.1e-6, 2.3e-6), "0.6 [-1.1, 2.3] per million"),
+        ("op_ns", interval(16.780_12, 16.780_05, 16.780_19), "16.7801 [16.7800, 16.7802] ns"),
+        ("op_ns", interval(16.780_12, 16.780_11, 16.780_13), "16.7801 ns"),
     ];
     for (name, i, text) in cases {
         assert_eq!(number::interval(name, &i), text);
@@ -97,17 +110,20 @@ fn digits_make_the_interval_visible() {
         "1.040 times, between 1.032 times and 1.048 times"
     );
     assert_eq!(number::words("op_ns", &one), "57 ns in a single launch");
+    let close = interval(16.780_12, 16.780_11, 16.780_13);
+    assert_eq!(number::words("op_ns", &close), "16.7801 ns, to the last digit");
 }
 
 #[test]
 fn the_ends_of_an_interval_never_look_alike() {
     for exponent in -4..12 {
-        for width in [1e-6, 1e-4, 3e-3, 0.02, 0.11, 0.7] {
+        for width in [3e-5, 1e-4, 3e-3, 0.02, 0.11, 0.7] {
             let mid = 1.234_567 * 10f64.powi(exponent);
             let i = interval(mid, mid * (1.0 - width / 2.0), mid * (1.0 + width / 2.0));
             let text = number::interval("op_ns", &i);
             let (lo, hi) = text.split_once('[').unwrap().1.split_once(", ").unwrap();
             assert_ne!(lo, hi.split(']').next().unwrap(), "{text}");
+            assert!(lo.chars().filter(char::is_ascii_digit).count() <= 6 || lo.starts_with("0."), "{text}");
         }
     }
 }
@@ -229,6 +245,16 @@ fn a_contender_that_is_not_there_is_one_line() {
 }
 
 #[test]
+fn no_ratio_to_a_baseline_of_0_is_said_once_and_by_the_label() {
+    let step = Step { headline: "hung_share", kind: Kind::Count, claims: &[], ..TOUCH };
+    let rows =
+        [record(&step, "run-01", "call", "", &[0.0; 5]), record(&step, "run-01", "touch", "", &[1.0; 5])];
+    let why = "no ratio: `hung` of the baseline is not positive";
+    assert!(table::table(&LAB, &step, &rows, Look::default()).contains(why));
+    assert!(table::table(&LAB, &step, &rows, PLAIN).contains(&why.replace("no ratio", "No ratio")));
+}
+
+#[test]
 fn tables_and_judge_agree_on_differences() {
     let mut rows = reads("run-01");
     rows.retain(|r| r.case != AA);
@@ -302,14 +328,6 @@ fn hostile_strings_break_neither_terminal_nor_table_nor_page() {
         }
         assert_eq!(notes::check(&text, &[&LAB], &rows).unwrap(), []);
     }
-}
-
-#[test]
-fn escapes_keep_what_is_harmless() {
-    assert_eq!(escape::line("parking_lot 0.13 (Zürich, 東京)"), "parking_lot 0.13 (Zürich, 東京)");
-    assert_eq!(escape::line("a\tb\u{1b}\u{200b}"), "a\\tb\\u{1b}\\u{200b}");
-    assert_eq!(escape::line(&"x".repeat(400)).len(), 303);
-    assert_eq!(escape::markdown("a|b <i> `c` *d* & \\"), "a\\|b &lt;i&gt; \\`c\\` \\*d\\* &amp; \\\\");
 }
 
 #[test]

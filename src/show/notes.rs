@@ -154,11 +154,12 @@ pub(super) fn section(lab: &Lab, records: &[Record], most_lines: usize) -> Vec<S
         distinct(&records, |r| r.command.clone()),
     );
     let room = most_lines.saturating_sub(out.len() + below.len() + 1);
-    let (tables, left_out) = notes_grid::tables(lab, &records, room);
+    let (tables, left_out, reasons) = notes_grid::tables(lab, &records, room);
     if left_out > 0 {
         measured.push_str(&format!(" {left_out} more rows are in the records."));
     }
     out.extend(tables);
+    out.extend(reasons);
     out.extend(below);
     out.push(measured);
     out

@@ -1,7 +1,7 @@
 //! The tables of a block of NOTES.md, fitted into the lines that are left for them.
 use super::{
     escape, number,
-    table::{against_baseline, rows},
+    table::{Doubts, against_baseline, no_ratio, rows},
 };
 use crate::{
     judge::{Compared, not_quotable},
@@ -12,8 +12,8 @@ use crate::{
 /// A step's table before it is text.
 struct Grid {
     head: Vec<String>,
-    /// The cells, and whether a claim or a sentence is about this row.
-    rows: Vec<(Vec<String>, bool)>,
+    /// The cells, and whether a claim or a sentence is about this row. A cell without a number is the reason why.
+    rows: Vec<(Vec<Result<String, String>>, bool)>,
 }
 
 impl Grid {
@@ -27,15 +27,20 @@ impl Grid {
     }
 }
 
-/// The tables of all steps that have records, in at most `room` lines, and how many rows were left out for that.
+/// The tables of all steps that have records, in at most `room` lines, how many rows were left out for that, and a line with the
+/// reasons behind the numbers in brackets, each reason once (it is one of the `room` lines; none without a reason).
 ///
 /// Cases are rows, unless there are fewer parameters than cases. If that does not fit, steps without parameters lie down as
 /// well (one row); if that does not fit, the longest tables lose rows, those without a claim or sentence first.
-pub(super) fn tables(lab: &Lab, records: &[Record], room: usize) -> (Vec<String>, usize) {
+pub(super) fn tables(lab: &Lab, records: &[Record], room: usize) -> (Vec<String>, usize, Option<String>) {
     let all = |lie_down: bool| -> Vec<Grid> {
         lab.steps.iter().filter_map(|step| grid(lab, step, records, lie_down)).collect()
     };
-    let size = |grids: &[Grid]| grids.iter().map(Grid::lines).sum::<usize>();
+    let bare = |grids: &[Grid]| {
+        let mut cells = grids.iter().flat_map(|g| &g.rows).flat_map(|(cells, _)| cells);
+        cells.any(Result::is_err)
+    };
+    let size = |grids: &[Grid]| grids.iter().map(Grid::lines).sum::<usize>() + usize::from(bare(grids));
     let mut grids = all(false);
     if size(&grids) > room {
         grids = all(true);
@@ -52,26 +57,29 @@ pub(super) fn tables(lab: &Lab, records: &[Record], room: usize) -> (Vec<String>
             None => left_out += grids.pop().map_or(0, |g| g.rows.len()),
         }
     }
-    let mut out = Vec::new();
+    let (mut out, mut reasons) = (Vec::new(), Doubts::default());
     for grid in grids {
-        if grid.is_line() {
-            let cells =
-                grid.head[1..].iter().zip(&grid.rows[0].0[1..]).map(|(name, cell)| format!("{name} {cell}"));
-            out.push(format!(
-                "{}, {}: {}.",
-                grid.head[0],
-                grid.rows[0].0[0],
-                cells.collect::<Vec<_>>().join("; ")
-            ));
+        let (is_line, head) = (grid.is_line(), &grid.head);
+        let mut text = |cell: Result<String, String>| {
+            cell.unwrap_or_else(|why| format!("not quotable here [{}]", reasons.number(why)))
+        };
+        let rows = grid.rows.into_iter().map(|(cells, _)| cells.into_iter().map(&mut text).collect());
+        let rows: Vec<Vec<String>> = rows.collect();
+        if is_line {
+            let cells = head[1..].iter().zip(&rows[0][1..]).map(|(name, cell)| format!("{name} {cell}"));
+            out.push(format!("{}, {}: {}.", head[0], rows[0][0], cells.collect::<Vec<_>>().join("; ")));
             out.push(String::new());
             continue;
         }
-        out.push(format!("| {} |", grid.head.join(" | ")));
-        out.push(format!("|{}", "---|".repeat(grid.head.len())));
-        out.extend(grid.rows.iter().map(|(cells, _)| format!("| {} |", cells.join(" | "))));
+        out.push(format!("| {} |", head.join(" | ")));
+        out.push(format!("|{}", "---|".repeat(head.len())));
+        out.extend(rows.iter().map(|cells| format!("| {} |", cells.join(" | "))));
         out.push(String::new());
     }
-    (out, left_out)
+    let reasons: Vec<String> =
+        reasons.texts.iter().enumerate().map(|(i, why)| format!("[{}] {why}", i + 1)).collect();
+    let reasons = (!reasons.is_empty()).then(|| format!("- Not quotable here: {}.", reasons.join("; ")));
+    (out, left_out, reasons)
 }
 
 fn grid(lab: &Lab, step: &Step, records: &[Record], lie_down: bool) -> Option<Grid> {
@@ -105,7 +113,7 @@ fn grid(lab: &Lab, step: &Step, records: &[Record], lie_down: bool) -> Option<Gr
         picks.into_iter().any(|p| if by_params { p.param == text } else { p.case == text })
     };
     let rows = down.iter().map(|d| {
-        let mut cells = vec![name(d)];
+        let mut cells = vec![Ok(name(d))];
         cells.extend(across.iter().map(|a| {
             let (case, param) = if by_params { (a, d) } else { (d, a) };
             cell(step, records, run, case, param)
@@ -115,19 +123,19 @@ fn grid(lab: &Lab, step: &Step, records: &[Record], lie_down: bool) -> Option<Gr
     Some(Grid { head, rows: rows.collect() })
 }
 
-/// `12.3 [12.1, 12.5] ns, 0.37x [0.36, 0.38] (3f2a90c1d455)`: the number, against the baseline, the record.
-fn cell(step: &Step, records: &[Record], run: &str, case: &str, param: &str) -> String {
-    let Some(r) = find(records, run, case, param) else { return "-".into() };
+/// `12.3 [12.1, 12.5] ns, 0.37x [0.36, 0.38] (3f2a90c1d455)`: the number, against the baseline, the record. Or why there is none.
+fn cell(step: &Step, records: &[Record], run: &str, case: &str, param: &str) -> Result<String, String> {
+    let Some(r) = find(records, run, case, param) else { return Ok("-".into()) };
     if let Some(why) = not_quotable(r) {
-        return format!("not quotable here: {}", escape::markdown(&why));
+        return Err(escape::markdown(&why));
     }
     let id = escape::markdown(&r.id);
     if case == AA {
         let band = aa_band(records, run, param, step.headline).map_or("unknown".into(), number::band);
-        return format!("shows no difference under {band} ({id})");
+        return Ok(format!("shows no difference under {band} ({id})"));
     }
     let Some(headline) = r.interval_of(step.headline) else {
-        return format!("no launch reported `{}` ({id})", step.headline);
+        return Ok(format!("no launch reported `{}` ({id})", step.headline));
     };
     let ratio = match against_baseline(step, records, r) {
         None => String::new(),
@@ -137,7 +145,7 @@ fn cell(step: &Step, records: &[Record], run: &str, case: &str, param: &str) -> 
         Some(Compared::NoDifference { .. }) => ", no difference shown".into(),
         // Against nothing at all there is no ratio, and of a count nobody expects one.
         Some(Compared::Cannot(_)) if !step.kind.is_timed() => String::new(),
-        Some(Compared::Cannot(why)) => format!(", no ratio: {}", escape::markdown(&why)),
+        Some(Compared::Cannot(why)) => format!(", {}", escape::markdown(&no_ratio(step, &why))),
     };
-    format!("{}{ratio} ({id})", number::interval(step.headline, &headline))
+    Ok(format!("{}{ratio} ({id})", number::interval(step.headline, &headline)))
 }

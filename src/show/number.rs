@@ -5,11 +5,11 @@
 //! | `_ns` | `57 ns`, `1.38 ms` (ns, us, ms, s) |
 //! | `_per_s` | `23.0 M/s` |
 //! | `_bytes` | `256 MiB` |
-//! | `_share` | `41 %` |
-//! | `_ratio` | `1.04x` |
+//! | `_share` | `41 %`, below a hundredth of that `2 per million` |
+//! | `_ratio` | `1.04x`, `105 thousand times`, `1/3570` |
 //! | anything else | `1234`, `23.0 M` |
 //!
-//! ASCII only: `us`, not the Greek letter, since some consoles and fonts have none.
+//! Never more than six digits, and few zeros: nobody reads `0.00028x` or `105745x`. ASCII only: `us`, not the Greek letter, since some consoles and fonts have none.
 use crate::stats::Interval;
 
 /// Factor and symbol of a unit, from small to large.
@@ -27,8 +27,15 @@ const UNITS: [(&str, Scale); 5] =
 
 /// Significant digits where no interval says how many there are.
 const DIGITS: i32 = 3;
-/// No more decimals than this, however narrow the interval.
+/// No more digits than this, however narrow the interval: the sixth is far below what any clock here resolves.
+const MOST_DIGITS: i32 = 6;
+/// No more decimals than this, however small the number.
 const MOST_DECIMALS: i32 = 12;
+
+/// Shares and ratios beyond these have a unit of their own; see [`unit`] and [`is_fraction`].
+const SMALL_SHARE: f64 = 1e-4;
+const LARGE_RATIO: f64 = 9_999.5;
+const SMALL_RATIO: f64 = 0.01;
 
 /// Splits a name into what is measured and its unit: `op_ns` is `op` in ns, and `ns` alone is a unit, too.
 fn split(name: &str) -> (&str, Scale) {
@@ -61,8 +68,21 @@ pub fn value(name: &str, value: f64) -> String {
     if !value.is_finite() {
         return "not a number".into();
     }
+    if is_fraction(scale, value) {
+        return format!("1/{}", rounded(1.0 / value));
+    }
     let (factor, symbol) = unit(scale, value);
     format!("{}{symbol}", alone(value / factor))
+}
+
+/// A small ratio is read as a part: `1/3570`.
+fn is_fraction(scale: Scale, value: f64) -> bool {
+    scale == RATIO && value > 0.0 && value < SMALL_RATIO
+}
+
+/// Three digits, the others before the point as zeros.
+fn rounded(v: f64) -> String {
+    alone(format!("{v:.*e}", DIGITS as usize - 1).parse().unwrap_or(v))
 }
 
 /// Reads a number as people write it, in the unit of the value's name unless another of its units follows: for `op_ns` both `1500`
@@ -95,6 +115,7 @@ pub fn interval(name: &str, i: &Interval) -> String {
     match parts(name, i) {
         Parts::One => format!("{} (1 launch)", value(name, i.mid)),
         Parts::Same => value(name, i.mid),
+        Parts::Close(mid, symbol) => format!("{mid}{symbol}"),
         Parts::Wide => format!("{} [{}, {}]", value(name, i.mid), value(name, i.lo), value(name, i.hi)),
         // The sign of a ratio belongs to the number: `1.04x [1.03, 1.05]`.
         Parts::Alike([mid, lo, hi], "x") => format!("{mid}x [{lo}, {hi}]"),
@@ -107,6 +128,9 @@ pub fn words(name: &str, i: &Interval) -> String {
     let (mid, lo, hi) = match parts(name, i) {
         Parts::One => return format!("{} in a single launch", spoken(&value(name, i.mid))),
         Parts::Same => return format!("{} in every launch", spoken(&value(name, i.mid))),
+        Parts::Close(mid, symbol) => {
+            return format!("{}, to the last digit", spoken(&format!("{mid}{symbol}")));
+        }
         Parts::Wide => (value(name, i.mid), value(name, i.lo), value(name, i.hi)),
         Parts::Alike([mid, lo, hi], s) => (format!("{mid}{s}"), format!("{lo}{s}"), format!("{hi}{s}")),
     };
@@ -129,6 +153,8 @@ enum Parts {
     One,
     /// All launches said the same.
     Same,
+    /// The ends differ in no digit that is shown.
+    Close(String, &'static str),
     /// The ends are too far apart for one unit.
     Wide,
     /// Middle, lower and upper end in the unit of the middle.
@@ -145,23 +171,41 @@ fn parts(name: &str, i: &Interval) -> Parts {
     }
     // A middle of 0 has no size of its own; then the ends decide the unit.
     let size = if i.mid == 0.0 { i.lo.abs().max(i.hi.abs()) } else { i.mid };
-    let (factor, symbol) = unit(split(name).1, size);
-    let half = (i.hi - i.lo) / 2.0 / factor;
+    let scale = split(name).1;
+    let (before, ends, symbol) = if i.lo > 0.0 && is_fraction(scale, i.mid) {
+        ("1/", ends.map(|v| 1.0 / v), "")
+    } else {
+        let (factor, symbol) = unit(scale, size);
+        ("", ends.map(|v| v / factor), symbol)
+    };
+    let half = (ends[2] - ends[1]).abs() / 2.0;
     // Below the precision of the arithmetic there is no width.
-    if half <= 1e-12 * (size / factor).abs() {
+    if half <= 1e-12 * ends[0].abs().max(ends[1].abs()) {
         return Parts::Same;
     }
     // The last digit is worth at most half of the half width, so that the two ends never look alike. The small number keeps a half
     // width of exactly 0.2 from asking for one more digit because of binary fractions.
     let by_width = (-(half / 2.0).log10() - 1e-6).ceil().clamp(0.0, f64::from(MOST_DECIMALS));
-    let by_size = if i.lo > 0.0 { decimals_for(i.mid / factor, 2) } else { 0 };
-    let decimals = by_size.max(by_width as usize);
-    let texts = ends.map(|v| format!("{:.decimals$}", v / factor));
+    let by_size = if i.lo > 0.0 { decimals_for(ends[0], 2) } else { 0 };
+    let largest = ends.iter().fold(0.0, |most: f64, v| most.max(v.abs()));
+    let decimals = by_size.max(by_width as usize).min(decimals_for(largest, MOST_DIGITS));
+    let texts = ends.map(|v| format!("{before}{v:.decimals$}"));
+    if texts[1] == texts[2] {
+        let [mid, ..] = texts;
+        return Parts::Close(mid, symbol);
+    }
     Parts::Alike(texts, symbol)
 }
 
-/// The largest unit in which the number is not below 1, also after rounding: 999.9 ns is 1.00 us.
+/// The largest unit in which the number is not below 1, also after rounding: 999.9 ns is 1.00 us. Percents and times are units for
+/// two decades below and four above 1, not only for what is not below 1.
 fn unit(scale: Scale, value: f64) -> (f64, &'static str) {
+    if scale == SHARE && value != 0.0 && value.abs() < SMALL_SHARE {
+        return (1e-6, " per million");
+    }
+    if scale == RATIO && value.abs() >= LARGE_RATIO {
+        return (1e3, " thousand times");
+    }
     let fits = |(factor, _): &&(f64, &str)| value.abs() / factor >= 0.9995;
     *scale.iter().rev().find(fits).unwrap_or(&scale[0])
 }

@@ -2,7 +2,7 @@
 use super::{escape, number, origin, wrap};
 use crate::{
     judge::{Compared, compare, enough_launches, not_quotable, unequal_work},
-    lab::{Kind, Lab, Launch, Pick, Say, Step},
+    lab::{Lab, Launch, Pick, Say, Step},
     record::{Record, find, ratio, runs_of},
     stats::Interval,
 };
@@ -236,7 +236,7 @@ pub(super) fn sentence<'a>(
 /// True if there is no ratio because the other is 0, and the two differ all the same. Only where no A/A row is asked for: a small
 /// time against 0 may be noise, a count may not.
 fn against_none(step: &Step, (of, a): (&Record, &Pick), (other, b): (&Record, &Pick)) -> bool {
-    let exact = step.kind == Kind::Count || step.launch != Launch::Together;
+    let exact = !step.kind.is_timed() || step.launch != Launch::Together;
     let equal_work = of.param != other.param || unequal_work([of, other]).is_none();
     let apart = of.interval_of(a.value).zip(other.interval_of(b.value));
     let apart = apart.is_some_and(|(of, other)| of.lo > other.hi || of.hi < other.lo);

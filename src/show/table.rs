@@ -300,7 +300,15 @@ pub(super) fn ratio_cell(step: &Step, records: &[Record], r: &Record) -> (String
         }
         Some(Compared::NoDifference { .. }) => ("no difference shown".into(), None),
         Some(Compared::Cannot(_)) if r.unmeasured().is_some() || r.launches.len() < 2 => ("-".into(), None),
-        Some(Compared::Cannot(why)) => ("-".into(), Some(format!("no ratio: {}", escape::line(&why)))),
+        Some(Compared::Cannot(why)) => ("-".into(), Some(no_ratio(step, &why))),
+    }
+}
+
+/// Why there is no ratio to the baseline.
+pub(super) fn no_ratio(step: &Step, why: &str) -> String {
+    match why.starts_with("no ratio") {
+        true => format!("no ratio: `{}` of the baseline is not positive", number::label(step.headline)),
+        false => format!("no ratio: {}", escape::line(why)),
     }
 }
 
@@ -339,7 +347,9 @@ fn sentences(step: &Step, records: &[Record], r: &Record) -> String {
         Some(Compared::NoDifference { ratio, .. }) => {
             out.push_str(&format!(" The baseline against itself: {}.", number::words("ratio", &ratio)));
         }
-        Some(Compared::Cannot(why)) => out.push_str(&format!(" No ratio: {}.", escape::line(&why))),
+        Some(Compared::Cannot(why)) => {
+            out.push_str(&format!(" N{}.", &no_ratio(step, &why)[1..]));
+        }
     }
     for name in step.columns {
         if let Some(i) = r.interval_of(name) {
