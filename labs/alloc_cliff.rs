@@ -70,6 +70,7 @@ pub(crate) static LAB: Lab = Lab {
         "glibc malloc/malloc.c: sysmalloc_mmap, __libc_free (the moving threshold), DEFAULT_MMAP_THRESHOLD_MAX, systrim",
         "mallopt(3): M_MMAP_THRESHOLD, M_TRIM_THRESHOLD: setting one of them ends the dynamic adjustment",
         "mimalloc, https://microsoft.github.io/mimalloc/environment.html: MIMALLOC_PURGE_DELAY",
+        "jemalloc 5.3, jemalloc(3): opt.oversize_threshold, 8 MiB: larger blocks have an arena that keeps nothing",
     ],
     benches,
 };
@@ -97,7 +98,7 @@ const CLIFF: Step = Step {
           keeps, so that the next round takes no fault?",
     predict: Predict::Number { case: "glibc", param: "" },
     kind: Kind::Single,
-    cases: &["glibc", "mimalloc"],
+    cases: &["glibc", "mimalloc", "jemalloc", "snmalloc"],
     params: &[""],
     launch: Launch::Isolated,
     measure: cliff_step,
@@ -112,6 +113,12 @@ const CLIFF: Step = Step {
         ),
         claim("one byte more makes a cycle 10 times dearer", glibc("", DEARER), None, AtLeast(10.0)),
         claim("mimalloc keeps 64 MiB and more", pick("mimalloc", "", KEPT), None, AtLeast(64.0 * MI)),
+        claim(
+            "jemalloc's lies at 7 to 8 MiB, where its classes reach opt.oversize_threshold",
+            pick("jemalloc", "", KEPT),
+            None,
+            Between(6.9 * MI, 8.1 * MI),
+        ),
     ],
     because: "glibc adds 8 bytes for the header, rounds up to 16, and maps a block that reaches the mmap threshold; a mapping has \
               8 bytes more and is rounded up to whole pages. When it is freed, the threshold moves to its size, so that the next \
@@ -197,7 +204,7 @@ fn history_step(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 /// The allocator, if it exists here and there is room for `bytes`.
 fn ready(case: &str, bytes: usize) -> Result<&'static Allocator, String> {
     mem::Room::now().refusal((bytes + MARGIN) as u64).map_or(Ok(()), Err)?;
-    Allocator::named(case).ok_or_else(|| format!("there is no {case} on this system"))
+    Allocator::find(case)
 }
 
 /// A probe of the search: a purge and three sparse rounds, below glibc's cliff and above it.

@@ -260,7 +260,7 @@ fn growth_of(case: &str) -> Option<Growth> {
 /// The allocator, if it exists here and there is room for `bytes`.
 fn ready(name: &str, bytes: usize) -> Result<&'static Allocator, String> {
     mem::Room::now().refusal((bytes + MARGIN) as u64).map_or(Ok(()), Err)?;
-    Allocator::named(name).ok_or_else(|| format!("there is no {name} on this system"))
+    Allocator::find(name)
 }
 
 /// What a bench repeats.

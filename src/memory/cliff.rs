@@ -136,6 +136,12 @@ pub fn cliff(
         )),
     };
     sample.doubts = doubts(allocator);
+    if !allocator.purge() {
+        sample.doubts.push(format!(
+            "{} gives nothing back on demand: a probe may find what an earlier one left",
+            allocator.name
+        ));
+    }
     Ok(sample)
 }
 
