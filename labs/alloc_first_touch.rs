@@ -25,13 +25,13 @@ use underhood::{
 };
 
 const MIB: usize = 1 << 20;
-const SIZES: &[&str] = &["1MiB", "16MiB", "64MiB", "256MiB"];
+const SIZES: &[&str] = &["16MiB", "64MiB", "256MiB"];
 /// From here on one warm cycle is enough in a launch: it is 65,536 faults long.
 const BIG: usize = 256 * MIB;
 /// What the rest of the process may need while a block is held.
 const MARGIN: usize = 64 * MIB;
 /// How long the process sleeps before it is asked once more what it holds. Far below mimalloc's purge delay of 1 s.
-const IDLE: Duration = Duration::from_millis(20);
+const IDLE: Duration = Duration::from_millis(5);
 /// Enough for a p99, and small blocks are done in milliseconds.
 const MOST_CYCLES: u64 = 2_000;
 /// What the antagonist works on: 64 MiB a cycle, so that a slot of tens of milliseconds holds whole cycles.
@@ -71,7 +71,7 @@ pub(crate) static LAB: Lab = Lab {
     not_said: &[
         "That mimalloc is faster: it is as fast as memory that is never given back. Its first block pays too; its RSS stays.",
         "That 33 faults are cheaper than 16,385: mimalloc asks for 2 MiB pages, and each must be found and cleared whole.",
-        "How much memory comes back later: the idle moment is 20 ms, mimalloc's purge delay is 1 s, and a purge needs a call.",
+        "How much memory comes back later: the idle moment is 5 ms, mimalloc's purge delay is 1 s, and a purge needs a call.",
         "What a fault costs on bare metal: a virtual machine makes it dearer.",
         "That 16 MiB are always cheap with glibc: only after the second block of that size, on the main thread.",
         "The largest wait as a property of the kernel: it grows with the block, and a maximum of a few cycles is no bound.",

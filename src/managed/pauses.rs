@@ -46,10 +46,15 @@ impl Pause {
 
     /// True if others kept the collector threads from their CPUs, so that it was longer than the collection: for more than a tenth
     /// of it and more than 20 us, which a wake-up may take. Unknown counts as no. By the scheduler's clock alone, never by the length.
+    ///
+    /// A pause in which a quota ran out is not judged: some time passes between the renewal of a quota, which ends the kernel's count of
+    /// throttled time, and the thread's next turn, and the books show it like a neighbour's doing. Of neighbours the run itself knows.
     pub fn disturbed(&self) -> bool {
         const SHARE: u32 = 10;
         const WAKE_UP: Duration = Duration::from_micros(20);
-        self.used.is_some_and(|used| used.displaced() > WAKE_UP.max(self.whole() / SHARE))
+        self.used.is_some_and(|used| {
+            used.throttled.is_zero() && used.displaced() > WAKE_UP.max(self.whole() / SHARE)
+        })
     }
 }
 
