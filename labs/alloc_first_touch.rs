@@ -117,7 +117,6 @@ const MIMALLOC_FREE: Pick = pick("mimalloc", "64MiB", "free_ns");
 const CALM: Pick = pick("compute", "map", "wait_max_ns");
 const MAP: Pick = pick("populate", "map", "wait_max_ns");
 const FAULT: Pick = pick("populate", "fault", "wait_max_ns");
-const SPIN: Pick = pick("populate", "spin", "wait_max_ns");
 const TOUCHED: Pick = glibc("map", "wait_max_ns");
 
 const fn claim(cores: usize, expect: Expect, text: &'static str, of: Pick, against: Option<Pick>) -> Claim {
@@ -188,7 +187,7 @@ const BYSTANDER: Step = Step {
     predict: Predict::Number { case: "populate", param: "map" },
     kind: Kind::Pause,
     cases: &["compute", "glibc", "populate"],
-    params: &["map", "fault", "spin"],
+    params: &["map", "fault"],
     launch: Launch::Together,
     measure: bystander,
     headline: "wait_max_ns",
@@ -196,7 +195,6 @@ const BYSTANDER: Step = Step {
     claims: &[
         claim(2, AtLeast(10.0), "mapping waits 10 times longer beside MAP_POPULATE", MAP, Some(CALM)),
         claim(2, AtMost(0.2), "beside it, faulting waits a fifth of that at most", FAULT, Some(MAP)),
-        claim(2, AtMost(0.2), "beside it, computing waits a fifth of that at most", SPIN, Some(MAP)),
         claim(2, AtMost(0.5), "touching instead of populating halves the mapper's wait", TOUCHED, Some(MAP)),
     ],
     because: "mmap and munmap change the process's one list of mappings and take mmap_lock for writing. \
@@ -204,7 +202,7 @@ const BYSTANDER: Step = Step {
               last page is there; munmap frees its pages under the read lock too. A fault takes only the lock of \
               its own mapping (since Linux 6.4; before, mmap_lock for reading, which other readers do not hinder), \
               so a thread that touches page by page leaves gaps, and a thread that only faults hardly notices. \
-              Arithmetic takes no lock at all. Open src/memory/bystander.rs: Victim, Antagonist, Watched::slot.",
+              More victims and more antagonists: lab alloc_mmap_lock. Open src/memory/bystander.rs: Victim, Antagonist, Watched::slot.",
     tour: false,
 };
 
@@ -243,8 +241,7 @@ fn bystander(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 fn bystander_one(plan: &Plan, arms: &[&str], param: &str, bytes: usize, cpus: [usize; 2]) -> Vec<Sample> {
     let victim = match param {
         "map" => Victim::Map,
-        "fault" => Victim::Fault,
-        _ => Victim::Spin,
+        _ => Victim::Fault,
     };
     let (arms, missing): (Vec<&str>, Vec<&str>) =
         arms.iter().partition(|arm| **arm != "glibc" || Allocator::named("glibc").is_some());
