@@ -131,8 +131,9 @@ fn cell(step: &Step, records: &[Record], run: &str, case: &str, param: &str) -> 
     }
     let id = escape::markdown(&r.id);
     if case == AA {
-        let band = aa_band(records, run, param, step.headline).map_or("unknown".into(), number::band);
-        return Ok(format!("shows no difference under {band} ({id})"));
+        // Of zeros there is no band: they have no ratio.
+        let band = aa_band(records, run, param, step.headline).map(number::band);
+        return Ok(band.map_or("-".into(), |band| format!("shows no difference under {band} ({id})")));
     }
     let Some(headline) = r.interval_of(step.headline) else {
         return Ok(format!("no launch reported `{}` ({id})", step.headline));
@@ -144,7 +145,7 @@ fn cell(step: &Step, records: &[Record], run: &str, case: &str, param: &str) -> 
         Some(Compared::NoDifference { .. }) if !step.kind.is_timed() => String::new(),
         Some(Compared::NoDifference { .. }) => ", no difference shown".into(),
         // Against nothing at all there is no ratio, and of a count nobody expects one.
-        Some(Compared::Cannot(_)) if !step.kind.is_timed() => String::new(),
+        Some(Compared::Cannot(_)) if !step.kind.is_timed() || headline.hi <= 0.0 => String::new(),
         Some(Compared::Cannot(why)) => format!(", {}", escape::markdown(&no_ratio(step, &why))),
     };
     Ok(format!("{}{ratio} ({id})", number::interval(step.headline, &headline)))

@@ -114,7 +114,7 @@ pub fn read(name: &str, text: &str) -> Option<f64> {
 pub fn interval(name: &str, i: &Interval) -> String {
     match parts(name, i) {
         Parts::One => format!("{} (1 launch)", value(name, i.mid)),
-        Parts::Same => value(name, i.mid),
+        Parts::Same => exact(name, i.mid),
         Parts::Close(mid, symbol) => format!("{mid}{symbol}"),
         Parts::Wide => format!("{} [{}, {}]", value(name, i.mid), value(name, i.lo), value(name, i.hi)),
         // The sign of a ratio belongs to the number: `1.04x [1.03, 1.05]`.
@@ -123,11 +123,28 @@ pub fn interval(name: &str, i: &Interval) -> String {
     }
 }
 
+/// What every launch agreed on. A size that is no whole KiB is then known to the byte: `33,550,313 B`.
+fn exact(name: &str, v: f64) -> String {
+    let whole = v.fract().abs() <= 0.0 && (v / 1024.0).fract().abs() > 0.0;
+    if !(whole && split(name).1 == BYTES && (1024.0..1e15).contains(&v)) {
+        return value(name, v);
+    }
+    let digits = format!("{v:.0}");
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text + " B"
+}
+
 /// The same as words, for screen readers: `12.3 ns, between 12.1 ns and 12.5 ns`.
 pub fn words(name: &str, i: &Interval) -> String {
     let (mid, lo, hi) = match parts(name, i) {
         Parts::One => return format!("{} in a single launch", spoken(&value(name, i.mid))),
-        Parts::Same => return format!("{} in every launch", spoken(&value(name, i.mid))),
+        Parts::Same => return format!("{} in every launch", spoken(&exact(name, i.mid))),
         Parts::Close(mid, symbol) => {
             return format!("{}, to the last digit", spoken(&format!("{mid}{symbol}")));
         }
