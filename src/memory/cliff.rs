@@ -20,7 +20,7 @@ const ANEW: u64 = 4;
 
 /// True if the third round at this size still takes faults; `None` if faults are not counted here. The purge makes it
 /// independent of what was probed before (a heap that has grown serves larger blocks), two rounds settle glibc's threshold.
-/// A round touches [`PLACES`] places and not all pages: which pages are kept is decided by the block's size alone, and the
+/// A round touches 64 places, spread over the block, and not all pages: which pages are kept is decided by the block's size alone, and the
 /// search would spend its time on faults.
 ///
 /// # Errors
