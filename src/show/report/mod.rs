@@ -196,7 +196,8 @@ fn left_out(detail: Detail) -> Option<&'static str> {
         Detail::Cited => Some("Further columns, and rows that no claim is about"),
         Detail::Brief => Some("Tables, and some charts and sentences"),
         Detail::Digest => Some(
-            "Tables, most charts, claims that held, explanations, the commands of single steps, and what they will ask next",
+            "Tables, most charts, claims that held, explanations, the commands of single steps, what they will ask next, and the machine beside \
+             each sentence",
         ),
         Detail::Words => Some(
             "Tables, charts, claims that held, explanations, the commands of single steps, and what they will ask next",
@@ -321,7 +322,7 @@ fn quotation(lab: &Lab, records: &[Record], detail: Detail) -> Markup {
             blockquote id=(id) {
                 p { (escape::line(&sentence.text)) }
                 p.soft {
-                    @for (label, text) in quote::origin_of(say, sentence) { @if label != "Versions" && (detail < Detail::Digest || !["Launches", "Build"].contains(&label)) { b { (label) } " " (text) ". " } }
+                    @for (label, text) in quote::origin_of(say, sentence) { @if label != "Versions" && (detail < Detail::Digest || !["Launches", "Build", "Machine", "Grade"].contains(&label)) { b { (label) } " " (text) ". " } }
                 }
             }
             button type="button" hidden data-copy=(id) { "Copy this sentence with its conditions" }
