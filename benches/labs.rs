@@ -13,8 +13,8 @@ use std::{cell::Cell, process::ExitCode, time::Duration};
 
 use criterion::Criterion;
 use underhood::{
+    lab::plan::{Mode, Plan},
     machine::{Machine, allowed_cpus},
-    plan::{Mode, Plan},
 };
 
 const WARM_UP: Duration = Duration::from_millis(100);

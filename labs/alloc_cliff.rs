@@ -6,15 +6,19 @@
 use std::time::{Duration, Instant};
 
 use underhood::{
-    lab::{Bench, Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
-    memory::{
+    contenders::alloc::Allocator,
+    experiments::{
         cliff::{self, Before, faults_anew},
         cycle::Extent,
-        mem,
     },
-    plan::Plan,
-    rivals::alloc::Allocator,
-    sample::{Sample, each},
+    lab::{
+        Bench, Claim,
+        Expect::{self, *},
+        Kind, Lab, Launch, Pick, Predict, Say, Step, pick,
+        plan::Plan,
+        sample::{Sample, each},
+    },
+    machine::memory,
 };
 
 const MIB: usize = 1 << 20;
@@ -127,7 +131,7 @@ const CLIFF: Step = Step {
               mapping has one set, so 32 MiB exactly is already beyond: the last mapping that moves the threshold is one page \
               smaller, and the last request that fits into it 24 bytes less than that. One byte more is mapped and unmapped for \
               ever. Blocks are purged between probes, and the search counts faults, not time, so it finds the same byte on a \
-              busy machine. Open src/memory/cliff.rs.",
+              busy machine. Open src/experiments/cliff.rs.",
     tour: false,
 };
 
@@ -174,7 +178,7 @@ const HISTORY: Step = Step {
               only. Whoever sets the threshold ends its moving: at 128 KiB each block is mapped and unmapped. At 32 MiB each comes \
               from the heap, but the trim threshold, which used to move along at twice the size, stays at 128 KiB: each free \
               gives the heap's top back. The same code, the same size. mimalloc is the control: it has no such threshold. Open \
-              src/memory/cliff.rs: history.",
+              src/experiments/cliff.rs: history.",
     tour: false,
 };
 
@@ -203,7 +207,7 @@ fn history_step(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 
 /// The allocator, if it exists here and there is room for `bytes`.
 fn ready(case: &str, bytes: usize) -> Result<&'static Allocator, String> {
-    mem::Room::now().refusal((bytes + MARGIN) as u64).map_or(Ok(()), Err)?;
+    memory::Room::now().refusal((bytes + MARGIN) as u64).map_or(Ok(()), Err)?;
     Allocator::find(case)
 }
 

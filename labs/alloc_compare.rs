@@ -7,24 +7,26 @@
 use std::time::Duration;
 
 use underhood::{
-    engine::{
-        crowd::{self, Crowd},
-        solo::{self, Solo},
-    },
-    lab::{Bench, Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
-    memory::{
+    contenders::alloc::{ALIGN, ALLOCATORS, Allocator},
+    experiments::{
+        burst::{self, BURST},
         cycle::tuned,
         ended::{Threads, ended},
         handed::handed,
-        mem,
         returned::{Keep, Load, returned},
     },
-    plan::{Mode, Plan},
-    rivals::{
-        alloc::{ALIGN, ALLOCATORS, Allocator},
-        burst::{self, BURST},
+    lab::{
+        Bench, Claim,
+        Expect::{self, *},
+        Kind, Lab, Launch, Pick, Predict, Say, Step, pick,
+        plan::{Mode, Plan},
+        sample::{Sample, each},
     },
-    sample::{Sample, each},
+    machine::memory,
+    measure::{
+        cost::{self, Solo},
+        throughput::{self, Crowd},
+    },
 };
 
 const KIB: usize = 1 << 10;
@@ -153,7 +155,7 @@ const SIZES: Step = Step {
               thread cache (7 up to glibc 2.41) and the rest from the arena's bins, mimalloc from a list for each page of blocks of one \
               size. What tells them apart is the top of glibc's heap: if a free leaves more than M_TRIM_THRESHOLD (128 KiB) free \
               there, all but M_TOP_PAD (128 KiB) goes back, and the next burst faults those pages in again. 64 blocks of 4 KiB are 256 KiB: \
-              about half of it goes back each time; 64 of 1 KiB stay. A live block at the top would hide it. Open src/rivals/burst.rs: fill and drain are timed.",
+              about half of it goes back each time; 64 of 1 KiB stay. A live block at the top would hide it. Open src/experiments/burst.rs: fill and drain are timed.",
     tour: false,
 };
 
@@ -203,7 +205,7 @@ const ELSEWHERE: Step = Step {
     because: "A block belongs to the heap it came from. In glibc a free by another thread first fills that thread's cache, which never \
               mallocs here and so stays full; the rest goes to the producer's arena under the arena's lock, which the producer's malloc \
               takes too. In mimalloc it is one compare-and-swap onto a list of the block's page, which the owner takes over as a whole. \
-              The control hands the same lists through the same rings and frees at home. Open src/memory/handed.rs.",
+              The control hands the same lists through the same rings and frees at home. Open src/experiments/handed.rs.",
     tour: false,
 };
 
@@ -233,7 +235,7 @@ const ENDED: Step = Step {
               M_TOP_PAD (128 KiB) at its top. mimalloc abandons the pages, and whoever frees a block of theirs takes them over; \
               jemalloc flushes the thread's cache into an arena that others use; snmalloc hands the whole allocator to the next \
               thread. So nobody leaks, and a second generation finds the memory; but only glibc had given it back by then. Open \
-              src/memory/ended.rs.",
+              src/experiments/ended.rs.",
     tour: false,
 };
 
@@ -275,7 +277,7 @@ const GIVEN_BACK: Step = Step {
               delay of 1 s, at the next call of the owning thread, and in slices that are larger than a block, so a live block keeps \
               its neighbours. jemalloc lets unused pages decay within 10 s, also at the next call of a thread; told to, it gives back all \
               of them. snmalloc keeps what it has: on Linux it tells the kernel nothing (pal_posix.h, notify_not_using). Freed is not fragmented: what a purge brings back was a cache; what stays beyond the live share is \
-              fragmentation. Open src/memory/returned.rs.",
+              fragmentation. Open src/experiments/returned.rs.",
     tour: false,
 };
 
@@ -320,7 +322,7 @@ fn sizes(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
         let (there, mut samples) = split(cases, param);
         let arms: Vec<Solo> =
             there.iter().map(|a| Solo { case: a.name, make: burst::maker(a, bytes) }).collect();
-        for sample in solo::solo(&plan, param, &arms) {
+        for sample in cost::solo(&plan, param, &arms) {
             let mut sample = per_block(sample, "op_ns", BURST);
             let own = there.iter().find(|a| a.name == sample.case && sample.unmeasured.is_none());
             if let Some(faults) = own.and_then(|a| burst::faults_per_block(a, bytes)) {
@@ -340,7 +342,7 @@ fn in_a_crowd(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
         let plan = Plan { threads, slice: plan.slice / 2, ..plan.clone() };
         let (there, mut samples) = split(cases, param);
         let arms: Vec<Crowd> = there.iter().map(|a| burst::crowd(a, bytes)).collect();
-        let measured = crowd::crowd(&plan, param, 0.0, &arms);
+        let measured = throughput::crowd(&plan, param, 0.0, &arms);
         samples.extend(measured.into_iter().map(|s| per_block(s, "lane_op_ns", 1)));
         samples
     };
@@ -360,7 +362,9 @@ fn elsewhere(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 fn threads_end(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let (count, blocks) = if plan.is_smoke() { (4, 4) } else { (16, 64) };
     each(cases, params, |case, param| {
-        mem::Room::now().refusal((4 * count * blocks * 16 * KIB + (64 << 20)) as u64).map_or(Ok(()), Err)?;
+        memory::Room::now()
+            .refusal((4 * count * blocks * 16 * KIB + (64 << 20)) as u64)
+            .map_or(Ok(()), Err)?;
         let threads = Threads { count, blocks, bytes: 16 * KIB, at_once: param == "at_once" };
         ended(Allocator::find(case)?, param, threads)
     })
@@ -370,7 +374,7 @@ fn given_back(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     each(cases, params, |case, param| {
         let count = if plan.is_smoke() { BLOCKS / 32 } else { BLOCKS };
         let need = (2 * count * BLOCK + (64 << 20)) as u64;
-        mem::Room::now().refusal(need).map_or(Ok(()), Err)?;
+        memory::Room::now().refusal(need).map_or(Ok(()), Err)?;
         let keep = match param {
             "all_freed" => Keep::Nothing,
             "all_but_last" => Keep::Last,
@@ -392,7 +396,7 @@ fn benches(_: &Plan) -> Vec<Bench> {
     let pairs = there.flat_map(|a| ["16B", "1KiB", "64KiB"].map(|size| (a, size)));
     let bench = |(allocator, size): (&'static Allocator, &str)| {
         let make = burst::maker(allocator, bytes_of(size));
-        Bench { id: format!("{}/{size}", allocator.name), make: Box::new(move || solo::timed(make)) }
+        Bench { id: format!("{}/{size}", allocator.name), make: Box::new(move || cost::timed(make)) }
     };
     pairs.map(bench).collect()
 }

@@ -11,17 +11,21 @@ use std::{
 };
 
 use underhood::{
-    lab::{Bench, Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, Timed, pick},
-    memory::{
+    contenders::alloc::{ALIGN, ALLOCATORS, Allocator, Block},
+    experiments::{
         bystander::{Antagonist, watch_all},
         cycle::{Cycles, Extent, cycle},
-        mem,
         victim::Victim,
     },
-    plan::Plan,
+    lab::{
+        Bench, Claim,
+        Expect::{self, *},
+        Kind, Lab, Launch, Pick, Predict, Say, Step, Timed, pick,
+        plan::Plan,
+        sample::{Sample, each},
+    },
+    machine::memory,
     record::AA,
-    rivals::alloc::{ALIGN, ALLOCATORS, Allocator, Block},
-    sample::{Sample, each},
 };
 
 const MIB: usize = 1 << 20;
@@ -176,7 +180,7 @@ const WHO_PAYS: Step = Step {
               the owner's next call); its price is the memory it holds, its first block \
               paid too, and whoever purges later pays for the frees. jemalloc serves blocks above 8 MiB from an arena that gives them \
               back at once (opt.oversize_threshold); snmalloc keeps all. Call, touch and free are timed apart, and checked against \
-              the whole. Open src/rivals/alloc/block.rs: Block::new, touch_every and drop are the three parts.",
+              the whole. Open src/contenders/alloc/block.rs: Block::new, touch_every and drop are the three parts.",
     tour: true,
 };
 
@@ -202,7 +206,7 @@ const BYSTANDER: Step = Step {
               last page is there; munmap frees its pages under the read lock too. A fault takes only the lock of \
               its own mapping (since Linux 6.4; before, mmap_lock for reading, which other readers do not hinder), \
               so a thread that touches page by page leaves gaps, and a thread that only faults hardly notices. \
-              More victims and more antagonists: lab alloc_mmap_lock. Open src/memory/bystander.rs: Victim, Antagonist, Watched::slot.",
+              More victims and more antagonists: lab alloc_mmap_lock. Open src/experiments/bystander.rs: Victim, Antagonist, Watched::slot.",
     tour: false,
 };
 
@@ -269,7 +273,7 @@ fn ready(case: &str, bytes: usize) -> Result<&'static Allocator, String> {
 }
 
 fn room(bytes: usize) -> Result<(), String> {
-    mem::Room::now().refusal((bytes + MARGIN) as u64).map_or(Ok(()), Err)
+    memory::Room::now().refusal((bytes + MARGIN) as u64).map_or(Ok(()), Err)
 }
 
 fn bytes_of(param: &str) -> usize {
@@ -317,7 +321,7 @@ impl Pool {
     fn cycle(&self) {
         let rented = self.0.lock().expect("nobody panics with the lock").pop();
         let mut block = rented.expect("one is rented at a time");
-        block.touch_every(mem::page_bytes());
+        block.touch_every(memory::page_bytes());
         self.0.lock().expect("nobody panics with the lock").push(block);
     }
 }

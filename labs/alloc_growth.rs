@@ -6,16 +6,20 @@
 use std::time::Instant;
 
 use underhood::{
-    lab::{Bench, Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
-    memory::{
+    contenders::alloc::{Allocator, BlockError},
+    experiments::{
         cycle::Extent,
         grown::{Growth, first_growth, grow},
-        mem,
         zeroed::{Zeros, zeroed, zeroed_cycle},
     },
-    plan::Plan,
-    rivals::alloc::{Allocator, BlockError},
-    sample::{Sample, each},
+    lab::{
+        Bench, Claim,
+        Expect::{self, *},
+        Kind, Lab, Launch, Pick, Predict, Say, Step, pick,
+        plan::Plan,
+        sample::{Sample, each},
+    },
+    machine::memory,
 };
 
 const MIB: usize = 1 << 20;
@@ -164,7 +168,7 @@ const ZEROED: Step = Step {
               twice: once in the kernel, once in the caller. A block that was used before is dirty, and calloc clears it like \
               anybody: with glibc from the second round on where the first free raised the mmap threshold (up to 32 MiB), with \
               mimalloc at 64 MiB too, since it keeps them. Rust's vec![0; n] is calloc. All variants end with every page written. \
-              Open src/memory/zeroed.rs.",
+              Open src/experiments/zeroed.rs.",
     tour: false,
 };
 
@@ -213,7 +217,7 @@ const GROW: Step = Step {
               gets, copies and frees reads every byte, writes every byte, and faults in every page of the new block; then munmap \
               gives the old pages back. The faults inside the calls tell the two apart on any machine, fast or slow. mimalloc \
               carves blocks out of larger mappings, which can't be moved alone, so its realloc copies. A growing Vec is realloc. \
-              What was written on the way is read back in the end. Open src/memory/grown.rs.",
+              What was written on the way is read back in the end. Open src/experiments/grown.rs.",
     tour: false,
 };
 
@@ -259,7 +263,7 @@ fn growth_of(case: &str) -> Option<Growth> {
 
 /// The allocator, if it exists here and there is room for `bytes`.
 fn ready(name: &str, bytes: usize) -> Result<&'static Allocator, String> {
-    mem::Room::now().refusal((bytes + MARGIN) as u64).map_or(Ok(()), Err)?;
+    memory::Room::now().refusal((bytes + MARGIN) as u64).map_or(Ok(()), Err)?;
     Allocator::find(name)
 }
 

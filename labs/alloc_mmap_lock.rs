@@ -4,17 +4,21 @@
 //!
 //! Every bystander meets every antagonist: a probe that only sleeps sees none of this, and would report a calm process.
 use underhood::{
-    engine::solo::{self, Ops},
-    lab::{Bench, Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
-    memory::{
+    experiments::{
         bystander::{Antagonist, watch_all},
-        mem::{self, Mapping},
         shootdown::{Call, Peer, shootdown},
         victim::Victim,
     },
-    plan::Plan,
+    lab::{
+        Bench, Claim,
+        Expect::{self, *},
+        Kind, Lab, Launch, Pick, Predict, Say, Step, pick,
+        plan::Plan,
+        sample::Sample,
+    },
+    machine::memory::{self, Mapping},
+    measure::cost::{self, Ops},
     record::AA,
-    sample::Sample,
 };
 
 const MIB: usize = 1 << 20;
@@ -150,7 +154,7 @@ const WHO_WAITS: Step = Step {
     because: "mmap and munmap change the process's one list of mappings and take mmap_lock for writing; so does mprotect, for as long as it \
               walks the pages. MAP_POPULATE and a reader of smaps hold it for reading while they walk, and a writer waits for readers. A \
               fault takes only its own mapping's lock (since Linux 6.4), arithmetic and sleep take none: such a probe reports a calm \
-              process. Memory that was mapped once and is used again needs no call, so it delays nobody. Open src/memory/bystander.rs.",
+              process. Memory that was mapped once and is used again needs no call, so it delays nobody. Open src/experiments/bystander.rs.",
     tour: false,
 };
 
@@ -197,7 +201,7 @@ const SHOOTDOWN: Step = Step {
               interrupts every CPU that runs a thread of this process and waits for all of them (x86). A CPU on which the thread sleeps is \
               spared: it flushes when it comes back. The price is paid for a call, not for a page, so one large call is cheaper than many \
               small ones. /proc/interrupts counts it in its line TLB; a hypervisor that flushes for its guest, or a CPU with an \
-              instruction for it, shows no such line or does not count. Open src/memory/shootdown.rs.",
+              instruction for it, shows no such line or does not count. Open src/experiments/shootdown.rs.",
     tour: false,
 };
 
@@ -247,7 +251,7 @@ fn two(plan: &Plan, bytes: usize) -> Result<[usize; 2], String> {
     let [first, second, ..] = plan.cpus[..] else {
         return Err("needs 2 CPUs: on one, a thread waits for the CPU and not for memory".into());
     };
-    mem::Room::now().refusal((2 * bytes + 64 * MIB) as u64).map_or(Ok([first, second]), Err)
+    memory::Room::now().refusal((2 * bytes + 64 * MIB) as u64).map_or(Ok([first, second]), Err)
 }
 
 fn take_away(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
@@ -279,20 +283,20 @@ fn take_away(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 fn benches(_: &Plan) -> Vec<Bench> {
     fn map_unmap() -> Ops {
         Box::new(|n| {
-            (0..n).for_each(|_| drop(std::hint::black_box(Mapping::lazy(PAGES * mem::page_bytes()))))
+            (0..n).for_each(|_| drop(std::hint::black_box(Mapping::lazy(PAGES * memory::page_bytes()))))
         })
     }
     fn map_touch_unmap() -> Ops {
         Box::new(|n| {
             for _ in 0..n {
-                if let Ok(mut memory) = Mapping::lazy(PAGES * mem::page_bytes()) {
-                    (0..PAGES).for_each(|page| memory.touch(page * mem::page_bytes()));
+                if let Ok(mut memory) = Mapping::lazy(PAGES * memory::page_bytes()) {
+                    (0..PAGES).for_each(|page| memory.touch(page * memory::page_bytes()));
                 }
             }
         })
     }
     let bench =
-        |id: &str, make: fn() -> Ops| Bench { id: id.into(), make: Box::new(move || solo::timed(make)) };
+        |id: &str, make: fn() -> Ops| Bench { id: id.into(), make: Box::new(move || cost::timed(make)) };
     vec![bench("map_unmap", map_unmap), bench("map_touch_unmap", map_touch_unmap)]
 }
 

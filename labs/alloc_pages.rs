@@ -6,14 +6,18 @@
 use std::time::{Duration, Instant};
 
 use underhood::{
-    lab::{Bench, Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
-    memory::{
+    experiments::{
         cycle::Extent,
-        mem,
         pages::{self, Pages, cold_and_warm},
     },
-    plan::Plan,
-    sample::{Sample, each},
+    lab::{
+        Bench, Claim,
+        Expect::{self, *},
+        Kind, Lab, Launch, Pick, Predict, Say, Step, pick,
+        plan::Plan,
+        sample::{Sample, each},
+    },
+    machine::memory,
 };
 
 const MIB: usize = 1 << 20;
@@ -149,7 +153,7 @@ const TRADE: Step = Step {
               512. But the touch that meets the fault waits until 2 MiB are clear, where another one waits for 4 KiB: more \
               throughput, longer tail. Populating does the same work inside the call: no touch waits, the caller does, and with \
               him whoever needs mmap_lock. That huge pages were given is looked up in smaps; where they were not, there is no \
-              number. Single touches are timed in rounds of their own. Open src/memory/pages.rs.",
+              number. Single touches are timed in rounds of their own. Open src/experiments/pages.rs.",
     tour: false,
 };
 
@@ -184,7 +188,7 @@ const COLD_AND_WARM: Step = Step {
               caches, and in a virtual machine a page that the guest never used, or that it reported as free, must be found by the \
               host first, inside what the guest takes for one fault. Which of the pages were with the host can't be seen or \
               chosen from inside: that is why both numbers are shown, and why a bench should touch its memory once before it \
-              measures. Open src/memory/pages.rs: cold_and_warm.",
+              measures. Open src/experiments/pages.rs: cold_and_warm.",
     tour: false,
 };
 
@@ -215,7 +219,7 @@ fn ready(case: &str, bytes: usize) -> Result<Pages, String> {
         "huge_populate" => Pages::HugePopulated,
         _ => return Err(format!("there is no {case}")),
     };
-    mem::Room::now().refusal((bytes + MARGIN) as u64).map_or(Ok(pages), Err)
+    memory::Room::now().refusal((bytes + MARGIN) as u64).map_or(Ok(pages), Err)
 }
 
 /// Whole rounds on 8 MiB, where the system can do them.
@@ -233,7 +237,7 @@ fn benches(_: &Plan) -> Vec<Bench> {
         Bench { id: id.into(), make: Box::new(move || Box::new(timed)) }
     };
     let all = [("small", Pages::Small), ("huge", Pages::Huge), ("populate", Pages::Populated)];
-    all.into_iter().filter(|(_, pages)| pages.map(mem::page_bytes()).is_ok()).map(bench).collect()
+    all.into_iter().filter(|(_, pages)| pages.map(memory::page_bytes()).is_ok()).map(bench).collect()
 }
 
 #[allow(dead_code, reason = "used when this file is a binary root")]

@@ -2,10 +2,10 @@
 //!
 //! Run it: `cargo run --release --bin async_cancel -- --step`
 use underhood::{
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
-    plan::Plan,
-    rivals::cancel::{OPERATIONS, STATES},
-    sample::Sample,
+    experiments::cancel::{OPERATIONS, STATES},
+    lab::{
+        Bench, Claim, Expect, Kind, Lab, Launch, Pick, Predict, Say, Step, pick, plan::Plan, sample::Sample,
+    },
 };
 
 pub(crate) static LAB: Lab = Lab {
@@ -101,7 +101,7 @@ const CANCEL: Step = Step {
     because: "Cancelling is dropping: the locals of the state go, and with them what they were holding. A local can hold bytes that are \
               already out of the stream (read_exact), the count of bytes that are already in it (write_all), a message (send: its argument; \
               recv_two: its first result), or a place in a queue (lock, acquire, notified: the waiter is unlinked, and what it had been \
-              given goes to the next). What keeps its progress elsewhere loses nothing. Each cell is a trial: src/rivals/cancel.rs.",
+              given goes to the next). What keeps its progress elsewhere loses nothing. Each cell is a trial: src/experiments/cancel.rs.",
     tour: false,
 };
 

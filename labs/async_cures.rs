@@ -4,15 +4,17 @@
 use std::time::Duration;
 
 use underhood::{
-    engine::{
-        trace::{self, Trace},
-        watch::interleaved,
+    experiments::starve::{CURES, Cure, MECHANISMS, Mechanism, SWITCHES, Starved, starve},
+    lab::{
+        Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick,
+        plan::Plan,
+        sample::{Receipts, Sample},
     },
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    plan::Plan,
+    measure::{
+        lateness::interleaved,
+        trace::{self, Trace},
+    },
     record::AA,
-    rivals::starve::{CURES, Cure, MECHANISMS, Mechanism, SWITCHES, Starved, starve},
-    sample::{Receipts, Sample},
 };
 
 /// How long an offender is at it each time; a tenth in a smoke run.
@@ -54,7 +56,7 @@ pub(crate) static LAB: Lab = Lab {
         "Why is a yield only as good as the time between two of them?",
     ],
     sources: &[
-        "tokio 1.54.1, src/runtime/scheduler/multi_thread/worker.rs, src/runtime/blocking/pool.rs, src/task/coop",
+        "tokio 1.54.1, src/runtime/scheduler/multi_thread/worker.rs, src/runtime/blocking/pool.rs, src/structures/task/coop",
         "tokio-rs/tokio#4730, #4941; futures-rs#2387 (buffered streams); oxidecomputer RFD 609",
         "Alice Ryhl, Async: What is blocking?, 2020",
     ],
@@ -129,7 +131,7 @@ const MATRIX: Step = Step {
               hands both over), a thread of the pool (another pool), a turn in the same task (the block in another task), or a poll (of the one who holds the lock, of the other branches while a \
               select! handler runs, of a buffer while its consumer is busy: there even a handler that only awaits starves them). Where the holder sleeps in the kernel, the victim waits until the system runs it \
               again: on a busy host that is longer than a unit. Awaiting instead of blocking removes all but the last. block_in_place on the runtime of \
-              one thread panics, so the offender is gone and nothing is measured. See src/rivals/starve/offence.rs, where each cell is a line or two.",
+              one thread panics, so the offender is gone and nothing is measured. See src/experiments/starve/offence.rs, where each cell is a line or two.",
     tour: false,
 };
 

@@ -8,14 +8,14 @@ use std::{
 };
 
 use underhood::{
-    engine::{
-        trace::{self, Trace},
-        watch::{KEEP_ALIVE, Verdict},
+    experiments::hang::{SCENES, Trial, trial},
+    lab::{
+        Bench, Claim, Expect, Kind, Lab, Launch, Pick, Predict, Say, Step, pick, plan::Plan, sample::Sample,
     },
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
-    plan::Plan,
-    rivals::deadlock::{SCENES, Trial, trial},
-    sample::Sample,
+    measure::{
+        lateness::{KEEP_ALIVE, Verdict},
+        trace::{self, Trace},
+    },
 };
 
 pub(crate) static LAB: Lab = Lab {
@@ -105,7 +105,7 @@ const RIDDLE: Step = Step {
     because: "A task that is spawned from a worker goes into that worker's LIFO slot: it is to run next, while the cache is warm. Nobody else \
               may take from that slot. So the helper waits for the one worker that waits for the helper, and all others look at queues \
               that are empty. A second spawn takes the slot, and the helper moves to the worker's queue, from which others steal: the hang \
-              is gone, by luck. block_in_place hands queue and slot to another thread first. See `riddle` in src/rivals/deadlock.rs.",
+              is gone, by luck. block_in_place hands queue and slot to another thread first. See `riddle` in src/experiments/hang.rs.",
     tour: false,
 };
 
@@ -232,7 +232,7 @@ const DETECTOR: Step = Step {
               futurelock is missed because there is nothing to see. All it leaves outside (counters, threads, their states) is the same \
               as of a task that waits for a message from another thread (tests/deadlock.rs compares the two), so whoever calls for \
               the one calls for the other; and how long it has lasted is no evidence on a server at night. The detector never wakes the runtime: a ping from outside \
-              can un-wedge the hang. See src/engine/watch/stuck.rs.",
+              can un-wedge the hang. See src/measure/lateness/stuck.rs.",
     tour: false,
 };
 

@@ -2,13 +2,13 @@
 //!
 //! Run it: `cargo run --release --bin async_injection -- --step`
 use underhood::{
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
-    plan::Plan,
-    rivals::injection::{
+    experiments::injection::{
         Load, Outcome, Policy, Pool, simulate,
         tutorial::{ANSWERS_ERROR_COUNT, LATENCY_ERROR_SHARE, TUTORIAL, TUTORIAL_CORES, reproduction},
     },
-    sample::Sample,
+    lab::{
+        Bench, Claim, Expect, Kind, Lab, Launch, Pick, Predict, Say, Step, pick, plan::Plan, sample::Sample,
+    },
 };
 
 /// On every row: no thread and no clock had a part in it.
@@ -98,7 +98,7 @@ const REPRODUCE: Step = Step {
               quickly, for a loop of Thread.Sleep it sees only that nothing is taken from the queue, and adds one every 500 ms. Two things \
               are not published and were fitted, once, for both runs: the machine's cores (14), and how long the 125 connections took to come \
               (1.75 s). The worst of the latencies is then 23 % off, and the second run's 1.6 requests a second come out as 2.8 (28 answers \
-              in ten seconds instead of 16). See src/rivals/injection.rs and injection/tutorial.rs.",
+              in ten seconds instead of 16). See src/experiments/injection.rs and injection/tutorial.rs.",
     tour: false,
 };
 

@@ -5,15 +5,14 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::runtime::Builder;
 use underhood::{
-    engine::watch::{RuntimeSeen, RuntimeWatch, Verdict, interleaved, watch_runtime},
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Pick, Predict, Say, Step, Timed, pick},
-    plan::Plan,
-    record::AA,
-    rivals::{
-        held::{Held, hold},
-        task_lock::{Section, Shared, Way},
+    contenders::task_lock::{Section, Shared, Way},
+    experiments::held::{Held, hold},
+    lab::{
+        Bench, Claim, Expect, Kind, Lab, Launch, Pick, Predict, Say, Step, Timed, pick, plan::Plan,
+        sample::Sample,
     },
-    sample::Sample,
+    measure::lateness::{RuntimeSeen, RuntimeWatch, Verdict, interleaved, watch_runtime},
+    record::AA,
 };
 
 /// Two on any machine, so that figures compare.
@@ -68,7 +67,7 @@ pub(crate) static LAB: Lab = Lab {
         "How does a pool of connections use a semaphore, and where is the exclusion then?",
     ],
     sources: &[
-        "tokio 1.54.1: src/sync/mutex.rs ('Which kind of mutex should you use?'), src/sync/batch_semaphore.rs (fair queue)",
+        "tokio 1.54.1: src/structures/sync/mutex.rs ('Which kind of mutex should you use?'), src/structures/sync/batch_semaphore.rs (fair queue)",
         "Alice Ryhl, Actors with Tokio, 2021; Async: What is blocking?, 2020",
         "clippy: await_holding_lock; tokio-rs/tokio#4588, #6819",
     ],
@@ -122,7 +121,7 @@ const NO_AWAIT: Step = Step {
               fair queue: each release hands the permit to the first waiter and wakes its task, so every addition costs a trip through the \
               scheduler; a message costs two. That is cheap beside 1 ms. Then what counts is where the others wait: std's waiter sits in \
               the kernel with its worker, so one computes, one waits, and a bystander finds no worker; tokio's waiter is a task in a queue, \
-              and the second worker is free. See src/rivals/task_lock.rs.",
+              and the second worker is free. See src/contenders/task_lock.rs.",
     tour: false,
 };
 
@@ -219,7 +218,7 @@ const STD_GUARD: Step = Step {
     because: "A std guard that lives across an await is released by a task that has to be polled first; those who wait for it sit on the workers \
               that would poll. With as many of them as workers it is a circle. The compiler stops a spawned task from doing this, since the \
               guard is not Send; it does not stop block_on (used here), a LocalSet, or parking_lot's guard with its feature send_guard. Here the \
-              answer is finally given by a thread outside of the runtime. See src/rivals/held.rs.",
+              answer is finally given by a thread outside of the runtime. See src/experiments/held.rs.",
     tour: false,
 };
 

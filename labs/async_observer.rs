@@ -8,15 +8,13 @@ use std::{
 
 use tokio::runtime::Handle;
 use underhood::{
-    engine::watch::{RuntimeSeen, RuntimeWatch, interleaved, watch_runtime},
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    plan::Plan,
-    record::AA,
-    rivals::{
-        deadlock::SCENES,
+    experiments::{
+        hang::SCENES,
         observe::{PROBES, Probe, prepare, probed},
     },
-    sample::Sample,
+    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Plan, sample::Sample},
+    measure::lateness::{RuntimeSeen, RuntimeWatch, interleaved, watch_runtime},
+    record::AA,
 };
 
 const WORKERS: usize = 8;
@@ -88,7 +86,7 @@ const LATE: Step = Step {
     because: "The worker that polled the driver went off to run the blocker, and the others sleep beside the driver (async_starvation has the \
               mechanism). Whatever wakes one of them from outside, be it a message or a spawn, makes it look for work and then park on the driver: \
               the probe gives the timers a keeper. Reading a counter wakes nobody. So a test with an active probe says that all is well, \
-              and the program without one is not. See src/rivals/observe.rs.",
+              and the program without one is not. See src/experiments/observe.rs.",
     tour: false,
 };
 

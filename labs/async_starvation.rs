@@ -4,12 +4,12 @@
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Builder;
-use underhood::engine::trace::{self, Trace};
-use underhood::engine::watch::{RuntimeSeen, RuntimeWatch, interleaved, occupies_worker, watch_runtime};
+use underhood::lab::plan::Plan;
+use underhood::lab::sample::Sample;
 use underhood::lab::{Bench, Claim, Expect, Kind, Lab, Launch, Pick, Predict, Say, Step, Timed, pick};
-use underhood::plan::Plan;
+use underhood::measure::lateness::{RuntimeSeen, RuntimeWatch, interleaved, occupies_worker, watch_runtime};
+use underhood::measure::trace::{self, Trace};
 use underhood::record::AA;
-use underhood::sample::Sample;
 
 /// Two on any machine, so that figures compare: what starves is a worker, however many CPUs stand idle.
 const WORKERS: usize = 2;

@@ -3,16 +3,16 @@
 //! Run it: `cargo run --release --bin async_state_machine -- --step`
 use tokio::runtime::Builder;
 use underhood::{
-    engine::solo::{self, Ops, Solo},
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
-    plan::Plan,
-    rivals::{
+    experiments::{
         sizes::{self, RULES, hold},
         twins::{Driven, TWINS},
         wakes::wakes,
     },
-    sample::Sample,
-    task::machine::State,
+    lab::{
+        Bench, Claim, Expect, Kind, Lab, Launch, Pick, Predict, Say, Step, pick, plan::Plan, sample::Sample,
+    },
+    measure::cost::{self, Ops, Solo},
+    structures::task::machine::State,
 };
 
 pub(crate) static LAB: Lab = Lab {
@@ -90,9 +90,9 @@ const POLL_BY_POLL: Step = Step {
         same("Without await and without niche there is no difference", "add", "future_bytes"),
     ],
     because: "An async fn is compiled into a type with a state for each await, and `poll` is a `match` on the state: the twins in \
-              src/task/machine.rs are that match, written out. Three things make the compiler's larger, and `explained_bytes` adds \
+              src/structures/task/machine.rs are that match, written out. Three things make the compiler's larger, and `explained_bytes` adds \
               them up: its tag has a byte of its own where an enum hides it in a bool; arguments keep their place beside the locals \
-              they are moved into; and the same again for each awaited child. See `Why` in src/rivals/twins.rs.",
+              they are moved into; and the same again for each awaited child. See `Why` in src/experiments/twins.rs.",
     tour: false,
 };
 
@@ -128,7 +128,7 @@ const STATES_STEP: Step = Step {
             Expect::AtMost(0.0),
         ),
     ],
-    because: "Each row is the machine after one more poll on our executor (src/task/executor.rs): the number of its state, the bytes of \
+    because: "Each row is the machine after one more poll on our executor (src/structures/task/executor.rs): the number of its state, the bytes of \
               the locals that this state saves, and whether the poll had woken its own task by the time it returned Pending. A local \
               that is dead at an await is in no variant, so the two buffers share their place. Once the machine has returned it is \
               polled no more; later rows repeat where it stands.",
@@ -193,7 +193,7 @@ const SIZE_RULES: Step = Step {
     because: "A future is as large as its largest state, and a state holds what the compiler believes to be alive there. A borrow makes it \
               believe so until the end of the scope, since it does not prove that the borrow ended; so drop() does not help, a block does. \
               Arguments are captures, and captures do not share their place with the locals they are moved into (rust#62958), so each \
-              layer that takes the buffer by value adds a copy. The rules and the sizes on record are in src/rivals/sizes.rs, keyed by the \
+              layer that takes the buffer by value adds a copy. The rules and the sizes on record are in src/experiments/sizes.rs, keyed by the \
               version of rustc; a size that differs is reported as changed.",
     tour: false,
 };
@@ -388,7 +388,7 @@ fn measure_cost(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let at = |param: &&str| match arms_of(param) {
         None => cases.iter().map(|c| Sample::unmeasured(c, param, "no such size")).collect(),
         Some((arms, bytes)) => {
-            let mut samples = solo::solo(plan, param, &arms);
+            let mut samples = cost::solo(plan, param, &arms);
             for sample in samples.iter_mut().filter(|s| s.unmeasured.is_none()) {
                 let inline = sample.case != "boxed";
                 let future_bytes = if inline { bytes } else { size_of::<Box<()>>() };
@@ -405,7 +405,7 @@ fn benches(_: &Plan) -> Vec<Bench> {
     let of = |param: &'static str| {
         [0, 1].map(|arm| Bench {
             id: format!("spawn_join/{}/{param}", ["inline", "boxed"][arm]),
-            make: Box::new(move || solo::timed(arms_of(param).expect("one of the step's sizes").0[arm].make)),
+            make: Box::new(move || cost::timed(arms_of(param).expect("one of the step's sizes").0[arm].make)),
         })
     };
     COST_OF_SIZE.params.iter().flat_map(|p| of(p)).collect()

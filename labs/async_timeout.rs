@@ -18,11 +18,11 @@ use tokio::{
     time::{sleep, timeout},
 };
 use underhood::{
-    engine::watch::interleaved,
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
-    plan::Plan,
+    lab::{
+        Bench, Claim, Expect, Kind, Lab, Launch, Pick, Predict, Say, Step, pick, plan::Plan, sample::Sample,
+    },
+    measure::lateness::interleaved,
     record::AA,
-    sample::Sample,
     stats,
 };
 

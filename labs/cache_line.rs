@@ -11,10 +11,8 @@ use std::{
 
 use crossbeam::utils::CachePadded;
 use underhood::{
-    engine::crowd::{self, Apart, Crowd, Lane},
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    plan::Plan,
-    sample::Sample,
+    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Plan, sample::Sample},
+    measure::throughput::{self, Apart, Crowd, Lane},
     stats,
 };
 
@@ -286,7 +284,7 @@ fn alone_refused(plan: &Plan, param: &str, arms: &[Crowd]) -> Vec<Sample> {
         let why = "one thread has nobody to share a line with";
         return arms.iter().map(|a| Sample::unmeasured(a.case, param, why)).collect();
     }
-    crowd::crowd(&half(plan), param, 0.0, arms)
+    throughput::crowd(&half(plan), param, 0.0, arms)
 }
 
 /// Finds the step in each launch anew. It has no A/A row: a size is found among six, and is not compared.
@@ -331,7 +329,7 @@ fn benches(plan: &Plan) -> Vec<Bench> {
     let bench = |i: usize| {
         let plan = plan.clone();
         let id = format!("padding/{}", STRIDES[i].0);
-        Bench { id, make: Box::new(move || crowd::timed(&plan, 0.0, &strided(i, Does::Adds))) }
+        Bench { id, make: Box::new(move || throughput::timed(&plan, 0.0, &strided(i, Does::Adds))) }
     };
     (0..STRIDES.len()).map(bench).collect()
 }

@@ -4,19 +4,17 @@
 use std::sync::Arc;
 
 use underhood::{
-    engine::{
-        crowd::{self, Crowd},
-        keys::Skew,
-    },
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    plan::Plan,
-    record::AA,
-    rivals::{
+    contenders::{
         counter::{self, Batched, CasLoop, FetchAdd, Locked, PerThread, Sharded},
         map::{self, Hits, OneLock},
     },
-    sample::Sample,
-    scaling,
+    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Plan, sample::Sample},
+    measure::{
+        keys::Skew,
+        throughput::{self, Crowd},
+    },
+    record::AA,
+    stats::scaling,
 };
 
 type DashMap = dashmap::DashMap<u32, u64>;
@@ -70,7 +68,7 @@ pub(crate) static LAB: Lab = Lab {
             because: "One line that all write allows one addition per journey between cores, whatever the instruction. Splitting removes the \
                       journeys of writers and gives them to the reader, who must visit every part; batching lets readers look at one number \
                       that is up to 63 additions a thread behind. Nothing is free: choose who pays, and how exact a read must be. See the \
-                      six types in src/rivals/counter.rs.",
+                      six types in src/contenders/counter.rs.",
             tour: false,
         },
         Step {
@@ -103,7 +101,7 @@ pub(crate) static LAB: Lab = Lab {
             because: "Sharding divides the keys, so it divides the waiting only as evenly as the keys are asked for: under Zipf's law a few \
                       shards carry most of it, and with one key it is one lock with an extra hash. Maps whose readers take no lock still \
                       move the line of a hot key that somebody writes. The share of hits is set to 8 in 10 and counted: a map whose hits \
-                      drift with the threads would be measured on another workload each time. See `steps` in src/rivals/map.rs.",
+                      drift with the threads would be measured on another workload each time. See `steps` in src/contenders/map.rs.",
             tour: false,
         },
         Step {
@@ -136,7 +134,7 @@ pub(crate) static LAB: Lab = Lab {
             because: "The Universal Scalability Law has three unknowns: the speed of one thread, the share that waits in line, the cost of each \
                       pair. Through two or three points it always passes exactly, so it proves nothing: four thread counts are the least \
                       from which an error can be told, and two cores never give them. Where it refuses, that is the answer: nobody \
-                      can know from this machine. See `fit` in src/scaling.rs.",
+                      can know from this machine. See `fit` in src/stats/scaling.rs.",
             tour: false,
         },
     ],
@@ -209,7 +207,7 @@ fn counting(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
         return refuse(cases, params, &why);
     }
     let every = |p: &str| p.strip_prefix("reads_every_").and_then(|n| n.parse().ok()).unwrap_or(0);
-    params.iter().flat_map(|p| crowd::crowd(&half(plan), p, 0.0, &counters(every(p)))).collect()
+    params.iter().flat_map(|p| throughput::crowd(&half(plan), p, 0.0, &counters(every(p)))).collect()
 }
 
 const PUTS_PERCENT: usize = 10;
@@ -244,7 +242,7 @@ fn mapping(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     }
     let at = |param: &&str| {
         let tallies: [Arc<Hits>; 4] = Default::default();
-        let rows = crowd::crowd(&half(plan), param, 0.0, &maps(skew(param), &tallies));
+        let rows = throughput::crowd(&half(plan), param, 0.0, &maps(skew(param), &tallies));
         let hits = |case: &str| {
             let own = if case == AA { cases[0] } else { case };
             cases.iter().position(|c| *c == own).and_then(|i| tallies[i].share())
@@ -287,7 +285,7 @@ fn law(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     };
     let rows: Vec<(f64, Vec<Sample>)> = counts
         .iter()
-        .map(|n| (*n as f64, crowd::crowd(&Plan { threads: *n, ..half(plan) }, "", 0.0, &arms())))
+        .map(|n| (*n as f64, throughput::crowd(&Plan { threads: *n, ..half(plan) }, "", 0.0, &arms())))
         .collect();
     let double = 2.0 * plan.cpus.len() as f64;
     let one = |case: &str, param: &str| {
@@ -318,12 +316,12 @@ fn benches(plan: &Plan) -> Vec<Bench> {
     let counters = (0..6).map(|i| {
         let plan = plan.clone();
         let id = format!("counter/{}", counters(0)[i].case);
-        Bench { id, make: Box::new(move || crowd::timed(&plan, 0.0, &counters(0)[i])) }
+        Bench { id, make: Box::new(move || throughput::timed(&plan, 0.0, &counters(0)[i])) }
     });
     let maps = (0..4).map(|i| {
         let plan = plan.clone();
         let id = format!("map_zipf/{}", maps(skew("zipf"), &Default::default())[i].case);
-        let make = move || crowd::timed(&plan, 0.0, &maps(skew("zipf"), &Default::default())[i]);
+        let make = move || throughput::timed(&plan, 0.0, &maps(skew("zipf"), &Default::default())[i]);
         Bench { id, make: Box::new(make) }
     });
     counters.chain(maps).collect()

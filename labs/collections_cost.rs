@@ -4,15 +4,19 @@
 use std::collections::{BTreeMap, HashMap};
 
 use underhood::{
-    engine::solo::{self, Solo},
-    lab::{Bench, Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
-    plan::Plan,
-    rivals::{
+    contenders::{
         collections::{Scan, Sorted, check, check_walks, fifos, find, replace, walks},
-        flow_keyed::Foldhash,
+        limiter_keyed::Foldhash,
         list::List,
     },
-    sample::Sample,
+    lab::{
+        Bench, Claim,
+        Expect::{self, *},
+        Kind, Lab, Launch, Pick, Predict, Say, Step, pick,
+        plan::Plan,
+        sample::Sample,
+    },
+    measure::cost::{self, Solo},
 };
 
 pub(crate) static LAB: Lab = Lab {
@@ -251,7 +255,7 @@ fn alone(plan: &Plan, cases: &[&str], params: &[&str], arms: impl Fn(&str) -> Ve
         check_walks,
     ];
     match checks.iter().try_for_each(|check| check()) {
-        Ok(()) => params.iter().flat_map(|param| solo::solo(&thrifty(plan), param, &arms(param))).collect(),
+        Ok(()) => params.iter().flat_map(|param| cost::solo(&thrifty(plan), param, &arms(param))).collect(),
         Err(why) => each(cases, params, |case, param| Sample::unmeasured(case, param, &why)),
     }
 }
@@ -331,7 +335,7 @@ fn queueing(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 fn benches(_: &Plan) -> Vec<Bench> {
     let bench = |group: &str, arm: Solo| {
         let make = arm.make;
-        Bench { id: format!("{group}/{}", arm.case), make: Box::new(move || solo::timed(make)) }
+        Bench { id: format!("{group}/{}", arm.case), make: Box::new(move || cost::timed(make)) }
     };
     let find = finds::<16>().into_iter().map(move |arm| bench("find_16", arm));
     let walk = walks::<1_000>().into_iter().map(move |arm| bench("walk_1k", arm));

@@ -7,18 +7,22 @@ use std::{
 };
 
 use underhood::{
-    engine::{
-        growth::{Growth, growth},
-        solo,
-    },
-    lab::{Bench, Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
-    plan::Plan,
-    rivals::{
+    contenders::{
         collections::{find, mixed},
-        flood::{Multiplied, compares_per_insert, crafted, honest},
-        flow_keyed::Foldhash,
+        limiter_keyed::Foldhash,
     },
-    sample::Sample,
+    experiments::flood::{Multiplied, compares_per_insert, crafted, honest},
+    lab::{
+        Bench, Claim,
+        Expect::{self, *},
+        Kind, Lab, Launch, Pick, Predict, Say, Step, pick,
+        plan::Plan,
+        sample::Sample,
+    },
+    measure::{
+        cost,
+        growth::{Growth, growth},
+    },
 };
 
 pub(crate) static LAB: Lab = Lab {
@@ -164,7 +168,7 @@ const FLOOD: Step = Step {
     because: "A multiplication by an odd number can be undone, so anybody can compute keys with any hash. Keys with equal hashes go to the same \
          place with the same tag, and the table compares each with all that came before: n^2 / 2. SipHash and foldhash mix in a random \
          secret, so the same keys land anywhere; the difference is that SipHash was designed to keep its secret against somebody who \
-         watches, and foldhash for speed. See `crafted` in src/rivals/flood.rs.",
+         watches, and foldhash for speed. See `crafted` in src/experiments/flood.rs.",
     tour: false,
 };
 
@@ -223,9 +227,9 @@ fn flooding(_: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 
 fn benches(_: &Plan) -> Vec<Bench> {
     let arms = [find::<Sip, 1_000>(), find::<Fold, 1_000>()];
-    let bench = |arm: solo::Solo| Bench {
+    let bench = |arm: cost::Solo| Bench {
         id: format!("find_1k/{}", arm.case),
-        make: Box::new(move || solo::timed(arm.make)),
+        make: Box::new(move || cost::timed(arm.make)),
     };
     arms.map(bench).into()
 }

@@ -7,19 +7,23 @@
 use std::{hint, path::Path, time::Duration};
 
 use underhood::{
-    engine::limited::{self, Ran},
-    lab::{Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
-    machine::{
-        cgroup::{self, Limit},
-        group::Bound,
-    },
-    managed::{
+    heap::{
         Collector, Config, Mutator,
         load::churn::{Job, Op, churn},
     },
-    memory::mem::{self, Room},
-    plan::Plan,
-    sample::{Sample, each},
+    lab::{
+        Claim,
+        Expect::{self, *},
+        Kind, Lab, Launch, Pick, Predict, Say, Step, pick,
+        plan::Plan,
+        sample::{Sample, each},
+    },
+    machine::{
+        cgroup::{self, Limit},
+        group::Bound,
+        memory::{self, Room},
+    },
+    measure::limited::{self, Ran},
 };
 
 const MIB: usize = 1 << 20;
@@ -157,7 +161,7 @@ const QUOTA: Step = Step {
               share into smaller pieces: no pause waits long, every pause waits a little. So: as many collector threads as there are \
               CPUs of quota, not of the host; and where the platform lets you, a shorter period. (Here each thread is pinned to \
               a CPU of its own, since a scheduler that puts both on one would hide the effect.) Open \
-              src/machine/group.rs and src/engine/limited.rs.",
+              src/machine/group.rs and src/measure/limited.rs.",
     tour: true,
 };
 
@@ -189,7 +193,7 @@ const MEMORY: Step = Step {
               everything else reach the limit first, the kernel finds nothing to drop and kills: no exception, no log line of the \
               program, exit code 137. A smaller heap is safer and collects more often. The 75 % that .NET takes is the compromise: \
               a quarter for stacks, native buffers, the collector's own tables. What lies beside \
-              the heap does not shrink with the limit, so in a small container 75 % can be too much. Open src/managed/room.rs.",
+              the heap does not shrink with the limit, so in a small container 75 % can be too much. Open src/heap/room.rs.",
     tour: false,
 };
 
@@ -279,7 +283,7 @@ fn fill(plan: &Plan, limit: usize, case: &str, param: &str) -> Result<Sample, St
     hint::black_box(&beside);
     let between = churned.ops as f64 * f64::from(GARBAGE) / churned.pauses.len() as f64;
     let sample = Sample::new(case, param).with("between_bytes", between);
-    Ok(match mem::peak_bytes() {
+    Ok(match memory::peak_bytes() {
         Some(peak) => sample.with("peak_bytes", peak as f64),
         None => sample,
     })

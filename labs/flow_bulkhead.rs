@@ -2,15 +2,19 @@
 //!
 //! Run it: `cargo run --release --bin flow_bulkhead -- --step`
 use underhood::{
-    engine::{
-        solo::{self, Solo},
-        watch::Lateness,
+    experiments::service::{DOORS, Outcome, Times, check_doors, doors, outcome, run},
+    lab::{
+        Bench, Claim,
+        Expect::{self, *},
+        Kind, Lab, Launch, Pick, Predict, Say, Step, pick,
+        plan::Plan,
+        sample::Sample,
     },
-    lab::{Bench, Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
-    plan::Plan,
+    measure::{
+        cost::{self, Solo},
+        lateness::Lateness,
+    },
     record::AA,
-    rivals::service::{DOORS, Outcome, Times, check_doors, doors, outcome, run},
-    sample::Sample,
 };
 
 pub(crate) static LAB: Lab = Lab {
@@ -168,7 +172,7 @@ const SLOW: Step = Step {
               requests whose callers have gone. A bulkhead holds what is in flight, so who is let in meets an empty queue. One that \
               waits in place of refusing is the same queue at another place. The adaptive limit begins too wide and cuts itself \
               when answers are late. The breaker sees only failures in a row: it lets a queue build up, refuses everybody while it drains, and tries \
-              again. Open src/rivals/service.rs, `request`, and src/flow/bulkhead.rs.",
+              again. Open src/experiments/service.rs, `request`, and src/structures/flow/bulkhead.rs.",
     tour: true,
 };
 
@@ -258,14 +262,14 @@ fn slow(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 fn door(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let brief = Plan { slice: plan.slice / 2, ..plan.clone() }; // claims of tens of percents need no more
     match check_doors() {
-        Ok(()) => params.iter().flat_map(|param| solo::solo(&brief, param, &doors())).collect(),
+        Ok(()) => params.iter().flat_map(|param| cost::solo(&brief, param, &doors())).collect(),
         Err(why) => cases.iter().map(|case| Sample::unmeasured(case, "", &why)).collect(),
     }
 }
 
 fn benches(_: &Plan) -> Vec<Bench> {
     let bench =
-        |arm: Solo| Bench { id: format!("door/{}", arm.case), make: Box::new(move || solo::timed(arm.make)) };
+        |arm: Solo| Bench { id: format!("door/{}", arm.case), make: Box::new(move || cost::timed(arm.make)) };
     doors().into_iter().map(bench).collect()
 }
 

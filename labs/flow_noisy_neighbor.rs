@@ -5,14 +5,16 @@
 //! The first step runs in virtual time: it is a simulation of one server with a service time of 50 us, exact for its seed, the same on any
 //! machine. The second measures what the front doors cost here.
 use underhood::{
-    engine::solo::{self, Solo},
-    lab::{Bench, Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
-    plan::Plan,
-    rivals::{
-        gate::{Check, checked},
-        tenants::{Fair, Front, GlobalLimit, Load, SharedQueue, TenantLimit, check, serve, through},
+    contenders::gate::{Check, checked},
+    experiments::tenants::{Fair, Front, GlobalLimit, Load, SharedQueue, TenantLimit, check, serve, through},
+    lab::{
+        Bench, Claim,
+        Expect::{self, *},
+        Kind, Lab, Launch, Pick, Predict, Say, Step, pick,
+        plan::Plan,
+        sample::Sample,
     },
-    sample::Sample,
+    measure::cost::{self, Solo},
 };
 
 pub(crate) static LAB: Lab = Lab {
@@ -123,7 +125,7 @@ const OTHERS: Step = Step {
               what is refused is not. A limit for each tenant refuses the right one, but must be set without knowing the others: what \
               they leave idle is lost, and if all double it never says no. A fair queue knows no rate at all: the noisy tenant waits behind \
               itself and gets exactly what is left over. It orders, it does not limit: with everybody too busy it needs a bound on the sum \
-              beside it. Open src/flow/fair_queue.rs and src/rivals/tenants.rs.",
+              beside it. Open src/structures/flow/fair_queue.rs and src/experiments/tenants.rs.",
     tour: false,
 };
 
@@ -155,7 +157,7 @@ const COST: Step = Step {
     because: "The first two never touch anything of a tenant's. The keyed limiter touches one place, but hashes its key and takes a lock, because \
               it may be called by many threads and for keys that nobody listed. The fair queue is told a number and belongs to one \
               thread, but goes to two places: the tenant, and its line, which is an allocation of its own. 10,000 tenants fit into a \
-              second-level cache; ten million would not, and then the misses are the cost. Open src/rivals/tenants.rs, `through`.",
+              second-level cache; ten million would not, and then the misses are the cost. Open src/experiments/tenants.rs, `through`.",
     tour: false,
 };
 
@@ -200,13 +202,13 @@ fn arms() -> [Solo; 4] {
 }
 
 fn cost(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
-    checked(CHECKS, cases, params, || params.iter().flat_map(|p| solo::solo(plan, p, &arms())).collect())
+    checked(CHECKS, cases, params, || params.iter().flat_map(|p| cost::solo(plan, p, &arms())).collect())
 }
 
 fn benches(_: &Plan) -> Vec<Bench> {
     let bench = |arm: Solo| Bench {
         id: format!("through/{}", arm.case),
-        make: Box::new(move || solo::timed(arm.make)),
+        make: Box::new(move || cost::timed(arm.make)),
     };
     arms().into_iter().map(bench).collect()
 }

@@ -5,14 +5,16 @@
 //! One structure in each child process: what it weighs is the resident memory that it added, and a heap that another one left
 //! behind would hide that.
 use underhood::{
-    engine::crowd,
-    lab::{Bench, Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
-    plan::{Mode, Plan},
-    rivals::{
-        map::{OneLock, Sharded},
-        presence::{self, Papaya, Presence, Slab},
+    contenders::map::{OneLock, Sharded},
+    experiments::presence::{self, Papaya, Presence, Slab},
+    lab::{
+        Bench, Claim,
+        Expect::{self, *},
+        Kind, Lab, Launch, Pick, Predict, Say, Step, pick,
+        plan::{Mode, Plan},
+        sample::{Sample, each},
     },
-    sample::{Sample, each},
+    measure::throughput,
 };
 
 const ALL: f64 = 100e6;
@@ -112,7 +114,7 @@ const WEIGHT: Step = Step {
               full: a user's share of it differs by two, and the moment of doubling is the largest memory of all. What the user needs is \
               8 bytes; the key, the padding to 16, the control byte and the empty places are the rest. The lock-free map pays a \
               pointer, a header and an allocation for every user. A slab pays nothing but needs dense numbers. Open \
-              src/rivals/presence.rs.",
+              src/experiments/presence.rs.",
     tour: false,
 };
 
@@ -159,7 +161,7 @@ const BEATS: Step = Step {
     because: "At these sizes nobody waits for a lock so much as for memory: each beat is for another user, whose line is in no cache. \
               Under one lock these waits stand in a queue, one after the other; with 16 locks as many can wait at once as there \
               are cores. A slab's store does not even wait: the core goes on to the next user while the line is fetched. The lock-free map's beat is an \
-              allocation, a swap and a retirement. Open src/rivals/presence.rs.",
+              allocation, a swap and a retirement. Open src/experiments/presence.rs.",
     tour: false,
 };
 
@@ -202,7 +204,7 @@ fn beats(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
         let weighed = presence::weigh::<P>(users, plan.threads, BOUND_BYTES)?;
         let arm = presence::beats(&weighed.state, users, plan.seed);
         // The twin that the engine adds works on the same structure; the A/A row comes from a second process.
-        let mut sample = crowd::crowd(plan, param, 0.0, &[arm]).swap_remove(0);
+        let mut sample = throughput::crowd(plan, param, 0.0, &[arm]).swap_remove(0);
         if let Some(bytes) = weighed.user_bytes.filter(|_| sample.unmeasured.is_none()) {
             sample = sample.with("user_bytes", bytes);
         }
@@ -222,7 +224,7 @@ fn benches(plan: &Plan) -> Vec<Bench> {
         let plan = plan.clone();
         let make = move || {
             let weighed = presence::weigh::<P>(10_000, 1, BOUND_BYTES).expect("10,000 users fit");
-            crowd::timed(&plan, 0.0, &presence::beats(&weighed.state, 10_000, plan.seed))
+            throughput::timed(&plan, 0.0, &presence::beats(&weighed.state, 10_000, plan.seed))
         };
         Bench { id: format!("beat_10k/{}", P::CASE), make: Box::new(make) }
     }

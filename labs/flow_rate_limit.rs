@@ -2,17 +2,23 @@
 //!
 //! Run it: `cargo run --release --bin flow_rate_limit -- --step`
 use underhood::{
-    engine::{crowd, order::Order, solo},
-    flow::{Quota, fixed_window::FixedWindow, gcra::Gcra, keyed::Keyed, token_bucket::TokenBucket},
-    lab::{Bench, Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
-    plan::Plan,
-    rivals::{
+    contenders::{
         arrivals::{after_idle, long_run_per_s, polite_share, worst_second},
-        flow::{self, Come, Governor, LeakyMeter, LeakyQueue, Limit, Log, Rate, Told},
-        flow_cases::{self, CHECKS, KEY_CHECKS},
         gate::checked,
+        limiter::{self, Come, Governor, LeakyMeter, LeakyQueue, Limit, Log, Rate, Told},
+        limiter_cases::{self, CHECKS, KEY_CHECKS},
     },
-    sample::Sample,
+    lab::{
+        Bench, Claim,
+        Expect::{self, *},
+        Kind, Lab, Launch, Pick, Predict, Say, Step, pick,
+        plan::Plan,
+        sample::Sample,
+    },
+    measure::{cost, order::Order, throughput},
+    structures::flow::{
+        Quota, fixed_window::FixedWindow, gcra::Gcra, keyed::Keyed, token_bucket::TokenBucket,
+    },
 };
 
 pub(crate) static LAB: Lab = Lab {
@@ -135,7 +141,7 @@ const TRUTH: Step = Step {
               so a second sees burst + 99. A fixed window forgets all at an edge, so two whole quotas meet there. A sliding log forgets \
               each request a second after it came, which is the promise itself, and costs 8 bytes for each of the 100. The meter, \
               GCRA and the token bucket are one algorithm: the same word, read as the time when it will be dry, when the next is due, \
-              or when it was empty (src/flow/leaky_bucket.rs, gcra.rs, token_bucket.rs; tests/flow.rs holds them to the same \
+              or when it was empty (src/structures/flow/leaky_bucket.rs, gcra.rs, token_bucket.rs; tests/flow.rs holds them to the same \
               decisions). The queue takes the same requests and lets them leave one by one: it turns a burst into a wait.",
     tour: true,
 };
@@ -174,7 +180,7 @@ const FAIR: Step = Step {
     ],
     because: "A shared limit has no idea who asks: what becomes free goes to whoever asks first. At random that is a share like one's share \
               of the asking, so who asks 25 times as often gets 25 times as much, which teaches clients to retry; and who knows \
-              the moment (a fixed window tells it to all) gets everything. A limit per key (src/flow/keyed.rs) gives each its own bucket; \
+              the moment (a fixed window tells it to all) gets everything. A limit per key (src/structures/flow/keyed.rs) gives each its own bucket; \
               it can't lend what the other does not use.",
     tour: false,
 };
@@ -250,7 +256,7 @@ const KEYS: Step = Step {
     ],
     because: "governor looks the key up in a DashMap: it counts itself into a shard's reader-writer lock, finds the slot, swaps the word \
               there, and counts itself out: three atomic steps. Ours locks a shard's mutex, changes the plain word, unlocks: two. And a \
-              table that never grows needs no way to grow (src/flow/keyed.rs). The hash is the rest.",
+              table that never grows needs no way to grow (src/structures/flow/keyed.rs). The hash is the rest.",
     tour: false,
 };
 
@@ -308,7 +314,7 @@ fn each(cases: &[&str], params: &[&str], one: impl Fn(&str, &str) -> Sample) -> 
 fn truth(_: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     fn told<L: Limit>(param: &str) -> Sample {
         let burst = param.strip_prefix("burst_").and_then(|n| n.parse().ok()).unwrap_or(100);
-        let rate = Rate { burst, ..flow::HUNDRED };
+        let rate = Rate { burst, ..limiter::HUNDRED };
         let (credit, waits_ns) = after_idle::<L>(rate);
         Sample::new(L::CASE, param)
             .with("worst_window_count", worst_second::<L>(rate) as f64)
@@ -330,7 +336,7 @@ fn truth(_: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 
 fn fair(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     fn shared<L: Limit>(dice: Option<Order>) -> f64 {
-        let limiter = L::new(flow::HUNDRED);
+        let limiter = L::new(limiter::HUNDRED);
         polite_share(dice, |_, now_ns| limiter.leaves_at_ns(now_ns).is_some())
     }
     each(cases, params, |case, param| {
@@ -357,11 +363,11 @@ fn brief(plan: &Plan, part: f64) -> Plan {
 
 fn decide(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let arms = |param: &str| match param {
-        "clocked" => flow_cases::timed(),
-        _ => flow_cases::told(come(param)),
+        "clocked" => limiter_cases::timed(),
+        _ => limiter_cases::told(come(param)),
     };
     checked(CHECKS, cases, params, || {
-        params.iter().flat_map(|param| solo::solo(&brief(plan, 0.4), param, &arms(param))).collect()
+        params.iter().flat_map(|param| cost::solo(&brief(plan, 0.4), param, &arms(param))).collect()
     })
 }
 
@@ -371,11 +377,11 @@ fn come(param: &str) -> Come {
 
 fn keys(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let arms = |param: &str| match param {
-        "keys_100" => flow_cases::keys::<100>(),
-        _ => flow_cases::keys::<10_000>(),
+        "keys_100" => limiter_cases::keys::<100>(),
+        _ => limiter_cases::keys::<10_000>(),
     };
     checked(KEY_CHECKS, cases, params, || {
-        params.iter().flat_map(|param| solo::solo(&brief(plan, 0.4), param, &arms(param))).collect()
+        params.iter().flat_map(|param| cost::solo(&brief(plan, 0.4), param, &arms(param))).collect()
     })
 }
 
@@ -383,21 +389,23 @@ fn contended(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     checked(&[CHECKS, KEY_CHECKS].concat(), cases, params, || {
         params
             .iter()
-            .flat_map(|param| crowd::crowd(&brief(plan, 0.5), param, 0.0, &flow_cases::crowds(come(param))))
+            .flat_map(|param| {
+                throughput::crowd(&brief(plan, 0.5), param, 0.0, &limiter_cases::crowds(come(param)))
+            })
             .collect()
     })
 }
 
 fn benches(plan: &Plan) -> Vec<Bench> {
-    let arms = || flow_cases::told(Come::Passing);
+    let arms = || limiter_cases::told(Come::Passing);
     let alone = (0..arms().len()).map(|i| {
         let id = format!("passing/{}", arms()[i].case);
-        Bench { id, make: Box::new(move || solo::timed(arms()[i].make)) }
+        Bench { id, make: Box::new(move || cost::timed(arms()[i].make)) }
     });
-    let crowds = || flow_cases::crowds(Come::Passing);
+    let crowds = || limiter_cases::crowds(Come::Passing);
     let met = (0..crowds().len()).map(|i| {
         let (plan, id) = (plan.clone(), format!("contended/{}", crowds()[i].case));
-        Bench { id, make: Box::new(move || crowd::timed(&plan, 0.0, &crowds()[i])) }
+        Bench { id, make: Box::new(move || throughput::timed(&plan, 0.0, &crowds()[i])) }
     });
     alone.chain(met).collect()
 }

@@ -7,9 +7,7 @@
 use std::time::Duration;
 
 use underhood::{
-    engine::watch::interleaved,
-    lab::{Bench, Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
-    managed::{
+    heap::{
         Collector, Config, Heap, LargeBudget, Mutator,
         load::{
             bench,
@@ -19,9 +17,15 @@ use underhood::{
             reach::{self, Late},
         },
     },
-    plan::Plan,
+    lab::{
+        Bench, Claim,
+        Expect::{self, *},
+        Kind, Lab, Launch, Pick, Predict, Say, Step, pick,
+        plan::Plan,
+        sample::{Sample, each},
+    },
+    measure::lateness::interleaved,
     record::AA,
-    sample::{Sample, each},
 };
 
 const MIB: usize = 1 << 20;
@@ -82,7 +86,7 @@ pub(crate) static LAB: Lab = Lab {
         "Which of your threads can hold up a safepoint? (whoever does not poll: long loops without calls, large clears)",
     ],
     sources: &[
-        "MMTk 0.33, https://www.mmtk.io: src/policy/largeobjectspace.rs, src/plan/generational/global.rs, src/policy/space.rs (clearing in acquire)",
+        "MMTk 0.33, https://www.mmtk.io: src/policy/largeobjectspace.rs, src/lab/plan/generational/global.rs, src/policy/space.rs (clearing in acquire)",
         ".NET: docs/standard/garbage-collection/large-object-heap.md (85,000 bytes, collected with generation 2, budget)",
         "Maoni Stephens, mem-doc, https://github.com/Maoni0/mem-doc: AllocLarge as the reason of a collection",
         "System.Buffers.ArrayPool: rent and return, not cleared",
@@ -143,7 +147,7 @@ const ALIVE: Step = Step {
               object, and then takes whole pages of dead large objects off its list. What it costs to free a large \
               object does not depend on its size; what it costs to find out that everything else lives does. A \
               generational collector only looks at what is new: the large object was new, so it dies in a young \
-              collection, and the 16 MiB are not looked at. Open src/managed/load/churn.rs.",
+              collection, and the 16 MiB are not looked at. Open src/heap/load/churn.rs.",
     tour: true,
 };
 
@@ -168,7 +172,7 @@ const LAW: Step = Step {
     because: "Marking visits each object once, sets a bit and reads its reference slots: tens of ns, most of it cache \
               misses. A large object without references is one visit, whatever its size, plus an entry in a list of \
               its own. The payload is never read. So 64 large objects of 16 MiB are cheaper to keep than a thousand \
-              list nodes. Open src/managed/load/law.rs for the sweep and src/stats.rs for the fit.",
+              list nodes. Open src/heap/load/law.rs for the sweep and src/stats/mod.rs for the fit.",
     tour: false,
 };
 
@@ -198,7 +202,7 @@ const DOTNET: Step = Step {
               many of them must cause one, and the budget decides how often. The pause is that of everything which \
               lives. The same garbage a little below the threshold dies young. MMTk's generational plans put large \
               objects into a nursery of their own and free them in young collections: the price of .NET's choice \
-              shows as the difference of the two rows. Open src/managed/mutator.rs, `spend`.",
+              shows as the difference of the two rows. Open src/heap/mutator.rs, `spend`.",
     tour: false,
 };
 
@@ -225,7 +229,7 @@ const FIXES: Step = Step {
               cleared for each buffer, the buffer is no longer one slice, and 14 objects are allocated instead of \
               one. A collector that frees large objects young needs no change in the program (`alive`). A concurrent one \
               still marks everything: the work moves beside the program, needs a CPU, and lets garbage live longer \
-              (see the memory). Open src/managed/load/buffer.rs.",
+              (see the memory). Open src/heap/load/buffer.rs.",
     tour: false,
 };
 
@@ -248,7 +252,7 @@ const REACH: Step = Step {
     because: "The time to safepoint is part of the pause for everybody who has stopped already, and no collector can \
               shorten it. A loop without polls is the known case. The other one hides in the allocator: MMTk clears \
               a large object within the allocating call, and that does not poll; OpenJDK had the same in Shenandoah \
-              and ZGC (pull requests 30567, 30619). Open src/managed/safepoint.rs and src/managed/load/reach.rs.",
+              and ZGC (pull requests 30567, 30619). Open src/heap/safepoint.rs and src/heap/load/reach.rs.",
     tour: false,
 };
 

@@ -7,10 +7,7 @@
 use std::{thread, time::Duration};
 
 use underhood::{
-    engine::limited,
-    lab::{Bench, Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
-    machine::group::Bound,
-    managed::{
+    heap::{
         Collector, Config, Kind as PauseKind, Mutator, Root,
         load::{
             bench,
@@ -18,8 +15,15 @@ use underhood::{
             disturb::{By, disturb},
         },
     },
-    plan::Plan,
-    sample::{Sample, each},
+    lab::{
+        Bench, Claim,
+        Expect::{self, *},
+        Kind, Lab, Launch, Pick, Predict, Say, Step, pick,
+        plan::Plan,
+        sample::{Sample, each},
+    },
+    machine::group::Bound,
+    measure::limited,
 };
 
 const MIB: usize = 1 << 20;
@@ -65,7 +69,7 @@ pub(crate) static LAB: Lab = Lab {
         "Why does the same heap hold half as much under SemiSpace? (the other half is where the copies go)",
     ],
     sources: &[
-        "MMTk 0.33, https://www.mmtk.io: src/plan/*; src/plan/concurrent/immix: falls back to a full collection",
+        "MMTk 0.33, https://www.mmtk.io: src/lab/plan/*; src/lab/plan/concurrent/immix: falls back to a full collection",
         "Jones, Hosking, Moss: The Garbage Collection Handbook, 2nd ed. (2023): generational, copying, concurrent",
         "Blackburn, McKinley: Immix (PLDI 2008)",
         "Tene: jHiccup (2012): a victim that looks at the clock; here each gap is told apart",
@@ -129,7 +133,7 @@ const PLANS: Step = Step {
               that lives: Immix and MarkSweep mark it, SemiSpace copies it. Looking at what is young: GenImmix and StickyImmix do \
               that most of the time. Looking at almost nothing: ConcurrentImmix marks beside the program and stops it twice for \
               a moment; what it marks is what was alive at the first stop, so garbage made meanwhile stays for a round. \
-              Open src/managed/heap.rs for the list and labs/gc_pause.rs for the program.",
+              Open src/heap/heap.rs for the list and labs/gc_pause.rs for the program.",
     tour: false,
 };
 
@@ -157,7 +161,7 @@ const BACK_TO_BACK: Step = Step {
     because: "A thread that was stopped sleeps in the kernel; when the world goes on it has to be woken, and that takes some tens of \
               microseconds. Whoever asked for the collection is awake first, and may ask again before that: the sleeper wakes, \
               finds the next stop already asked for, and sleeps on. Each pause in the log is short; the wait is their sum. That is why a \
-              log of pauses can look well while requests time out. Open src/managed/safepoint.rs.",
+              log of pauses can look well while requests time out. Open src/heap/safepoint.rs.",
     tour: false,
 };
 
@@ -227,7 +231,7 @@ const LEDGER: Step = Step {
     because: "To the victim all of these are the same: the clock jumped. The parts add up to the jump: first what the collector's log \
               says, then the quota, the run queue, the faults, and what nobody explains is the rest. The cases have one known cause \
               each, so the table shows that the ledger books to the right account; on a real service read the shares, not the \
-              longest wait. Open src/managed/load/ledger.rs.",
+              longest wait. Open src/heap/load/ledger.rs.",
     tour: false,
 };
 
@@ -286,7 +290,7 @@ fn back_to_back(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     })
 }
 
-fn victim(churned: &Churned) -> Result<&underhood::managed::load::ledger::Ledger, String> {
+fn victim(churned: &Churned) -> Result<&underhood::heap::load::ledger::Ledger, String> {
     churned.victim.as_ref().ok_or_else(|| "needs a second CPU for the victim".into())
 }
 

@@ -7,17 +7,21 @@
 use std::time::Duration;
 
 use underhood::{
-    engine::watch::interleaved,
-    lab::{Claim, Expect, Expect::*, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
-    managed::{
+    experiments::jvm::{Job, Jvm},
+    heap::{
         Collector, Config, Mutator,
         load::churn::{Job as Churn, Op, churn},
     },
-    memory::mem::Room,
-    plan::Plan,
+    lab::{
+        Claim,
+        Expect::{self, *},
+        Kind, Lab, Launch, Pick, Predict, Say, Step, pick,
+        plan::Plan,
+        sample::Sample,
+    },
+    machine::memory::Room,
+    measure::lateness::interleaved,
     record::AA,
-    rivals::jvm::{Job, Jvm},
-    sample::Sample,
 };
 
 const HEAP_MIB: u32 = 128;
@@ -93,7 +97,7 @@ const HUMONGOUS: Step = Step {
     because: "From half a region on G1 gives an object regions of its own: 513 KiB take 1 MiB, so the heap is full twice as soon, and each such \
               allocation checks whether a concurrent cycle should begin, which is a stop of its own. Below it the arrays are young \
               objects and die in young collections. It is the same kind of edge as .NET's 85,000 bytes (gc_large_objects): a size at \
-              which an object changes into another part of the heap. Open src/rivals/Churn.java and src/rivals/jvm.rs.",
+              which an object changes into another part of the heap. Open src/experiments/Churn.java and src/experiments/jvm.rs.",
     tour: false,
 };
 

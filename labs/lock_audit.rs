@@ -4,11 +4,9 @@
 use std::{sync::Mutex, time::Instant};
 
 use underhood::{
-    engine::audit::audit,
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    plan::Plan,
-    rivals::traps::TRAPS,
-    sample::Sample,
+    experiments::traps::TRAPS,
+    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Plan, sample::Sample},
+    measure::audit::audit,
 };
 
 pub(crate) static LAB: Lab = Lab {
@@ -56,8 +54,8 @@ pub(crate) static LAB: Lab = Lab {
         ],
         because: "None of the nine fails, and each prints a number. What gives them away is never the number, but what else was noted: when the \
                   clock ran and when the threads worked, how much an operation did, whether readers met, what the loop costs without \
-                  the lock, how much of what was counted happened, which keys were asked for. Read each in src/rivals/traps.rs, and \
-                  what catches it in src/engine/audit.rs. A benchmark that notes none of this cannot be audited, which is a finding too.",
+                  the lock, how much of what was counted happened, which keys were asked for. Read each in src/experiments/traps.rs, and \
+                  what catches it in src/measure/audit.rs. A benchmark that notes none of this cannot be audited, which is a finding too.",
         tour: false,
     }],
     says: &[Say {

@@ -4,14 +4,14 @@
 use std::{hint::black_box, ops::Deref, sync::mpsc, thread, time::Duration};
 
 use underhood::{
-    engine::{
-        solo::{self, Ops},
-        stuck::{Actor, Mode::*, Role, Seen, watch, words},
+    lab::{
+        Bench, Claim, Expect, Kind, Lab, Launch, Pick, Predict, Say, Step, pick, plan::Plan, sample::Sample,
     },
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Pick, Predict, Say, Step, pick},
-    lock,
-    plan::Plan,
-    sample::Sample,
+    measure::{
+        cost::{self, Ops},
+        deadlock::{Actor, Mode::*, Role, Seen, watch, words},
+    },
+    structures::lock,
 };
 
 pub(crate) static LAB: Lab = Lab {
@@ -97,7 +97,7 @@ const READ_TWICE: Step = Step {
     because: "The lock was never held by anybody but the reader. The second read waits for the writer, because a waiting writer bars \
               new readers (else readers could keep it out for ever); the writer waits for the first read. Neither side can tell a \
               new reader from one that is inside already: the word counts readers, it does not name them (`readers` in \
-              src/lock/rwlock.rs). A recursive read is let in past the writer, at the price of the writer's starvation.",
+              src/structures/lock/rwlock.rs). A recursive read is let in past the writer, at the price of the writer's starvation.",
     tour: false,
 };
 
@@ -409,8 +409,8 @@ fn benches(_: &Plan) -> Vec<Bench> {
         Box::new(move |n| (0..n).for_each(|_| count(*l.read())))
     }
     vec![
-        Bench { id: "read/pl013_rwlock".into(), make: Box::new(|| solo::timed(plain)) },
-        Bench { id: "read/pl013_recursive".into(), make: Box::new(|| solo::timed(recursive)) },
+        Bench { id: "read/pl013_rwlock".into(), make: Box::new(|| cost::timed(plain)) },
+        Bench { id: "read/pl013_recursive".into(), make: Box::new(|| cost::timed(recursive)) },
     ]
 }
 

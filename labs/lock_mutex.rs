@@ -4,19 +4,17 @@
 use std::time::Duration;
 
 use underhood::{
-    engine::{
-        crowd, solo,
-        wait::{Contender, Hold, Queue, wait_all},
-    },
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    lock as ours,
-    plan::Plan,
-    rivals::{
-        fair::contender,
+    contenders::{
         gate::{self, Check},
         lock::{Empty, check, crowd as meet, solo as one},
+        turn::contender,
     },
-    sample::Sample,
+    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Plan, sample::Sample},
+    measure::{
+        acquire::{Contender, Hold, Queue, wait_all},
+        cost, throughput,
+    },
+    structures::lock as ours,
 };
 
 type Std = std::sync::Mutex<u64>;
@@ -89,7 +87,7 @@ pub(crate) static LAB: Lab = Lab {
             ],
             because: "Alone, a mutex is one compare-and-swap to lock and one swap to unlock, in a line that the core has already: no system \
                       call, no waiting. So a mutex that nobody wants is cheap, and \"locks are slow\" is about something else. See \
-                      `lock` in src/lock/mutex.rs.",
+                      `lock` in src/structures/lock/mutex.rs.",
             tour: false,
         },
         Step {
@@ -252,10 +250,10 @@ pub(crate) static LAB: Lab = Lab {
 
 fn alone(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let plan = Plan { slice: plan.slice / 4, ..plan.clone() };
-    checked(cases, params, || params.iter().flat_map(|p| solo::solo(&plan, p, &arms())).collect())
+    checked(cases, params, || params.iter().flat_map(|p| cost::solo(&plan, p, &arms())).collect())
 }
 
-fn arms() -> [solo::Solo; 9] {
+fn arms() -> [cost::Solo; 9] {
     [
         one::<Std>(true),
         one::<Pl012>(true),
@@ -269,7 +267,7 @@ fn arms() -> [solo::Solo; 9] {
     ]
 }
 
-fn crowds() -> [crowd::Crowd; 8] {
+fn crowds() -> [throughput::Crowd; 8] {
     [
         meet::<Std>(0),
         meet::<Pl012>(0),
@@ -286,7 +284,7 @@ fn crowded(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let hold = |p: &str| if p == "hold_1us" { 1_000.0 } else { 0.0 };
     let plan = part(plan);
     checked(cases, params, || {
-        params.iter().flat_map(|p| crowd::crowd(&plan, p, hold(p), &crowds())).collect()
+        params.iter().flat_map(|p| throughput::crowd(&plan, p, hold(p), &crowds())).collect()
     })
 }
 
@@ -355,12 +353,12 @@ fn benches(plan: &Plan) -> Vec<Bench> {
     // The others differ from these by what the lab's own tables show, and each bench takes its second.
     let alone = [0, 2, 3, 4, 7, 8].map(|i| {
         let id = format!("alone/{}", arms()[i].case);
-        Bench { id, make: Box::new(move || solo::timed(arms()[i].make)) }
+        Bench { id, make: Box::new(move || cost::timed(arms()[i].make)) }
     });
     let met = [0, 1, 2, 3, 4, 6].map(|i| {
         let plan = plan.clone();
         let id = format!("crowd/{}", LOCKS[i]);
-        Bench { id, make: Box::new(move || crowd::timed(&plan, 0.0, &crowds()[i])) }
+        Bench { id, make: Box::new(move || throughput::timed(&plan, 0.0, &crowds()[i])) }
     });
     alone.into_iter().chain(met).collect()
 }

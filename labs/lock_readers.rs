@@ -5,20 +5,18 @@ use std::time::Duration;
 
 use crossbeam::sync::ShardedLock;
 use underhood::{
-    engine::{
-        crowd::{self, Crowd},
-        order::Order,
-    },
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    lock::{rwlock::RwLock, rwlock_fair::RwLockFair, rwlock_sharded::RwLockSharded},
-    plan::Plan,
-    record::AA,
-    rivals::{
+    contenders::{
         gate::{self, Check},
         lock::{Guarded, check, check_work, crowd as meet},
-        policy::{Lone, Recursive, lone},
     },
-    sample::Sample,
+    experiments::policy::{Lone, Recursive, lone},
+    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Plan, sample::Sample},
+    measure::{
+        order::Order,
+        throughput::{self, Crowd},
+    },
+    record::AA,
+    structures::lock::{rwlock::RwLock, rwlock_fair::RwLockFair, rwlock_sharded::RwLockSharded},
 };
 
 type Pl012 = pl012::RwLock<u64>;
@@ -85,7 +83,7 @@ pub(crate) static LAB: Lab = Lab {
                 },
             ],
             because: "Readers of an ordinary lock share the lock, but pull at one line to say so. Give each a line of its own to count itself in, \
-                      and reading scales with the cores: `read` in src/lock/rwlock_sharded.rs. Somebody has to pay: a writer bars and \
+                      and reading scales with the cores: `read` in src/structures/lock/rwlock_sharded.rs. Somebody has to pay: a writer bars and \
                       empties every slot, taking every reader's line away. tokio's queue for tasks is behind a mutex of its own.",
             tour: false,
         },
@@ -142,7 +140,7 @@ pub(crate) static LAB: Lab = Lab {
             ],
             because: "A lock has to choose. Let readers pass a waiting writer, and a stream of them keeps it out; bar them, and a stream of \
                       writers keeps readers out, and a reader that reads twice can deadlock (lab lock_deadlock). Phase-fair: one phase of readers, \
-                      one writer, in turn, so each waits for at most one of the other kind (src/lock/rwlock_fair.rs). The overtakes tell the policy; \
+                      one writer, in turn, so each waits for at most one of the other kind (src/structures/lock/rwlock_fair.rs). The overtakes tell the policy; \
                       the waits are what it costs. All holders sleep, so no CPU is short. A wait that the end of the run cut short is a bound from below.",
             tour: false,
         },
@@ -288,14 +286,14 @@ fn crowds(reads: u32) -> [Crowd; 8] {
 }
 
 fn distributed(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
-    let at = |p: &&str| crowd::crowd(&part(plan), p, 0.0, &crowds(reads(p)));
+    let at = |p: &&str| throughput::crowd(&part(plan), p, 0.0, &crowds(reads(p)));
     gate::checked(&all_sound(), cases, params, || params.iter().flat_map(at).collect())
 }
 
 fn phases(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let arms =
         |reads: u32| [meet::<pl013::Mutex<u64>>(reads), meet::<Pl013>(reads), meet::<Distributed>(reads)];
-    let at = |p: &&str| crowd::crowd(&part(plan), p, hold_ns(p), &arms(reads(p)));
+    let at = |p: &&str| throughput::crowd(&part(plan), p, hold_ns(p), &arms(reads(p)));
     let checks = [sound::<pl013::Mutex<u64>>(), sound::<Pl013>(), sound::<Distributed>()].concat();
     gate::checked(&checks, cases, params, || params.iter().flat_map(at).collect())
 }
@@ -331,7 +329,7 @@ fn benches(plan: &Plan) -> Vec<Bench> {
     let met = [4, 5, 6].map(|i| {
         let plan = plan.clone();
         let id = format!("readers/{}", crowds(100)[i].case);
-        Bench { id, make: Box::new(move || crowd::timed(&plan, 0.0, &crowds(100)[i])) }
+        Bench { id, make: Box::new(move || throughput::timed(&plan, 0.0, &crowds(100)[i])) }
     });
     met.into_iter().collect()
 }

@@ -4,20 +4,18 @@
 use std::time::Duration;
 
 use underhood::{
-    engine::{
-        crowd::{self, Crowd},
-        solo,
-    },
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    lock,
-    machine::handoff,
-    plan::Plan,
-    record::AA,
-    rivals::{
+    contenders::{
         gate,
         lock::{Empty, Guarded, check, check_work, crowd, solo as one},
     },
-    sample::Sample,
+    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Plan, sample::Sample},
+    machine::core_to_core,
+    measure::{
+        cost,
+        throughput::{self, Crowd},
+    },
+    record::AA,
+    structures::lock,
 };
 
 type StdMutex = std::sync::Mutex<u64>;
@@ -62,8 +60,8 @@ pub(crate) static LAB: Lab = Lab {
                 },
             ],
             because: "Taking a read lock is an atomic read-modify-write on the lock word, and so is giving it back: the same two \
-                      operations as a mutex. A reader-writer lock has no cheaper way in; see `read` in src/lock/rwlock.rs and \
-                      `lock` in src/lock/mutex.rs.",
+                      operations as a mutex. A reader-writer lock has no cheaper way in; see `read` in src/structures/lock/rwlock.rs and \
+                      `lock` in src/structures/lock/mutex.rs.",
             tour: false,
         },
         Step {
@@ -227,10 +225,10 @@ fn part(plan: &Plan, share: f64) -> Plan {
 
 fn alone(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let plan = &part(plan, 0.25);
-    checked(cases, params, || params.iter().flat_map(|p| solo::solo(plan, p, &arms(*p == "write"))).collect())
+    checked(cases, params, || params.iter().flat_map(|p| cost::solo(plan, p, &arms(*p == "write"))).collect())
 }
 
-fn arms(write: bool) -> [solo::Solo; 7] {
+fn arms(write: bool) -> [cost::Solo; 7] {
     [
         one::<StdMutex>(write),
         one::<StdRwLock>(write),
@@ -245,14 +243,14 @@ fn arms(write: bool) -> [solo::Solo; 7] {
 fn readers(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let plan = &part(plan, 0.3);
     checked(cases, params, || {
-        params.iter().flat_map(|p| crowd::crowd(plan, p, hold_ns(p), &crowds(100))).collect()
+        params.iter().flat_map(|p| throughput::crowd(plan, p, hold_ns(p), &crowds(100))).collect()
     })
 }
 
 fn mix(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let plan = &part(plan, 0.25);
     checked(cases, params, || {
-        params.iter().flat_map(|p| crowd::crowd(plan, p, 1000.0, &crowds(reads(p)))).collect()
+        params.iter().flat_map(|p| throughput::crowd(plan, p, 1000.0, &crowds(reads(p)))).collect()
     })
 }
 
@@ -280,7 +278,7 @@ fn crossing(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
             "pl013" => pair::<PlMutex, PlRwLock>(share),
             _ => pair::<OurMutex, OurRwLock>(share),
         };
-        beside_handoff(plan, crowd::crossover(plan, case, param, &mutex, &rwlock, LONGEST_NS))
+        beside_handoff(plan, throughput::crossover(plan, case, param, &mutex, &rwlock, LONGEST_NS))
     };
     checked(cases, params, || {
         params.iter().flat_map(|p| cases.iter().copied().chain([AA]).map(move |c| find(c, p))).collect()
@@ -290,7 +288,7 @@ fn crossing(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 /// The break-even follows the hand-off, which a host that moves its guest's CPUs changes from launch to launch: so it is measured at once.
 fn beside_handoff(plan: &Plan, sample: Sample) -> Sample {
     let handoff_ns = match *plan.cpus {
-        [a, b, ..] => handoff::handoff_ns(a, b, plan.slice / 8),
+        [a, b, ..] => core_to_core::handoff_ns(a, b, plan.slice / 8),
         _ => None,
     };
     match (handoff_ns, sample.values.get("crossover_ns").copied()) {
@@ -318,12 +316,12 @@ fn reads(param: &str) -> u32 {
 fn benches(plan: &Plan) -> Vec<Bench> {
     let alone = (0..7).map(|i| {
         let case = arms(false)[i].case;
-        Bench { id: format!("alone/{case}"), make: Box::new(move || solo::timed(arms(false)[i].make)) }
+        Bench { id: format!("alone/{case}"), make: Box::new(move || cost::timed(arms(false)[i].make)) }
     });
     let met = (0..7).map(|i| {
         let plan = plan.clone();
         let id = format!("readers_1us/{}", CASES[i]);
-        Bench { id, make: Box::new(move || crowd::timed(&plan, 1000.0, &crowds(100)[i])) }
+        Bench { id, make: Box::new(move || throughput::timed(&plan, 1000.0, &crowds(100)[i])) }
     });
     alone.chain(met).collect()
 }

@@ -2,20 +2,18 @@
 //!
 //! Run it: `cargo run --release --bin lock_semaphore -- --step`
 use underhood::{
-    engine::{
-        crowd::Apart,
-        order::Order,
-        solo::{self, Ops, Solo},
-    },
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    lock::semaphore::{Barging, Fifo},
-    plan::Plan,
-    record::AA,
-    rivals::{
+    contenders::{
         gate::{Check, checked},
         semaphore::{Permitted, buffer, check, handover, head_of_line, starved},
     },
-    sample::Sample,
+    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Plan, sample::Sample},
+    measure::{
+        cost::{self, Ops, Solo},
+        order::Order,
+        throughput::Apart,
+    },
+    record::AA,
+    structures::lock::semaphore::{Barging, Fifo},
 };
 
 type Tokio = tokio::sync::Semaphore;
@@ -62,7 +60,7 @@ pub(crate) static LAB: Lab = Lab {
             ],
             because: "A permit is a number in a word: taking is one compare-exchange, giving one addition, and only who finds somebody waiting \
                       does more. A semaphore is a mutex that counts, without an owner: whoever has seen an event may give. See `release` \
-                      in src/lock/semaphore.rs.",
+                      in src/structures/lock/semaphore.rs.",
             tour: false,
         },
         Step {
@@ -301,7 +299,7 @@ fn named(
 
 fn alone(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let plan = Plan { slice: plan.slice.mul_f64(0.4), ..plan.clone() };
-    sound(cases, params, || params.iter().flat_map(|p| solo::solo(&plan, p, &arms(p))).collect())
+    sound(cases, params, || params.iter().flat_map(|p| cost::solo(&plan, p, &arms(p))).collect())
 }
 
 fn arms(param: &str) -> [Solo; 3] {
@@ -360,7 +358,7 @@ fn benches(_: &Plan) -> Vec<Bench> {
     let solo = |param: &'static str| {
         (0..3).map(move |i| Bench {
             id: format!("{param}/{}", CASES[i]),
-            make: Box::new(move || solo::timed(arms(param)[i].make)),
+            make: Box::new(move || cost::timed(arms(param)[i].make)),
         })
     };
     solo("post").chain(solo("take_give")).collect()

@@ -9,18 +9,16 @@ use std::{
 
 use arc_swap::ArcSwap;
 use underhood::{
-    engine::{
-        crowd::{self, Crowd},
-        solo::{self, Solo},
-    },
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    lock,
-    plan::Plan,
-    rivals::{
+    contenders::{
         copied::{self, Bare, Copied, Tally, check},
         gate::{self, Check},
     },
-    sample::Sample,
+    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Plan, sample::Sample},
+    measure::{
+        cost::{self, Solo},
+        throughput::{self, Crowd},
+    },
+    structures::lock,
 };
 
 type Crate<const N: usize> = seqlock::SeqLock<[u64; N]>;
@@ -72,7 +70,7 @@ pub(crate) static LAB: Lab = Lab {
             ],
             because: "The reader looks at a number, copies, and looks at the number again: loads, no store, no read-modify-write, and the fence \
                       between them costs nothing on x86. A read lock writes twice, by atomic instructions, even alone. The words are atomics, \
-                      so that a torn copy is thrown away and not undefined behaviour (`try_read` in src/lock/seqlock.rs); the crate copies \
+                      so that a torn copy is thrown away and not undefined behaviour (`try_read` in src/structures/lock/seqlock.rs); the crate copies \
                       plain memory, which is a data race by the letter and lets the compiler take wider loads.",
             tour: false,
         },
@@ -193,10 +191,10 @@ fn arms<const N: usize, const WRITE: bool>() -> [Solo; 7] {
 fn by_one(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let plan = Plan { slice: plan.slice / 4, ..plan.clone() };
     let one = |param: &&str| match *param {
-        "read_1" => solo::solo(&plan, param, &arms::<1, false>()),
-        "read_16" => solo::solo(&plan, param, &arms::<16, false>()),
-        "write_4" => solo::solo(&plan, param, &arms::<4, true>()),
-        _ => solo::solo(&plan, param, &arms::<4, false>()),
+        "read_1" => cost::solo(&plan, param, &arms::<1, false>()),
+        "read_16" => cost::solo(&plan, param, &arms::<16, false>()),
+        "write_4" => cost::solo(&plan, param, &arms::<4, true>()),
+        _ => cost::solo(&plan, param, &arms::<4, false>()),
     };
     checked(cases, params, || params.iter().flat_map(one).collect())
 }
@@ -227,11 +225,11 @@ fn beside_writer(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let plan = Plan { slice: (plan.slice / 4).max(least), ..plan.clone() };
     let at = |param: &&str| {
         let tallies: [Arc<Tally>; 6] = array::from_fn(|_| Arc::default());
-        let rows = crowd::beside(&plan, param, &crowds(pause_ns(param), &tallies));
+        let rows = throughput::beside(&plan, param, &crowds(pause_ns(param), &tallies));
         // Who counts retries reads more slowly, so they are counted afterwards and what that pass took is thrown away.
         let retried = Arc::default();
         let count = Plan { slice: (plan.slice / 2).max(least), ..plan.clone() };
-        crowd::beside(&count, param, &[copied::counting_retries::<4>(pause_ns(param), &retried)]);
+        throughput::beside(&count, param, &[copied::counting_retries::<4>(pause_ns(param), &retried)]);
         let told = |row: Sample| match cases.iter().position(|case| *case == row.case) {
             Some(i) if row.unmeasured.is_none() => with_tally(row, &tallies[i], &retried),
             _ => row,
@@ -259,7 +257,7 @@ fn benches(_: &Plan) -> Vec<Bench> {
     // The locks are among the benches of lock_rwlock and lock_mutex.
     let reads = [0, 1].map(|i| {
         let id = format!("read_4/{}", CASES[i]);
-        Bench { id, make: Box::new(move || solo::timed(arms::<4, false>()[i].make)) }
+        Bench { id, make: Box::new(move || cost::timed(arms::<4, false>()[i].make)) }
     });
     reads.into_iter().collect()
 }

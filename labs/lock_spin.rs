@@ -8,21 +8,18 @@ use std::{
 };
 
 use underhood::{
-    engine::{
-        crowd, solo,
-        wait::{Contender, Hold, Queue, wait_all},
-        work,
-    },
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    lock::{mcs::Mcs, tas::Tas, ticket::Ticket, ttas::Ttas},
-    machine::pin_current_thread,
-    plan::Plan,
-    rivals::{
-        fair::contender,
+    contenders::{
         gate::{Check, checked},
         lock::{Empty, check, crowd as meet, solo as one},
+        turn::contender,
     },
-    sample::Sample,
+    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Plan, sample::Sample},
+    machine::pin_current_thread,
+    measure::{
+        acquire::{Contender, Hold, Queue, wait_all},
+        cost, throughput, work,
+    },
+    structures::lock::{mcs::Mcs, tas::Tas, ticket::Ticket, ttas::Ttas},
 };
 
 type Std = std::sync::Mutex<u64>;
@@ -65,7 +62,7 @@ pub(crate) static LAB: Lab = Lab {
             ],
             because: "A lock that may have sleepers must learn of them when it unlocks, so its unlock is a read-modify-write; a spin lock has \
                       nobody to wake and stores. That store, and less code, is all that spinning gains alone. Compare `drop` in \
-                      src/lock/tas.rs and `unlock` in src/lock/mutex.rs.",
+                      src/structures/lock/tas.rs and `unlock` in src/structures/lock/mutex.rs.",
             tour: false,
         },
         Step {
@@ -98,7 +95,7 @@ pub(crate) static LAB: Lab = Lab {
             because: "Who spins sees the lock fall free after one journey of the cache line, about a tenth of a wake-up. That is the whole case \
                       for spinning: the holder runs, holds for less than a sleep and a wake-up take, and nobody else wants the CPU. tas \
                       tries with a write each time and so also takes the line from the holder; ttas only looks; ticket and mcs serve in \
-                      order, and in mcs each thread looks at a word of its own (src/lock/).",
+                      order, and in mcs each thread looks at a word of its own (src/structures/lock/).",
             tour: false,
         },
         Step {
@@ -232,10 +229,10 @@ fn part(plan: &Plan, share: f64) -> Plan {
 
 fn alone(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let plan = part(plan, 0.2);
-    sound(cases, params, || params.iter().flat_map(|p| solo::solo(&plan, p, &arms())).collect())
+    sound(cases, params, || params.iter().flat_map(|p| cost::solo(&plan, p, &arms())).collect())
 }
 
-fn arms() -> [solo::Solo; 7] {
+fn arms() -> [cost::Solo; 7] {
     [
         one::<Std>(true),
         one::<Tas<u64>>(true),
@@ -256,12 +253,12 @@ fn within(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     sound(cases, params, || {
         params
             .iter()
-            .flat_map(|p| crowd::crowd(&plan, p, if *p == "hold_0" { 0.0 } else { 1_000.0 }, &crowds()))
+            .flat_map(|p| throughput::crowd(&plan, p, if *p == "hold_0" { 0.0 } else { 1_000.0 }, &crowds()))
             .collect()
     })
 }
 
-fn crowds() -> [crowd::Crowd; 6] {
+fn crowds() -> [throughput::Crowd; 6] {
     [
         meet::<Std>(0),
         meet::<Tas<u64>>(0),
@@ -361,11 +358,11 @@ fn benches(plan: &Plan) -> Vec<Bench> {
     // std's mutex is among the benches of lock_mutex.
     let alone = [1, 3, 4].map(|i| {
         let id = format!("alone/{}", LOCKS[i]);
-        Bench { id, make: Box::new(move || solo::timed(arms()[i].make)) }
+        Bench { id, make: Box::new(move || cost::timed(arms()[i].make)) }
     });
     let met = [1, 3, 4].map(|i| {
         let (plan, id) = (plan.clone(), format!("within_1us/{}", LOCKS[i]));
-        Bench { id, make: Box::new(move || crowd::timed(&plan, 1_000.0, &crowds()[i])) }
+        Bench { id, make: Box::new(move || throughput::timed(&plan, 1_000.0, &crowds()[i])) }
     });
     alone.into_iter().chain(met).collect()
 }

@@ -4,20 +4,19 @@
 use std::sync::Arc;
 
 use underhood::{
-    engine::{
-        crowd::{self, Crowd},
-        singles,
-        solo::{self, Solo},
-    },
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    lockfree::counter::{CasCounter, Counter, Sharded},
-    memory::heap,
-    plan::Plan,
-    rivals::{
-        counter::{self as rivals, Counter as Counts, Exchanges, PerThread, alone, check, exchanging},
+    contenders::{
+        counter as rivals,
+        counter::{Counter as Counts, Exchanges, PerThread, alone, check, exchanging},
         gate::{self, Weighed},
     },
-    sample::Sample,
+    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Plan, sample::Sample},
+    measure::{
+        allocated,
+        cost::{self, Solo},
+        throughput::{self, Crowd},
+        worst,
+    },
+    structures::lockfree::counter::{CasCounter, Counter, Sharded},
 };
 
 const CASES: &[&str] = &["per_thread", "counter", "cas_counter", "sharded_64"];
@@ -62,7 +61,7 @@ pub(crate) static LAB: Lab = Lab {
             ],
             because: "An atomic read-modify-write drains the store buffer and holds the line while it works, even if nobody else wants it. Alone that is some \
                       cycles more, not a multiple: a load of what was just stored waits for the store, too (store forwarding). A counter of its own for each thread needs none, since only one thread writes it. What the \
-                      adder saves, the reader pays: a line for each shard. See src/lockfree/counter.rs.",
+                      adder saves, the reader pays: a line for each shard. See src/structures/lockfree/counter.rs.",
             tour: false,
         },
         Step {
@@ -93,7 +92,7 @@ pub(crate) static LAB: Lab = Lab {
                 },
             ],
             because: "Two threads may share a shard, if there are more threads than shards, so a shard needs the atomic instruction, which is the \
-                      whole price. Whoever can promise one writer for each number (`PerThread` in src/rivals/counter.rs) does without. All find \
+                      whole price. Whoever can promise one writer for each number (`PerThread` in src/contenders/counter.rs) does without. All find \
                       their number by an index that the compiler does not know: at a fixed address the processor may pass a stored value on without \
                       memory, and the address would be what is measured. The floor itself is no counter: nobody \
                       else can read it.",
@@ -211,7 +210,7 @@ pub(crate) static LAB: Lab = Lab {
                     cores: 1,
                 },
             ],
-            because: "Each shard has two cache lines to itself, since x86 fetches lines in pairs, and there must be one for each thread that may come. What is counted is what the allocator has given out. See `instance` in src/memory/heap.rs.",
+            because: "Each shard has two cache lines to itself, since x86 fetches lines in pairs, and there must be one for each thread that may come. What is counted is what the allocator has given out. See `instance` in src/measure/allocated.rs.",
             tour: false,
         },
     ],
@@ -267,14 +266,14 @@ fn arms(read: bool) -> [Solo; 4] {
 
 fn by_one(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let plan = Plan { slice: plan.slice / 3, ..plan.clone() };
-    checked(cases, params, || params.iter().flat_map(|p| solo::solo(&plan, p, &arms(*p == "read"))).collect())
+    checked(cases, params, || params.iter().flat_map(|p| cost::solo(&plan, p, &arms(*p == "read"))).collect())
 }
 
 fn against_the_floor(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let [per_thread, counter, _, sharded] = arms(false);
     let arms = [Solo { case: "thread_local", make: rivals::floor }, per_thread, sharded, counter];
     let plan = Plan { slice: plan.slice / 3, ..plan.clone() };
-    checked(cases, params, || params.iter().flat_map(|p| solo::solo(&plan, p, &arms)).collect())
+    checked(cases, params, || params.iter().flat_map(|p| cost::solo(&plan, p, &arms)).collect())
 }
 
 fn crowds(tally: &Arc<Exchanges>) -> [Crowd; 4] {
@@ -290,7 +289,7 @@ fn by_many(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let plan = Plan { slice: plan.slice / 2, ..plan.clone() };
     let one = |param: &&str| {
         let tally = Arc::<Exchanges>::default();
-        let rows = crowd::crowd(&plan, param, 0.0, &crowds(&tally));
+        let rows = throughput::crowd(&plan, param, 0.0, &crowds(&tally));
         let with_failed = |row: Sample| match tally.failed_ratio() {
             Some(ratio) if row.case == "cas_counter" && row.unmeasured.is_none() => {
                 row.with("failed_ratio", ratio)
@@ -305,7 +304,7 @@ fn by_many(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 /// Each operation with a look at the clock.
 fn looked_at(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     checked(cases, params, || {
-        singles::at_times(plan, params, &{
+        worst::at_times(plan, params, &{
             let [per_thread, counter, cas_counter, sharded] = crowds(&Arc::default());
             [counter, per_thread, cas_counter, sharded]
         })
@@ -314,7 +313,7 @@ fn looked_at(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 
 fn weighed(_plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     fn of<C: Counts>() -> Weighed {
-        (C::CASE, |param| heap::instance(C::CASE, param, || Box::new(C::new(2))), check::<C>)
+        (C::CASE, |param| allocated::instance(C::CASE, param, || Box::new(C::new(2))), check::<C>)
     }
     gate::weighed(&[of::<PerThread>(), of::<Counter>(), of::<CasCounter>(), of::<Sharded>()], cases, params)
 }
@@ -322,7 +321,7 @@ fn weighed(_plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 fn benches(plan: &Plan) -> Vec<Bench> {
     let crowd = [1, 3].map(|i| {
         let (plan, id) = (plan.clone(), format!("crowd/{}", CASES[i]));
-        Bench { id, make: Box::new(move || crowd::timed(&plan, 0.0, &crowds(&Arc::default())[i])) }
+        Bench { id, make: Box::new(move || throughput::timed(&plan, 0.0, &crowds(&Arc::default())[i])) }
     });
     crowd.into()
 }

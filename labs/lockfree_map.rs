@@ -4,21 +4,19 @@
 use std::sync::Arc;
 
 use underhood::{
-    engine::{
-        crowd::{self, Crowd},
-        keys::Skew,
-        singles,
-        solo::{self, Solo},
-    },
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    plan::Plan,
-    record::AA,
-    rivals::{
+    contenders::{
         gate::{self, Weighed},
         map::{Map, OneLock, OneRwLock, Sharded, check, weigh},
         map_mix::{self, Deeds, Mix, alone},
     },
-    sample::Sample,
+    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Plan, sample::Sample},
+    measure::{
+        cost::{self, Solo},
+        keys::Skew,
+        throughput::{self, Crowd},
+        worst,
+    },
+    record::AA,
 };
 
 type DashMap = dashmap::DashMap<u32, u64>;
@@ -61,7 +59,7 @@ pub(crate) static LAB: Lab = Lab {
             ],
             because: "Hashing (std's SipHash, the same for all) and finding the key are there in any case. An uncontended lock adds two atomic \
                       instructions; a map of many locks adds one lock as well, and the choice of it; papaya adds an entry into its reclamation \
-                      and, on insertion, an allocation. See src/rivals/map.rs.",
+                      and, on insertion, an allocation. See src/contenders/map.rs.",
             tour: false,
         },
         Step {
@@ -108,7 +106,7 @@ pub(crate) static LAB: Lab = Lab {
             because: "A read under any lock writes the lock's line twice, so readers of one lock fight for it as writers do; shards divide the fight; \
                       only readers that announce themselves in a line of their own do not. Writers pay for that: an entry for each insertion, \
                       and somebody must find out when the old one may be freed. The share of hits is a half in every row and is counted, early \
-                      and late; what drifts gets no number. See src/rivals/map_mix.rs.",
+                      and late; what drifts gets no number. See src/contenders/map_mix.rs.",
             tour: false,
         },
         Step {
@@ -187,7 +185,7 @@ pub(crate) static LAB: Lab = Lab {
             ],
             because: "Where the gaps of all threads overlap, nobody got on: the holder of the one lock had no CPU, or whoever was to be woken was not awake yet. With \
                       more locks the others find another one. Each operation ends with a look at the clock, so the rates are of another workload \
-                      than in mix. See `common` in src/engine/singles.rs.",
+                      than in mix. See `common` in src/measure/worst.rs.",
             tour: false,
         },
         Step {
@@ -219,7 +217,7 @@ pub(crate) static LAB: Lab = Lab {
             ],
             because: "std's map has 16 bytes for such an entry and one of metadata, and between 7/16 and 7/8 of its places are filled. papaya's table has a \
                       pointer and a byte for each place, and each entry is a block of its own. How full a table is depends on the number of \
-                      keys: others would show other bytes. See `weigh` in src/rivals/map.rs.",
+                      keys: others would show other bytes. See `weigh` in src/contenders/map.rs.",
             tour: false,
         },
     ],
@@ -288,7 +286,7 @@ fn by_one(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
         arm::<Scc>(5),
     ];
     let plan = Plan { slice: plan.slice / 3, ..plan.clone() };
-    checked(cases, params, || params.iter().flat_map(|p| solo::solo(&plan, p, &arms)).collect())
+    checked(cases, params, || params.iter().flat_map(|p| cost::solo(&plan, p, &arms)).collect())
 }
 
 fn crowds(mix: Mix, deeds: &[Arc<Deeds>; 6]) -> [Crowd; 6] {
@@ -314,7 +312,7 @@ fn race(plan: &Plan, param: &str, mix: Mix) -> Vec<Sample> {
             None => row, // a smoke run: no lane did enough to be tallied
         }
     };
-    crowd::crowd(&plan, param, 0.0, &crowds(mix, &deeds)).into_iter().map(judged).collect()
+    throughput::crowd(&plan, param, 0.0, &crowds(mix, &deeds)).into_iter().map(judged).collect()
 }
 
 fn mixed(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
@@ -332,7 +330,7 @@ fn skewed(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 /// Each operation with a look at the clock.
 fn looked_at(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     checked(cases, params, || {
-        singles::at_times(
+        worst::at_times(
             plan,
             params,
             &crowds(Mix { each_percent: 5, skew: Skew::Zipf(0.99) }, &Default::default()),
@@ -359,7 +357,10 @@ fn benches(plan: &Plan) -> Vec<Bench> {
     let mix = Mix { each_percent: 5, skew: Skew::Zipf(0.99) };
     let one = |i: usize| {
         let (plan, id) = (plan.clone(), format!("mix_90_5_5/{}", CASES[i]));
-        Bench { id, make: Box::new(move || crowd::timed(&plan, 0.0, &crowds(mix, &Default::default())[i])) }
+        Bench {
+            id,
+            make: Box::new(move || throughput::timed(&plan, 0.0, &crowds(mix, &Default::default())[i])),
+        }
     };
     [0, 3, 4, 5].map(one).into()
 }

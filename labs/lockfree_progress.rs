@@ -8,19 +8,8 @@ use std::{
 
 use crossbeam::queue::{ArrayQueue, SegQueue};
 use underhood::{
-    engine::{crowd::Crowd, keys::Skew, progress::progress},
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    lockfree::{
-        counter::{CasCounter, Counter},
-        mpmc::Mpmc,
-        queue::Queue,
-        snapshot::Snapshot,
-        stack::Stack,
-    },
-    plan::Plan,
-    reclaim::{epoch::Epoch, hazard::Hazard},
-    rivals::{
-        bags::{self, Bag, Tallies},
+    contenders::{
+        bag::{self, Bag, Tallies},
         counter::{self, Locked},
         gate::{self, Check},
         map::{self, Map, OneLock, Sharded},
@@ -29,7 +18,18 @@ use underhood::{
         published::{self, CrossbeamEpoch, Haphazard, Line},
         treiber::Treiber,
     },
-    sample::Sample,
+    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Plan, sample::Sample},
+    measure::{keys::Skew, progress::progress, throughput::Crowd},
+    structures::{
+        lockfree::{
+            counter::{CasCounter, Counter},
+            mpmc::Mpmc,
+            queue::Queue,
+            snapshot::Snapshot,
+            stack::Stack,
+        },
+        reclaim::{epoch::Epoch, hazard::Hazard},
+    },
 };
 
 /// One pause without progress is a proof, but it must be caught: so often at least, if a structure has places that stop the others.
@@ -299,7 +299,7 @@ fn checked(plan: &Plan, cases: &[&str], params: &[&str], arms: impl Fn(&str) -> 
 
 fn with_bags(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     fn arm<B: Bag>() -> Arm {
-        (bags::check::<B>, bags::crowd::<B>(&Tallies::default()))
+        (bag::check::<B>, bag::crowd::<B>(&Tallies::default()))
     }
     checked(plan, cases, params, |_| {
         vec![
@@ -312,8 +312,8 @@ fn with_bags(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
             arm::<SegQueue<u64>>(),
             arm::<Mpmc<u64>>(),
             arm::<ArrayQueue<u64>>(),
-            arm::<bags::Crossbeam>(),
-            arm::<bags::Flume>(),
+            arm::<bag::Crossbeam>(),
+            arm::<bag::Flume>(),
         ]
     })
 }

@@ -5,21 +5,21 @@ use std::{collections::VecDeque, sync::Mutex};
 
 use crossbeam::queue::SegQueue;
 use underhood::{
-    engine::{
-        crowd::{self, Crowd},
-        solo::{self, Solo},
-    },
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    lockfree::queue::Queue,
-    plan::Plan,
-    reclaim::{epoch::Epoch, hazard::Hazard},
-    record::AA,
-    rivals::{
-        bags::{self, Bag, SpinDeque, Tallies, alone, check, crowded, singly, weigh},
+    contenders::{
+        bag::{self, Bag, SpinDeque, Tallies, alone, check, crowded, singly, weigh},
         gate::{self, Weighed},
-        stopped::stopped,
     },
-    sample::Sample,
+    experiments::stopped::stopped,
+    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Plan, sample::Sample},
+    measure::{
+        cost::{self, Solo},
+        throughput::{self, Crowd},
+    },
+    record::AA,
+    structures::{
+        lockfree::queue::Queue,
+        reclaim::{epoch::Epoch, hazard::Hazard},
+    },
 };
 
 type Locked = Mutex<VecDeque<u64>>;
@@ -173,7 +173,7 @@ pub(crate) static LAB: Lab = Lab {
             ],
             because: "This is what lock-free means and all that it means: whoever is stopped, wherever, the others get on. The stopper sleeps holding \
                       the mutex, or between its look at the head and its exchange. With epochs the others go on, but free nothing, so the \
-                      allocator must find new memory for each node. See `stopped` in src/rivals/stopped.rs.",
+                      allocator must find new memory for each node. See `stopped` in src/experiments/stopped.rs.",
             tour: false,
         },
         Step {
@@ -228,7 +228,7 @@ pub(crate) static LAB: Lab = Lab {
             because: "Each operation ends with a look at the clock, so the rates are of another workload than in crowd. A thread that is preempted has a gap; where \
                       the gaps of all threads overlap, nobody got on. Behind a spin lock the others use up their turns looking at a lock whose \
                       holder has none; behind a mutex they sleep, and it runs again at once; in the lock-free queue its exchange fails later, and \
-                      that is all. For one operation it makes no difference: who has no CPU waits. See `common` in src/engine/singles.rs.",
+                      that is all. For one operation it makes no difference: who has no CPU waits. See `common` in src/measure/worst.rs.",
             tour: false,
         },
         Step {
@@ -260,7 +260,7 @@ pub(crate) static LAB: Lab = Lab {
             ],
             because: "A node is the value and a pointer, and glibc gives at least 32 bytes for that. A deque doubles: between 8 and 16 bytes a value, and it keeps \
                       them when it is empty. SegQueue has a word of state for each value, and frees a block when all have left it. What is \
-                      counted is what the allocator has given out. See `weigh` in src/rivals/bags.rs.",
+                      counted is what the allocator has given out. See `weigh` in src/contenders/bag.rs.",
             tour: false,
         },
     ],
@@ -318,15 +318,15 @@ fn arms() -> [Solo; 4] {
 
 fn by_one(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let plan = Plan { slice: plan.slice / 3, ..plan.clone() };
-    checked(cases, params, || params.iter().flat_map(|p| solo::solo(&plan, p, &arms())).collect())
+    checked(cases, params, || params.iter().flat_map(|p| cost::solo(&plan, p, &arms())).collect())
 }
 
 fn crowds(tallies: &Tallies) -> Vec<Crowd> {
     vec![
-        bags::crowd::<Locked>(tallies),
-        bags::crowd::<WithEpochs>(tallies),
-        bags::crowd::<WithHazards>(tallies),
-        bags::crowd::<Segments>(tallies),
+        bag::crowd::<Locked>(tallies),
+        bag::crowd::<WithEpochs>(tallies),
+        bag::crowd::<WithHazards>(tallies),
+        bag::crowd::<Segments>(tallies),
     ]
 }
 
@@ -350,10 +350,10 @@ fn looked_at(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let also = || check::<SpinDeque>().and_then(|()| check::<Locked>());
     let arms = |tallies: &Tallies| {
         vec![
-            bags::crowd::<Locked>(tallies),
-            bags::crowd::<SpinDeque>(tallies),
-            bags::crowd::<WithEpochs>(tallies),
-            bags::crowd::<Segments>(tallies),
+            bag::crowd::<Locked>(tallies),
+            bag::crowd::<SpinDeque>(tallies),
+            bag::crowd::<WithEpochs>(tallies),
+            bag::crowd::<Segments>(tallies),
         ]
     };
     gate::checked(&[also, check::<WithEpochs>, check::<Segments>], cases, params, || {
@@ -363,7 +363,7 @@ fn looked_at(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 
 fn weighed(_plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     fn of<B: Bag>() -> Weighed {
-        (B::CASE, weigh::<B>, bags::check::<B>)
+        (B::CASE, weigh::<B>, bag::check::<B>)
     }
     gate::weighed(&[of::<Locked>(), of::<WithEpochs>(), of::<WithHazards>(), of::<Segments>()], cases, params)
 }
@@ -384,7 +384,7 @@ fn benches(plan: &Plan) -> Vec<Bench> {
     let crowd = [0, 1, 3].map(|i| {
         let (plan, arm) = (plan.clone(), move || crowds(&Tallies::default()).swap_remove(i));
         let id = format!("crowd/{}", CASES[i]);
-        Bench { id, make: Box::new(move || crowd::timed(&plan, 0.0, &arm())) }
+        Bench { id, make: Box::new(move || throughput::timed(&plan, 0.0, &arm())) }
     });
     crowd.into()
 }

@@ -2,20 +2,20 @@
 //!
 //! Run it: `cargo run --release --bin lockfree_reclaim -- --step`
 use underhood::{
-    engine::{
-        crowd::{self, Crowd},
-        solo::{self, Solo},
-    },
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    lockfree::snapshot::Snapshot,
-    plan::Plan,
-    reclaim::{epoch::Epoch, hazard::Hazard, leak::Leak},
-    record::AA,
-    rivals::{
+    contenders::{
         gate,
         published::{self, Counted, CrossbeamEpoch, Haphazard, Line, Published, alone, check, garbage},
     },
-    sample::Sample,
+    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Plan, sample::Sample},
+    measure::{
+        cost::{self, Solo},
+        throughput::{self, Crowd},
+    },
+    record::AA,
+    structures::{
+        lockfree::snapshot::Snapshot,
+        reclaim::{epoch::Epoch, hazard::Hazard, leak::Leak},
+    },
 };
 
 const CASES: &[&str] =
@@ -61,7 +61,7 @@ pub(crate) static LAB: Lab = Lab {
             ],
             because: "Both schemes write a word of the reader's own, \"I am inside\" or \"I use this node\", and must make sure that it is seen before they \
                       look: a full fence. Epochs pay it once for each operation, hazard pointers for each pointer they follow. crossbeam finds its \
-                      thread by a thread-local, ours has a handle. See `protect` in src/reclaim/hazard.rs and `enter` in src/reclaim/epoch.rs.",
+                      thread by a thread-local, ours has a handle. See `protect` in src/structures/reclaim/hazard.rs and `enter` in src/structures/reclaim/epoch.rs.",
             tour: false,
         },
         Step {
@@ -167,7 +167,7 @@ pub(crate) static LAB: Lab = Lab {
     next: &[
         "Why not count references? (each reader writes the node's own line: RwLock<Arc> in lab lockfree_snapshot)",
         "How would you bound epochs? (kick out, or wait for, a reader that stays too long: then it is no longer wait-free)",
-        "What stamp does a retired node get, and why is the reader's own epoch too old? (head of src/reclaim/epoch.rs: the model found it)",
+        "What stamp does a retired node get, and why is the reader's own epoch too old? (head of src/structures/reclaim/epoch.rs: the model found it)",
     ],
     sources: &[
         "K. Fraser, Practical lock-freedom, 2004: epochs",
@@ -209,7 +209,7 @@ fn arms() -> [Solo; 5] {
 
 fn reading(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let plan = Plan { slice: plan.slice / 3, ..plan.clone() };
-    checked(cases, params, || params.iter().flat_map(|p| solo::solo(&plan, p, &arms())).collect())
+    checked(cases, params, || params.iter().flat_map(|p| cost::solo(&plan, p, &arms())).collect())
 }
 
 fn counting(_plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
@@ -240,14 +240,16 @@ fn crowds() -> [Crowd; 4] {
 
 fn replacing(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let plan = Plan { slice: plan.slice / 2, ..plan.clone() };
-    checked(cases, params, || params.iter().flat_map(|p| crowd::crowd(&plan, p, 0.0, &crowds())).collect())
+    checked(cases, params, || {
+        params.iter().flat_map(|p| throughput::crowd(&plan, p, 0.0, &crowds())).collect()
+    })
 }
 
 fn benches(_plan: &Plan) -> Vec<Bench> {
     let reads = [1, 2, 3, 4].map(|i| {
         let arm = &arms()[i];
         let (id, make) = (format!("read/{}", arm.case), arm.make);
-        Bench { id, make: Box::new(move || solo::timed(make)) }
+        Bench { id, make: Box::new(move || cost::timed(make)) }
     });
     reads.into()
 }

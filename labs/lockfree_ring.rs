@@ -5,24 +5,22 @@ use std::time::Duration;
 
 use crossbeam::queue::ArrayQueue;
 use underhood::{
-    engine::{
-        crowd::{self, Crowd},
-        relay::{self, Relay},
-        singles,
-    },
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    lockfree::mpmc::Mpmc,
-    machine::handoff::handoff_ns,
-    plan::Plan,
-    rivals::{
-        bags::{self, Bag, Crossbeam, Flume, Tallies, weigh},
+    contenders::{
+        bag::{self, Bag, Crossbeam, Flume, Tallies, weigh},
         gate::{self, Check, Weighed, checked},
         pipe::{
             self, Array, CrossbeamChannel, FlumeChannel, OurMpmc, Ring, Rtrb, StdChannel, line, one_way,
             ping_pong,
         },
     },
-    sample::Sample,
+    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Plan, sample::Sample},
+    machine::core_to_core::handoff_ns,
+    measure::{
+        handover::{self, Relay},
+        throughput::{self, Crowd},
+        worst,
+    },
+    structures::lockfree::mpmc::Mpmc,
 };
 
 pub(crate) static LAB: Lab = Lab {
@@ -94,7 +92,7 @@ pub(crate) static LAB: Lab = Lab {
             because: "A stream is not a chain of hand-overs: while the reader works on one line of eight values, the writer fills the next. The \
                       ring looks at the other side's counter only when its copy says full or empty, so most operations touch no line that \
                       travels. A queue for many must claim each place by a compare-and-exchange in a line that both sides ask for. See `push` in \
-                      src/lockfree/ring.rs and src/lockfree/mpmc.rs.",
+                      src/structures/lockfree/ring.rs and src/structures/lockfree/mpmc.rs.",
             tour: false,
         },
         Step {
@@ -252,7 +250,7 @@ pub(crate) static LAB: Lab = Lab {
                 },
             ],
             because: "Each slot says whose turn it is in a word beside the value; a locked deque needs no such word, since the lock says it for all. 1,000 values are \
-                      in, so that the bytes for each are a little more than those of a place. See `weigh` in src/rivals/bags.rs.",
+                      in, so that the bytes for each are a little more than those of a place. See `weigh` in src/contenders/bag.rs.",
             tour: false,
         },
     ],
@@ -280,7 +278,7 @@ pub(crate) static LAB: Lab = Lab {
     next: &[
         "Why does the ring keep a copy of the other side's counter? (the line stays where it is)",
         "What happens if the consumer is stopped? (the producer gets its value back: full is an answer)",
-        "Is a bounded queue for many lock-free? (claims are; a stopped claimer blocks its slot: src/lockfree/mpmc.rs)",
+        "Is a bounded queue for many lock-free? (claims are; a stopped claimer blocks its slot: src/structures/lockfree/mpmc.rs)",
     ],
     sources: &[
         "Lee, Bu, Chandranmenon, MCRingBuffer, IPDPS 2009: cached counters in a ring",
@@ -301,12 +299,8 @@ const PIPES: &[Check] = &[
     pipe::check::<CrossbeamChannel>,
     pipe::check::<FlumeChannel>,
 ];
-const BAGS: &[Check] = &[
-    bags::check::<ArrayQueue<u64>>,
-    bags::check::<Mpmc<u64>>,
-    bags::check::<Crossbeam>,
-    bags::check::<Flume>,
-];
+const BAGS: &[Check] =
+    &[bag::check::<ArrayQueue<u64>>, bag::check::<Mpmc<u64>>, bag::check::<Crossbeam>, bag::check::<Flume>];
 
 fn streams<const ROOM: usize>() -> [Relay; 7] {
     [
@@ -332,7 +326,7 @@ fn through(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
         let plan = Plan { slice: plan.slice / 3, ..plan.clone() };
         let rows = params.iter().flat_map(|param| {
             let arms = if *param == "room_16" { streams::<16>() } else { streams::<1024>() };
-            relay::relay(&plan, param, &arms)
+            handover::relay(&plan, param, &arms)
         });
         let with_ratio = |row: Sample| match (row.values.get("transfer_ns"), line) {
             (Some(ns), Some(line)) => {
@@ -361,35 +355,35 @@ fn trips() -> [Relay; 8] {
 fn back(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     checked(PIPES, cases, params, || {
         let plan = Plan { slice: plan.slice / 3, ..plan.clone() };
-        params.iter().flat_map(|p| relay::relay(&plan, p, &trips())).collect()
+        params.iter().flat_map(|p| handover::relay(&plan, p, &trips())).collect()
     })
 }
 
 fn crowds() -> [Crowd; 4] {
     let tally = Tallies::default(); // none of these counts its failures
     [
-        bags::crowd::<ArrayQueue<u64>>(&tally),
-        bags::crowd::<Mpmc<u64>>(&tally),
-        bags::crowd::<Crossbeam>(&tally),
-        bags::crowd::<Flume>(&tally),
+        bag::crowd::<ArrayQueue<u64>>(&tally),
+        bag::crowd::<Mpmc<u64>>(&tally),
+        bag::crowd::<Crossbeam>(&tally),
+        bag::crowd::<Flume>(&tally),
     ]
 }
 
 fn shared(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     checked(BAGS, cases, params, || {
         let plan = Plan { slice: plan.slice / 2, ..plan.clone() };
-        params.iter().flat_map(|p| crowd::crowd(&plan, p, 0.0, &crowds())).collect()
+        params.iter().flat_map(|p| throughput::crowd(&plan, p, 0.0, &crowds())).collect()
     })
 }
 
 /// Each operation with a look at the clock.
 fn looked_at(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
-    checked(BAGS, cases, params, || singles::at_times(plan, params, &crowds()))
+    checked(BAGS, cases, params, || worst::at_times(plan, params, &crowds()))
 }
 
 fn weighed(_plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     fn of<B: Bag>() -> Weighed {
-        (B::CASE, weigh::<B>, bags::check::<B>)
+        (B::CASE, weigh::<B>, bag::check::<B>)
     }
     gate::weighed(
         &[of::<ArrayQueue<u64>>(), of::<Mpmc<u64>>(), of::<Crossbeam>(), of::<Flume>()],
@@ -402,12 +396,12 @@ fn benches(plan: &Plan) -> Vec<Bench> {
     let streams = [0, 1, 2].map(|i| {
         let (plan, arm) = (plan.clone(), &streams::<1024>()[i]);
         let (id, make) = (format!("one_way/{}", arm.case), arm.make);
-        Bench { id, make: Box::new(move || relay::timed(&plan, make)) }
+        Bench { id, make: Box::new(move || handover::timed(&plan, make)) }
     });
     let trips = [0, 1].map(|i| {
         let (plan, arm) = (plan.clone(), &trips()[i]);
         let (id, make) = (format!("ping_pong/{}", arm.case), arm.make);
-        Bench { id, make: Box::new(move || relay::timed(&plan, make)) }
+        Bench { id, make: Box::new(move || handover::timed(&plan, make)) }
     });
     streams.into_iter().chain(trips).collect()
 }

@@ -3,21 +3,21 @@
 //! Run it: `cargo run --release --bin lockfree_snapshot -- --step`
 use arc_swap::ArcSwap;
 use underhood::{
-    engine::{
-        crowd::{self, Crowd},
-        singles,
-        solo::{self, Solo},
-    },
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    lockfree::snapshot::Snapshot,
-    memory::heap,
-    plan::Plan,
-    reclaim::{epoch::Epoch, hazard::Hazard},
-    rivals::{
+    contenders::{
         gate::{self, Weighed},
         published::{self, Cached, Line, Locked, Published, alone, check},
     },
-    sample::Sample,
+    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Plan, sample::Sample},
+    measure::{
+        allocated,
+        cost::{self, Solo},
+        throughput::{self, Crowd},
+        worst,
+    },
+    structures::{
+        lockfree::snapshot::Snapshot,
+        reclaim::{epoch::Epoch, hazard::Hazard},
+    },
 };
 
 type RwLockArc = Locked<Line>;
@@ -182,7 +182,7 @@ pub(crate) static LAB: Lab = Lab {
                 cores: 1,
             }],
             because: "Each reader of ours announces itself in a line of its own, which is set aside when the snapshot is made. arc-swap and its cache keep theirs \
-                      for the whole process, so they do not show here. What waits to be freed is counted in lab lockfree_reclaim. What is counted is what the allocator has given out. See `instance` in src/memory/heap.rs.",
+                      for the whole process, so they do not show here. What waits to be freed is counted in lab lockfree_reclaim. What is counted is what the allocator has given out. See `instance` in src/measure/allocated.rs.",
             tour: false,
         },
     ],
@@ -248,7 +248,7 @@ fn arms(publish: bool) -> [Solo; 5] {
 
 fn by_one(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let plan = Plan { slice: plan.slice / 4, ..plan.clone() };
-    let one = |p: &&str| solo::solo(&plan, p, &arms(*p == "publish"));
+    let one = |p: &&str| cost::solo(&plan, p, &arms(*p == "publish"));
     checked(cases, params, || params.iter().flat_map(one).collect())
 }
 
@@ -265,18 +265,18 @@ fn crowds(every: u32) -> [Crowd; 5] {
 fn by_many(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let plan = Plan { slice: plan.slice / 2, ..plan.clone() };
     let every = |p: &str| p.strip_prefix("1_in_").and_then(|n| n.parse().ok()).unwrap_or(0);
-    let many = |p: &&str| crowd::crowd(&plan, p, 0.0, &crowds(every(p)));
+    let many = |p: &&str| throughput::crowd(&plan, p, 0.0, &crowds(every(p)));
     checked(cases, params, || params.iter().flat_map(many).collect())
 }
 
 /// Each operation with a look at the clock.
 fn looked_at(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
-    checked(cases, params, || singles::at_times(plan, params, &crowds(10)))
+    checked(cases, params, || worst::at_times(plan, params, &crowds(10)))
 }
 
 fn weighed(_plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     fn of<P: Published<Line>>() -> Weighed {
-        (P::CASE, |param| heap::instance(P::CASE, param, || Box::new(P::new([1; 8], 2))), check::<P>)
+        (P::CASE, |param| allocated::instance(P::CASE, param, || Box::new(P::new([1; 8], 2))), check::<P>)
     }
     let all = [of::<RwLockArc>(), of::<Swap>(), of::<SwapCached>(), of::<WithEpochs>(), of::<WithHazards>()];
     gate::weighed(&all, cases, params)
@@ -286,12 +286,12 @@ fn benches(plan: &Plan) -> Vec<Bench> {
     let reads = [1, 3, 4].map(|i| {
         let arm = &arms(false)[i];
         let (id, make) = (format!("read/{}", arm.case), arm.make);
-        Bench { id, make: Box::new(move || solo::timed(make)) }
+        Bench { id, make: Box::new(move || cost::timed(make)) }
     });
     let mixed = [3].map(|i| {
         let plan = plan.clone();
         let id = format!("crowd_1_in_10/{}", CASES[i]);
-        Bench { id, make: Box::new(move || crowd::timed(&plan, 0.0, &crowds(10)[i])) }
+        Bench { id, make: Box::new(move || throughput::timed(&plan, 0.0, &crowds(10)[i])) }
     });
     reads.into_iter().chain(mixed).collect()
 }

@@ -4,20 +4,20 @@
 use std::sync::Mutex;
 
 use underhood::{
-    engine::{
-        crowd::{self, Crowd},
-        solo::{self, Solo},
-    },
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    lockfree::stack::Stack,
-    plan::Plan,
-    reclaim::{epoch::Epoch, hazard::Hazard},
-    rivals::{
-        bags::{self, Bag, SpinVec, Tallies, alone, check, crowded, singly, weigh},
+    contenders::{
+        bag::{self, Bag, SpinVec, Tallies, alone, check, crowded, singly, weigh},
         gate::{self, Weighed},
         treiber::Treiber,
     },
-    sample::Sample,
+    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Plan, sample::Sample},
+    measure::{
+        cost::{self, Solo},
+        throughput::{self, Crowd},
+    },
+    structures::{
+        lockfree::stack::Stack,
+        reclaim::{epoch::Epoch, hazard::Hazard},
+    },
 };
 
 type Locked = Mutex<Vec<u64>>;
@@ -59,7 +59,7 @@ pub(crate) static LAB: Lab = Lab {
             ],
             because: "A push is an allocation and an exchange, a pop an entry (a fence), an exchange and a node to be freed later. The mutex takes four \
                       atomic instructions for the pair and no allocation. crossbeam's epochs find their thread by a thread-local and announce it on \
-                      push as well; ours have an explicit handle, and push needs no protection. See `push` in src/lockfree/stack.rs.",
+                      push as well; ours have an explicit handle, and push needs no protection. See `push` in src/structures/lockfree/stack.rs.",
             tour: false,
         },
         Step {
@@ -99,7 +99,7 @@ pub(crate) static LAB: Lab = Lab {
             because: "All operations meet in one word, so there is nothing to do in parallel: the more threads, the more failed exchanges, each of \
                       them a line fetched for nothing. A pop reads the node, too, which another core has just written. Lock-free guarantees that \
                       somebody gets on, and nobody in particular; min/max shows who. The ABA mistake that makes a hand-made one wrong is in \
-                      src/lockfree/stack.rs.",
+                      src/structures/lockfree/stack.rs.",
             tour: false,
         },
         Step {
@@ -186,7 +186,7 @@ pub(crate) static LAB: Lab = Lab {
             because: "Each operation ends with a look at the clock, so the rates are of another workload than in crowd. A thread that is preempted has a gap; where \
                       the gaps of all threads overlap, nobody got on. Behind a spin lock the others use up their turns looking at a lock whose \
                       holder has none; behind a mutex they sleep, and it runs again at once; in the lock-free stack its exchange fails later, and \
-                      that is all. For one operation it makes no difference: who has no CPU waits. See `common` in src/engine/singles.rs.",
+                      that is all. For one operation it makes no difference: who has no CPU waits. See `common` in src/measure/worst.rs.",
             tour: false,
         },
         Step {
@@ -218,7 +218,7 @@ pub(crate) static LAB: Lab = Lab {
             ],
             because: "A node is the value and a pointer, and glibc gives at least 32 bytes for that. A Vec doubles: between 8 and 16 bytes a value, and it \
                       keeps them when it is empty; the lock-free stack keeps its last batches of nodes that somebody might still be reading. What is \
-                      counted is what the allocator has given out. See `weigh` in src/rivals/bags.rs.",
+                      counted is what the allocator has given out. See `weigh` in src/contenders/bag.rs.",
             tour: false,
         },
     ],
@@ -276,15 +276,15 @@ fn arms() -> [Solo; 4] {
 
 fn by_one(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let plan = Plan { slice: plan.slice / 3, ..plan.clone() };
-    checked(cases, params, || params.iter().flat_map(|p| solo::solo(&plan, p, &arms())).collect())
+    checked(cases, params, || params.iter().flat_map(|p| cost::solo(&plan, p, &arms())).collect())
 }
 
 fn crowds(tallies: &Tallies) -> Vec<Crowd> {
     vec![
-        bags::crowd::<Locked>(tallies),
-        bags::crowd::<WithEpochs>(tallies),
-        bags::crowd::<WithHazards>(tallies),
-        bags::crowd::<Treiber>(tallies),
+        bag::crowd::<Locked>(tallies),
+        bag::crowd::<WithEpochs>(tallies),
+        bag::crowd::<WithHazards>(tallies),
+        bag::crowd::<Treiber>(tallies),
     ]
 }
 
@@ -308,10 +308,10 @@ fn looked_at(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     let also = || check::<SpinVec>().and_then(|()| check::<Locked>());
     let arms = |tallies: &Tallies| {
         vec![
-            bags::crowd::<Locked>(tallies),
-            bags::crowd::<SpinVec>(tallies),
-            bags::crowd::<WithEpochs>(tallies),
-            bags::crowd::<Treiber>(tallies),
+            bag::crowd::<Locked>(tallies),
+            bag::crowd::<SpinVec>(tallies),
+            bag::crowd::<WithEpochs>(tallies),
+            bag::crowd::<Treiber>(tallies),
         ]
     };
     gate::checked(&[also, check::<WithEpochs>, check::<Treiber>], cases, params, || {
@@ -321,7 +321,7 @@ fn looked_at(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 
 fn weighed(_plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
     fn of<B: Bag>() -> Weighed {
-        (B::CASE, weigh::<B>, bags::check::<B>)
+        (B::CASE, weigh::<B>, bag::check::<B>)
     }
     gate::weighed(&[of::<Locked>(), of::<WithEpochs>(), of::<WithHazards>(), of::<Treiber>()], cases, params)
 }
@@ -330,7 +330,7 @@ fn benches(plan: &Plan) -> Vec<Bench> {
     let crowd = [0, 1, 3].map(|i| {
         let (plan, arm) = (plan.clone(), move || crowds(&Tallies::default()).swap_remove(i));
         let id = format!("crowd/{}", CASES[i]);
-        Bench { id, make: Box::new(move || crowd::timed(&plan, 0.0, &arm())) }
+        Bench { id, make: Box::new(move || throughput::timed(&plan, 0.0, &arm())) }
     });
     crowd.into()
 }

@@ -4,10 +4,8 @@
 use std::time::Duration;
 
 use underhood::{
-    engine::order::Order,
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    plan::Plan,
-    sample::Sample,
+    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Plan, sample::Sample},
+    measure::order::Order,
 };
 
 // The zoo belongs to the tests: the library does not contain a broken twin, and so cannot lend one.

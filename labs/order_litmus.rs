@@ -2,13 +2,11 @@
 //!
 //! Run it: `cargo run --release --bin order_litmus -- --step`
 use underhood::{
-    engine::{
-        litmus::{MANNERS, PROGRAMS, Tally, litmus},
+    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Plan, sample::Sample},
+    measure::{
         order::Order,
+        outcomes::{MANNERS, PROGRAMS, Tally, litmus},
     },
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    plan::Plan,
-    sample::Sample,
 };
 
 const PARAMS: &[&str] = &["relaxed", "rel_acq", "seqcst", "fence"];
@@ -58,7 +56,7 @@ pub(crate) static LAB: Lab = Lab {
                       old value of the other's word, on every common CPU, x86 included. It is the one reordering that x86 shows, and the reason \
                       for every \"announce, fence, look\": Peterson's lock, park and unpark (lab order_wakeup), hazard pointers. SeqCst compiles to \
                       a store that empties the buffer; loom treats SeqCst accesses as Release and Acquire and reports this one falsely (its issue \
-                      180), and knows the fence. See `part` in src/engine/litmus.rs.",
+                      180), and knows the fence. See `part` in src/measure/outcomes.rs.",
             tour: true,
         },
         Step {

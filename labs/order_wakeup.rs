@@ -2,11 +2,9 @@
 //!
 //! Run it: `cargo run --release --bin order_wakeup -- --step`
 use underhood::{
-    engine::order::Order,
-    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
-    plan::Plan,
-    rivals::wakeup::{CASES, Wakes, wakes},
-    sample::Sample,
+    experiments::wakeup::{CASES, Wakes, wakes},
+    lab::{Bench, Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Plan, sample::Sample},
+    measure::order::Order,
 };
 
 const NEVER: Expect = Expect::AtMost(0.0);
@@ -42,7 +40,7 @@ pub(crate) static LAB: Lab = Lab {
         because: "Each side writes its own word and then looks at the other's, which is store buffering (lab order_litmus): without a full fence both \
                   looks may come before the other's write is seen. Then the waiter parks and the setter wakes nobody. A model \
                   calls it a deadlock in its first executions: tests/model/scenarios/wakeup.rs is the same program for loom. The waiters here are released by a watchdog, and what counts is what both sides had decided. Our own event \
-                  (src/lock/event.rs) has one word, and so no such race.",
+                  (src/structures/lock/event.rs) has one word, and so no such race.",
         tour: false,
     }],
     says: &[Say {
@@ -60,7 +58,7 @@ pub(crate) static LAB: Lab = Lab {
     next: &[
         "Why does Acquire on the look not help? (it orders what comes after it, not the store before it)",
         "How would you find it? (a model: it says deadlock in its first executions; stress finds it by luck)",
-        "How do you get rid of the two words? (one state word, changed by compare-and-exchange: src/lock/event.rs)",
+        "How do you get rid of the two words? (one state word, changed by compare-and-exchange: src/structures/lock/event.rs)",
     ],
     sources: &[
         "tokio-rs/tokio#1788: the same handshake in its scheduler",

@@ -8,22 +8,24 @@ use std::{
 };
 
 use underhood::{
-    engine::crowd::Lane,
-    lab::{Pick, Predict, Step},
-    memory::{
+    contenders::alloc::{ALIGN, ALLOCATORS, Allocator, Block, BlockError, tunes},
+    experiments::{
+        burst::{BURST, crowd},
         bystander::{Antagonist, Watched, watch_all},
         cycle::{Cycles, Extent, Parts, checked_cycle, unaccounted},
-        latency::{histogram, quantile},
-        mem::{self, Mapping, Room},
         victim::Victim,
     },
-    plan::{Mode, Plan},
-    record::AA,
-    rivals::{
-        alloc::{ALIGN, ALLOCATORS, Allocator, Block, BlockError, tunes},
-        burst::{BURST, crowd},
+    lab::{
+        Pick, Predict, Step,
+        plan::{Mode, Plan},
+        sample::Sample,
     },
-    sample::Sample,
+    machine::memory::{self, Mapping, Room},
+    measure::{
+        latency::{histogram, quantile},
+        throughput::Lane,
+    },
+    record::AA,
 };
 
 #[path = "../labs/alloc_first_touch.rs"]
@@ -165,13 +167,13 @@ fn a_touch_reaches_every_step_and_the_last_byte_and_can_be_read_back() {
 
 #[test]
 fn fresh_pages_fault_once_each_and_again_after_they_were_given_back() {
-    let (pages, page) = (1000, mem::page_bytes());
+    let (pages, page) = (1000, memory::page_bytes());
     let Ok(mut memory) = Mapping::lazy(pages * page) else { return };
     let small = memory.small_pages_only();
     let faults = |memory: &mut Mapping| {
-        let before = mem::minor_faults()?;
+        let before = memory::minor_faults()?;
         (0..pages).for_each(|i| memory.touch(i * page));
-        Some((mem::minor_faults()? - before) as usize)
+        Some((memory::minor_faults()? - before) as usize)
     };
     let Some(first) = faults(&mut memory) else { return };
     let second = faults(&mut memory).unwrap();
@@ -212,7 +214,7 @@ fn the_parts_of_a_cycle_add_up_and_a_fresh_block_faults_its_pages_in() {
         let cold = sum(["cold_call_ns", "cold_touch_ns", "cold_free_ns"]);
         assert!((cold - values["cold_cycle_ns"]).abs() < 0.5);
         if let Some(faults) = values.get("faults_per_cycle_count") {
-            let pages = (bytes / mem::page_bytes()) as f64;
+            let pages = (bytes / memory::page_bytes()) as f64;
             assert!(*faults < pages * 1.1, "{}: {faults} faults for {pages} pages", allocator.name);
             if allocator.name == "glibc" {
                 // All of them with small pages, a 512th with pages of 2 MiB; 1 in 600 allows for either.
@@ -256,15 +258,15 @@ fn a_quantile_needs_ten_samples_beyond_it() {
 
 #[test]
 fn recorded_texts_of_the_kernel_are_read() {
-    assert_eq!(mem::parse_statm("6123 400 250 20 0 96 0\n", 4096), Some(400 * 4096));
-    assert_eq!(mem::parse_statm("6123", 4096), None);
-    assert_eq!(mem::parse_statm("a b", 4096), None);
+    assert_eq!(memory::parse_statm("6123 400 250 20 0 96 0\n", 4096), Some(400 * 4096));
+    assert_eq!(memory::parse_statm("6123", 4096), None);
+    assert_eq!(memory::parse_statm("a b", 4096), None);
     let meminfo = "MemTotal:       24684492 kB\nMemFree:        22862632 kB\nMemAvailable:   24269924 kB\n";
-    assert_eq!(mem::field_kib(meminfo, "MemAvailable:"), Some(24_269_924 * 1024));
+    assert_eq!(memory::field_kib(meminfo, "MemAvailable:"), Some(24_269_924 * 1024));
     let rollup = "55a1c0000000-7ffd4b1fe000 ---p 00000000 00:00 0      [rollup]\nRss:                1788 kB\nPss:                 190 kB\n";
-    assert_eq!(mem::field_kib(rollup, "Rss:"), Some(1788 * 1024));
-    assert_eq!(mem::field_kib(rollup, "Swap:"), None);
-    assert_eq!(mem::field_kib("Rss: many kB", "Rss:"), None);
+    assert_eq!(memory::field_kib(rollup, "Rss:"), Some(1788 * 1024));
+    assert_eq!(memory::field_kib(rollup, "Swap:"), None);
+    assert_eq!(memory::field_kib("Rss: many kB", "Rss:"), None);
 }
 
 #[test]

@@ -14,19 +14,23 @@ use std::{
 };
 
 use underhood::{
-    lab::Lab,
-    machine::allowed_cpus,
-    memory::{
+    contenders::alloc::{ALIGN, ALLOCATORS, Allocator, Block, BlockError},
+    experiments::{
         cliff::{Before, Turn, boundary, cliff, faults_anew, history, settled_ns},
         cycle::Extent,
         grown::{Growth, first_growth, grow},
-        latency::histogram,
-        mem::{self, Mapping},
         pages::{Pages, Round, cold_and_warm, given, pages, possible, reported_from, round},
         zeroed::{Zeros, zeroed, zeroed_cycle},
     },
-    plan::{Mode, Plan},
-    rivals::alloc::{ALIGN, ALLOCATORS, Allocator, Block, BlockError},
+    lab::{
+        Lab,
+        plan::{Mode, Plan},
+    },
+    machine::{
+        allowed_cpus,
+        memory::{self, Mapping},
+    },
+    measure::latency::histogram,
 };
 
 const MIB: usize = 1 << 20;
@@ -84,7 +88,7 @@ fn memory_that_is_not_zero_gets_no_number() {
 
 #[test]
 fn zeros_are_zero_until_somebody_writes() {
-    let page = mem::page_bytes();
+    let page = memory::page_bytes();
     for allocator in ALLOCATORS {
         for bytes in [1, 100, page, page + 1, 3 * MIB + 7] {
             for zeros in [Zeros::Asked, Zeros::Cleared] {
@@ -111,7 +115,7 @@ fn zeros_are_zero_until_somebody_writes() {
 
 #[test]
 fn a_block_that_grows_keeps_what_is_in_it_and_only_its_new_pages_are_touched() {
-    let page = mem::page_bytes();
+    let page = memory::page_bytes();
     for allocator in ALLOCATORS {
         for by_copy in [false, true] {
             let resize = |block: &mut Block, bytes| {
@@ -179,7 +183,7 @@ fn a_cycle_of_zeros_has_its_parts() {
 
 #[test]
 fn a_round_has_its_pages_and_its_faults() {
-    let (pages, page) = (1024, mem::page_bytes());
+    let (pages, page) = (1024, memory::page_bytes());
     let mut single = histogram();
     let Ok(small) = round(Pages::Small, pages * page, Some(&mut single), true) else { return };
     assert_eq!(small.total(), small.call + small.touch + small.unmap);
@@ -203,14 +207,14 @@ fn a_round_has_its_pages_and_its_faults() {
     }
 }
 
-fn pages_of(kind: Pages, extent: Extent) -> Result<underhood::sample::Sample, String> {
+fn pages_of(kind: Pages, extent: Extent) -> Result<underhood::lab::sample::Sample, String> {
     pages(kind, 16 * MIB, extent)
 }
 
 #[test]
 fn other_pages_than_were_asked_for_get_no_number() {
     let bytes = 64 * MIB;
-    let small = (bytes / mem::page_bytes()) as u64;
+    let small = (bytes / memory::page_bytes()) as u64;
     let seen = |huge, faults: Option<u64>| Round {
         call_faults: faults.map(|_| 0),
         touch_faults: faults,
@@ -262,11 +266,11 @@ fn the_huge_pages_of_a_mapping_are_read_from_smaps() {
                  VmFlags: rd wr mr mw me ac sd\n7f0000000000-7f0004000000 rw-p 00000000 00:00 0 \nAnonHugePages:     65536 kB\n\
                  7f0004000000-7f0004001000 r--p 00000000 fe:00 12 /lib/a-b.so\nAnonHugePages:         0 kB\n";
     let at = 0x7f00_0000_0000;
-    assert_eq!(mem::parse_huge(smaps, at, at + (64 << 20)), Some(64 << 20));
-    assert_eq!(mem::parse_huge(smaps, 0x55a1_c010_0000, 0x55a1_c020_0000), Some(2 << 20));
-    assert_eq!(mem::parse_huge(smaps, at + (64 << 20), at + (65 << 20)), Some(0));
-    assert_eq!(mem::parse_huge(smaps, 0, 1), None, "no such mapping");
-    assert_eq!(mem::parse_huge("", at, at + 1), None);
+    assert_eq!(memory::parse_huge(smaps, at, at + (64 << 20)), Some(64 << 20));
+    assert_eq!(memory::parse_huge(smaps, 0x55a1_c010_0000, 0x55a1_c020_0000), Some(2 << 20));
+    assert_eq!(memory::parse_huge(smaps, at + (64 << 20), at + (65 << 20)), Some(0));
+    assert_eq!(memory::parse_huge(smaps, 0, 1), None, "no such mapping");
+    assert_eq!(memory::parse_huge("", at, at + 1), None);
     if let Ok(mapping) = Mapping::lazy(MIB) {
         assert!(mapping.huge_bytes().is_some() || !std::path::Path::new("/proc/self/smaps").exists());
     }

@@ -8,22 +8,21 @@ mod alloc_mmap_lock;
 use std::{collections::BTreeSet, time::Duration};
 
 use underhood::{
-    lab::{Lab, Step},
-    machine::allowed_cpus,
-    memory::{
+    contenders::alloc::{ALLOCATORS, Allocator},
+    experiments::{
+        burst::{BURST, Burst, crowd, faults_per_block},
         bystander::{Antagonist, Watched, watch_all},
         ended::{Threads, ended},
         handed::handed,
-        mem::Mapping,
         returned::{Keep, Load, returned},
         shootdown::{Call, Peer, parse_tlb, shootdown},
         victim::Victim,
     },
-    plan::{Mode, Plan},
-    rivals::{
-        alloc::{ALLOCATORS, Allocator},
-        burst::{BURST, Burst, crowd, faults_per_block},
+    lab::{
+        Lab, Step,
+        plan::{Mode, Plan},
     },
+    machine::{allowed_cpus, memory::Mapping},
 };
 
 fn labs() -> [&'static Lab; 2] {

@@ -5,11 +5,13 @@ mod all;
 use std::time::Duration;
 
 use underhood::{
-    lab::Step,
+    experiments::starve::{CURES, MECHANISMS, Mechanism, SWITCHES, starve},
+    lab::{
+        Step,
+        plan::{Mode, Plan},
+        sample::Sample,
+    },
     machine::allowed_cpus,
-    plan::{Mode, Plan},
-    rivals::starve::{CURES, MECHANISMS, Mechanism, SWITCHES, starve},
-    sample::Sample,
 };
 
 fn step(lab: &str, step: &str) -> &'static Step {

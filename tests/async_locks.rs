@@ -2,11 +2,9 @@
 use std::{sync::Arc, time::Duration};
 
 use underhood::{
-    engine::watch::Verdict,
-    rivals::{
-        held::{Held, hold},
-        task_lock::{Section, Shared, Way},
-    },
+    contenders::task_lock::{Section, Shared, Way},
+    experiments::held::{Held, hold},
+    measure::lateness::Verdict,
 };
 
 const EXCLUSIVE: [Way; 3] = [Way::TokioMutex, Way::Semaphore(1), Way::Message];

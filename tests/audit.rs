@@ -1,7 +1,7 @@
 //! Each trap of the gallery is caught by name, the sound benchmark is not accused, and the analysers judge recorded evidence.
 use underhood::{
-    engine::audit::{Evidence, Flaw, Timed, audit},
-    rivals::traps::TRAPS,
+    experiments::traps::TRAPS,
+    measure::audit::{Evidence, Flaw, Timed, audit},
 };
 
 fn flaws(evidence: &Evidence) -> Vec<Flaw> {

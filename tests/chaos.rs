@@ -15,13 +15,13 @@
 
 #[path = "linear/check.rs"]
 mod check;
-#[path = "../src/flow/mod.rs"]
+#[path = "../src/structures/flow/mod.rs"]
 mod flow;
 #[path = "linear/lanes.rs"]
 mod lanes;
-#[path = "../src/lock/mod.rs"]
+#[path = "../src/structures/lock/mod.rs"]
 mod lock;
-#[path = "../src/lockfree/mod.rs"]
+#[path = "../src/structures/lockfree/mod.rs"]
 mod lockfree;
 #[path = "zoo/machine.rs"]
 mod machine;
@@ -29,7 +29,7 @@ mod machine;
 mod managed;
 #[path = "zoo/plain.rs"]
 mod plain;
-#[path = "../src/reclaim/mod.rs"]
+#[path = "../src/structures/reclaim/mod.rs"]
 mod reclaim;
 #[path = "model/scenarios/mod.rs"]
 mod scenarios;
@@ -41,10 +41,15 @@ mod steps;
 mod stress;
 #[path = "chaos/sync.rs"]
 mod sync;
-#[path = "../src/task/mod.rs"]
+#[path = "../src/structures/task/mod.rs"]
 mod task;
 #[path = "zoo/row.rs"]
 mod zoo;
+
+/// Where the structures look for each other.
+mod structures {
+    pub(crate) use crate::{flow, lock, lockfree, reclaim, sync, task};
+}
 
 use machine::round::Oracle;
 use std::time::{SystemTime, UNIX_EPOCH};

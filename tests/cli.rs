@@ -215,11 +215,13 @@ fn on_one_cpu_contended_numbers_are_refused_and_the_rest_works() {
 fn a_recorded_step_is_shown_and_not_measured() {
     use std::collections::BTreeMap;
     use underhood::{
-        lab::{Kind, Lab, Launch, Predict, Step},
+        lab::{
+            Kind, Lab, Launch, Predict, Step,
+            plan::{Mode, Plan},
+            sample::Sample,
+        },
         machine::Machine,
-        plan::{Mode, Plan},
         record::{Store, seal},
-        sample::Sample,
     };
     static STEP: Step = Step {
         name: "models",

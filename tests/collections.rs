@@ -4,12 +4,12 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::hash::{BuildHasher, BuildHasherDefault, RandomState};
 use std::thread;
 use std::time::Duration;
-use underhood::engine::growth::growth;
-use underhood::engine::order::Order;
-use underhood::rivals::collections::{Pairs, Scan, Sorted, check, check_walks, mixed, pairs};
-use underhood::rivals::flood::{Multiply, compares_per_insert, crafted, honest};
-use underhood::rivals::flow_keyed::Foldhash;
-use underhood::rivals::list::List;
+use underhood::contenders::collections::{Pairs, Scan, Sorted, check, check_walks, mixed, pairs};
+use underhood::contenders::limiter_keyed::Foldhash;
+use underhood::contenders::list::List;
+use underhood::experiments::flood::{Multiply, compares_per_insert, crafted, honest};
+use underhood::measure::growth::growth;
+use underhood::measure::order::Order;
 
 #[test]
 fn every_contender_passes_its_check() {

@@ -8,7 +8,7 @@ use std::{
 
 use common::*;
 use underhood::{
-    between::{Shown, Thing, pairs},
+    judge::between::{Shown, Thing, pairs},
     record::{Record, Store},
     stats,
 };

@@ -10,11 +10,11 @@ use std::{array, thread};
 
 use arc_swap::ArcSwap;
 use underhood::{
-    engine::crowd::{Apart, Crowd, Lane, beside},
-    lock,
+    contenders::copied::{Bare, Copied, Tally, beside_writer, check, counting_retries, read_counting},
+    lab::plan::{Mode, Plan},
     machine::allowed_cpus,
-    plan::{Mode, Plan},
-    rivals::copied::{Bare, Copied, Tally, beside_writer, check, counting_retries, read_counting},
+    measure::throughput::{Apart, Crowd, Lane, beside},
+    structures::lock,
 };
 
 type Ours<const N: usize> = lock::seqlock::SeqLock<[u64; N], N>;

@@ -6,11 +6,11 @@ use std::{
 };
 
 use underhood::{
-    engine::watch::{KEEP_ALIVE, Look, SchedTimes, ThreadSeen, Verdict, compare},
-    rivals::{
-        deadlock::{SCENES, Trial, trial},
+    experiments::{
+        hang::{SCENES, Trial, trial},
         observe::{PROBES, Probe, probed},
     },
+    measure::lateness::{KEEP_ALIVE, Look, SchedTimes, ThreadSeen, Verdict, compare},
 };
 
 /// Long enough for a sound scene to end on a busy machine; one that ends is not waited for.

@@ -5,16 +5,18 @@ use std::sync::{
 };
 
 use underhood::{
-    engine::{
-        crowd::{Apart, Crowd, Lane, crossover, crowd},
-        order::Order,
-        solo::{Ops, Solo, solo},
-        witness, work,
+    lab::{
+        plan::{Mode, Plan},
+        sample::Sample,
     },
     machine::{allowed_cpus, sched::SchedTimes},
-    plan::{Mode, Plan},
+    measure::{
+        cost::{Ops, Solo, solo},
+        order::Order,
+        throughput::{Apart, Crowd, Lane, crossover, crowd},
+        witness, work,
+    },
     record::AA,
-    sample::Sample,
 };
 
 fn plan() -> Plan {

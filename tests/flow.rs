@@ -22,7 +22,7 @@ mod service;
 #[path = "flow/tenants.rs"]
 mod tenants;
 
-use underhood::engine::order::Order;
+use underhood::measure::order::Order;
 
 /// Runs a property for many seeds.
 fn for_seeds(property: impl Fn(&mut Order)) {

@@ -3,9 +3,7 @@
 use std::time::Duration;
 
 use underhood::{
-    engine::{order::Order, watch::Lateness},
-    machine::group::Counted,
-    managed::{
+    heap::{
         HeapError, Kind, Pause, Use, explain,
         load::{
             churn::Churned,
@@ -15,6 +13,8 @@ use underhood::{
             reach,
         },
     },
+    machine::group::Counted,
+    measure::{lateness::Lateness, order::Order},
 };
 
 fn us(us: u64) -> Duration {

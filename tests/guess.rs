@@ -3,7 +3,7 @@ mod common;
 
 use common::*;
 use underhood::{
-    guess::{self, Score},
+    judge::guess::{self, Score},
     lab::{Predict, Step},
     record::{AA, Guess, Prediction, Record},
     show::{Look, picture},
@@ -236,14 +236,14 @@ fn a_picture_survives_odd_values_and_names() {
 
 #[test]
 fn places_are_found_by_the_name_that_the_explanation_gives() {
-    let step = Step { because: "See `lock` in src/lock/mutex.rs, and src/gone.rs.", ..READS };
+    let step = Step { because: "See `lock` in src/structures/lock/mutex.rs, and src/gone.rs.", ..READS };
     let read = |path: &str| match path {
         "labs/demo_lock.rs" => Some("//! q\n\n  name: \"reads\",\n".to_string()),
-        "src/lock/mutex.rs" => Some("fn lock_slow() {}\nfn lock() {}\n".to_string()),
+        "src/structures/lock/mutex.rs" => Some("fn lock_slow() {}\nfn lock() {}\n".to_string()),
         _ => None,
     };
     assert_eq!(
         picture::places(&LAB, &step, read),
-        ["labs/demo_lock.rs:3 (the step)", "src/lock/mutex.rs:2 (lock)", "src/gone.rs"]
+        ["labs/demo_lock.rs:3 (the step)", "src/structures/lock/mutex.rs:2 (lock)", "src/gone.rs"]
     );
 }

@@ -10,9 +10,11 @@ use std::{
 
 use all::LABS;
 use underhood::{
-    lab::{Pick, Predict, Step},
+    lab::{
+        Pick, Predict, Step,
+        plan::{Mode, Plan},
+    },
     machine::allowed_cpus,
-    plan::{Mode, Plan},
 };
 
 fn root() -> PathBuf {

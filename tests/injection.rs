@@ -1,5 +1,5 @@
 //! The simulation of thread injection: first it reproduces what was published, and it could fail to; then the policies, by their definition.
-use underhood::rivals::injection::{
+use underhood::experiments::injection::{
     Load, Policy, Pool, simulate,
     tutorial::{TUTORIAL, TUTORIAL_CORES, reproduction},
 };

@@ -4,9 +4,8 @@ mod common;
 use common::*;
 use underhood::{
     judge::*,
-    lab::{Claim, Expect, Kind, Launch, Step, pick},
+    lab::{Claim, Expect, Kind, Launch, Step, pick, sample::Sample},
     record::{AA, Record, aa_band},
-    sample::Sample,
 };
 
 /// Records of [`READS`] at `0 ns` with these headlines and an A/A row that reaches about 2 % from 1.

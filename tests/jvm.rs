@@ -3,7 +3,7 @@
 #![cfg(feature = "gc")]
 use std::{ffi::OsStr, fs, path::Path};
 
-use underhood::rivals::jvm::{Ran, Safepoint, find, parse, safepoint};
+use underhood::experiments::jvm::{Ran, Safepoint, find, parse, safepoint};
 
 /// What a recording holds between its marks, counted by hand (awk): stops, ns to safepoint and in all, and what the marks say.
 struct Recording {

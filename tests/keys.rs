@@ -5,19 +5,21 @@ use std::{
 };
 
 use underhood::{
-    engine::{
-        crowd::crowd,
-        keys::{Skew, draw},
-    },
-    machine::allowed_cpus,
-    plan::{Mode, Plan},
-    rivals::{
+    contenders::{
         counter::{self, Counter},
         map::{self, Hits, Map},
         map_mix::{self, Deeds, Mix, Seen},
-        presence::{self, Presence},
     },
-    sample::Sample,
+    experiments::presence::{self, Presence},
+    lab::{
+        plan::{Mode, Plan},
+        sample::Sample,
+    },
+    machine::allowed_cpus,
+    measure::{
+        keys::{Skew, draw},
+        throughput::crowd,
+    },
 };
 
 const KEYS: u32 = 1_000;

@@ -13,7 +13,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use underhood::{engine::order::Order, machine::cgroup, record::Store};
+use underhood::{machine::cgroup, measure::order::Order, record::Store};
 
 /// No mercy before this: the moments lie between the start and here. Long enough to be within a step that uses groups, on a
 /// loaded machine too.

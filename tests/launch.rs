@@ -10,11 +10,13 @@ use std::{
 };
 
 use underhood::{
-    engine::launch,
-    lab::{Kind, Lab, Launch, Measure, Predict, Step},
+    lab::{
+        Kind, Lab, Launch, Measure, Predict, Step,
+        plan::{Mode, Plan},
+        sample::Sample,
+    },
     machine::allowed_cpus,
-    plan::{Mode, Plan},
-    sample::Sample,
+    measure::launch,
 };
 
 const fn step(name: &'static str, launch: Launch, measure: Measure) -> Step {

@@ -11,7 +11,7 @@ use std::{
 use all::LABS;
 use serde_json::Value;
 use underhood::{
-    plan::Mode,
+    lab::plan::Mode,
     record::{Record, Store},
 };
 

@@ -2,9 +2,9 @@
 #![cfg(feature = "gc")]
 
 use underhood::{
-    engine::limited::{Down, Simulated, down, inside, run},
+    lab::sample::Sample,
     machine::group::{Bound, Refused},
-    sample::Sample,
+    measure::limited::{Down, Simulated, down, inside, run},
 };
 
 const HALF: Bound = Bound::Cpu { quota_us: 50_000, period_us: 100_000 };

@@ -16,9 +16,9 @@
 mod check;
 #[path = "linear/lanes.rs"]
 mod lanes;
-#[path = "../src/lockfree/mod.rs"]
+#[path = "../src/structures/lockfree/mod.rs"]
 mod lockfree;
-#[path = "../src/reclaim/mod.rs"]
+#[path = "../src/structures/reclaim/mod.rs"]
 mod reclaim;
 #[path = "linear/record.rs"]
 mod record;
@@ -32,7 +32,7 @@ mod zoo;
 /// The subjects over the library itself: the code that the labs measure.
 #[path = "linear"]
 mod real {
-    use underhood::{lockfree, reclaim};
+    use underhood::structures::{lockfree, reclaim};
     #[path = "subjects.rs"]
     pub mod subjects;
 }
@@ -45,10 +45,15 @@ mod chaotic {
     pub mod subjects;
 }
 
+/// Where the structures look for each other.
+mod structures {
+    pub(crate) use crate::{reclaim, sync};
+}
+
 use check::{Event, linearizable_by_force, linearize, shrink};
 use spec::{Op, Out, Spec, State};
 use std::env;
-use underhood::engine::order::Order;
+use underhood::measure::order::Order;
 
 /// The number in an environment variable, or `default`.
 fn number(name: &str, default: u64) -> u64 {

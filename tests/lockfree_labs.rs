@@ -8,23 +8,27 @@ use std::sync::{
 use std::time::Duration;
 
 use underhood::{
-    engine::{
-        litmus::{MANNERS, Manner, OneCpu, PROGRAMS, Program, litmus},
-        relay::relay,
-    },
-    lockfree::{self, queue::Queue, snapshot::Snapshot, stack::Stack},
-    machine::allowed_cpus,
-    plan::{Mode, Plan},
-    reclaim::{epoch::Epoch, hazard::Hazard, leak::Leak},
-    record::AA,
-    rivals::{
-        bags::{self, Access, Bag, Next},
+    contenders::{
+        bag::{self, Access, Bag, Next},
         counter,
         pipe::{self, Pipe},
         published::{self, Cached, Counted, CrossbeamEpoch, Haphazard, Line, Locked, Published, garbage},
-        stopped::stopped,
         treiber::Treiber,
+    },
+    experiments::{
+        stopped::stopped,
         wakeup::{self, Between, wakes},
+    },
+    lab::plan::{Mode, Plan},
+    machine::allowed_cpus,
+    measure::{
+        handover::relay,
+        outcomes::{MANNERS, Manner, OneCpu, PROGRAMS, Program, litmus},
+    },
+    record::AA,
+    structures::{
+        lockfree::{self, queue::Queue, snapshot::Snapshot, stack::Stack},
+        reclaim::{epoch::Epoch, hazard::Hazard, leak::Leak},
     },
 };
 
@@ -42,19 +46,19 @@ fn every_contender_passes() {
         ("flume", pipe::check::<pipe::FlumeChannel>),
     ];
     let bags: [(&str, Check); 13] = [
-        ("spin_vec", bags::check::<bags::SpinVec>),
-        ("spin_deque", bags::check::<bags::SpinDeque>),
-        ("mpmc", bags::check::<underhood::lockfree::mpmc::Mpmc<u64>>),
-        ("array_queue", bags::check::<crossbeam::queue::ArrayQueue<u64>>),
-        ("crossbeam_channel", bags::check::<bags::Crossbeam>),
-        ("flume", bags::check::<bags::Flume>),
-        ("seg_queue", bags::check::<crossbeam::queue::SegQueue<u64>>),
-        ("mutex_deque", bags::check::<Mutex<VecDeque<u64>>>),
-        ("mutex_vec", bags::check::<Mutex<Vec<u64>>>),
-        ("crossbeam_treiber", bags::check::<Treiber>),
-        ("queue_hazard", bags::check::<Queue<u64, Hazard>>),
-        ("stack_epoch", bags::check::<Stack<u64, Epoch>>),
-        ("stack_hazard", bags::check::<Stack<u64, Hazard>>),
+        ("spin_vec", bag::check::<bag::SpinVec>),
+        ("spin_deque", bag::check::<bag::SpinDeque>),
+        ("mpmc", bag::check::<underhood::structures::lockfree::mpmc::Mpmc<u64>>),
+        ("array_queue", bag::check::<crossbeam::queue::ArrayQueue<u64>>),
+        ("crossbeam_channel", bag::check::<bag::Crossbeam>),
+        ("flume", bag::check::<bag::Flume>),
+        ("seg_queue", bag::check::<crossbeam::queue::SegQueue<u64>>),
+        ("mutex_deque", bag::check::<Mutex<VecDeque<u64>>>),
+        ("mutex_vec", bag::check::<Mutex<Vec<u64>>>),
+        ("crossbeam_treiber", bag::check::<Treiber>),
+        ("queue_hazard", bag::check::<Queue<u64, Hazard>>),
+        ("stack_epoch", bag::check::<Stack<u64, Epoch>>),
+        ("stack_hazard", bag::check::<Stack<u64, Hazard>>),
     ];
     let published: [(&str, Check); 8] = [
         ("rwlock_arc", published::check::<Locked<Line>>),
@@ -143,9 +147,9 @@ impl<const STACK: bool> Access for &'static BadBag<STACK> {
 
 #[test]
 fn broken_bags_are_caught() {
-    let order = bags::check::<BadBag<true>>().expect_err("it is a stack");
+    let order = bag::check::<BadBag<true>>().expect_err("it is a stack");
     assert!(order.contains("[2, 1, 0] came out"), "{order}");
-    let empty = bags::check::<BadBag<false>>().expect_err("it is not always empty");
+    let empty = bag::check::<BadBag<false>>().expect_err("it is not always empty");
     assert!(empty.contains("found nothing"), "{empty}");
 }
 
@@ -187,7 +191,7 @@ fn broken_snapshots_are_caught() {
 
 #[test]
 fn garbage_is_counted_exactly() {
-    let count = |sample: underhood::sample::Sample, name: &str| sample.values[name];
+    let count = |sample: underhood::lab::sample::Sample, name: &str| sample.values[name];
     let epoch = |asleep| garbage::<Snapshot<Counted, Epoch>>("", 1_000, asleep);
     assert!((count(epoch(true), "garbage_count") - 1_000.0).abs() < 0.5, "a sleeper keeps everything");
     assert!(count(epoch(true), "after_count") < 300.0, "and nothing when it has left");
@@ -213,7 +217,7 @@ fn a_hand_over_needs_two_cpus() {
 #[test]
 fn whoever_is_stopped_inside_stops_the_others_behind_a_lock_only() {
     let plan = Plan::new(Mode::Quick, allowed_cpus());
-    let kept = |sample: underhood::sample::Sample| sample.values["kept_share"];
+    let kept = |sample: underhood::lab::sample::Sample| sample.values["kept_share"];
     assert!(kept(stopped::<Mutex<VecDeque<u64>>>(&plan, "")) < 0.01);
     // On a loaded machine the rates scatter; that they go on at all is the point.
     assert!(kept(stopped::<Queue<u64, Hazard>>(&plan, "")) > 0.05);

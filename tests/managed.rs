@@ -17,7 +17,7 @@ use std::{
 
 use chains::shuffle_chains;
 use threads::*;
-use underhood::managed::{Collector, Config, Heap, HeapError, Kind, LargeBudget, Mutator, OutOfMemory, Root};
+use underhood::heap::{Collector, Config, Heap, HeapError, Kind, LargeBudget, Mutator, OutOfMemory, Root};
 
 const MIB: usize = 1 << 20;
 /// Far beyond what a sound child needs; only a hang gets there.
@@ -392,7 +392,7 @@ fn a_setting_may_be_refused(collector: Collector) {
 }
 
 fn too_little_memory_is_said_beforehand(collector: Collector) {
-    if underhood::memory::mem::Room::now().available_bytes.is_none() {
+    if underhood::machine::memory::Room::now().available_bytes.is_none() {
         return; // this system doesn't tell
     }
     let error = Heap::start(Config::new(collector, 1 << 44)).expect_err("nobody has 16 TiB");

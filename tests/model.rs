@@ -29,15 +29,15 @@ mod check;
 mod children;
 #[path = "model/explore.rs"]
 mod explore;
-#[path = "../src/flow/mod.rs"]
+#[path = "../src/structures/flow/mod.rs"]
 mod flow;
 #[path = "model/guard.rs"]
 mod guard;
 #[path = "linear/lanes.rs"]
 mod lanes;
-#[path = "../src/lock/mod.rs"]
+#[path = "../src/structures/lock/mod.rs"]
 mod lock;
-#[path = "../src/lockfree/mod.rs"]
+#[path = "../src/structures/lockfree/mod.rs"]
 mod lockfree;
 #[path = "zoo/machine.rs"]
 mod machine;
@@ -51,7 +51,7 @@ mod order_detect;
 mod orders;
 #[path = "zoo/plain.rs"]
 mod plain;
-#[path = "../src/reclaim/mod.rs"]
+#[path = "../src/structures/reclaim/mod.rs"]
 mod reclaim;
 #[path = "model/record.rs"]
 mod record;
@@ -65,10 +65,15 @@ mod spec;
 mod survivors;
 #[path = "model/sync.rs"]
 mod sync;
-#[path = "../src/task/mod.rs"]
+#[path = "../src/structures/task/mod.rs"]
 mod task;
 #[path = "model/verdict.rs"]
 mod verdict;
+
+/// Where the structures look for each other.
+mod structures {
+    pub(crate) use crate::{flow, lock, lockfree, reclaim, sync, task};
+}
 
 use children::End;
 use explore::Order;
@@ -235,7 +240,7 @@ const PARTS: [&str; 3] = ["mod", "guard", "fair_queue"];
 /// House rule: a structure has scenarios of the same name, and its mutants are looked for in its own file.
 #[test]
 fn every_structure_has_scenarios() {
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/structures");
     let mut files = Vec::new();
     for room in ["lock", "lockfree", "reclaim", "task", "flow"] {
         let Ok(entries) = fs::read_dir(src.join(room)) else { continue }; // not built yet
@@ -250,12 +255,17 @@ fn every_structure_has_scenarios() {
     for file in &files {
         assert!(
             scenarios::ALL.iter().any(|s| s.path == file),
-            "src/{file}.rs has no scenarios: write tests/model/scenarios/{0}.rs and list it in mod.rs there",
+            "{0} has no scenarios: write tests/model/scenarios/{1}.rs and list it in mod.rs there",
+            scenarios::source(file),
             file.rsplit('/').next().unwrap()
         );
     }
     for s in scenarios::ALL {
-        assert!(files.iter().any(|file| file == s.path), "scenarios without a structure: src/{}.rs", s.path);
+        assert!(
+            files.iter().any(|file| file == s.path),
+            "scenarios without a structure: {}",
+            scenarios::source(s.path)
+        );
         assert!(!s.scenarios.is_empty(), "{} has no scenarios", s.path);
     }
 }

@@ -2,11 +2,9 @@
 use std::time::Duration;
 
 use underhood::{
-    lock::{rwlock::RwLock, rwlock_fair::RwLockFair, rwlock_sharded::RwLockSharded},
-    rivals::{
-        lock::{Guarded, check, check_work},
-        policy::{Lone, Recursive, lone},
-    },
+    contenders::lock::{Guarded, check, check_work},
+    experiments::policy::{Lone, Recursive, lone},
+    structures::lock::{rwlock::RwLock, rwlock_fair::RwLockFair, rwlock_sharded::RwLockSharded},
 };
 
 #[test]

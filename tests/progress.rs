@@ -12,20 +12,22 @@ use std::{
 };
 
 use underhood::{
-    engine::{
-        crowd::{Apart, Crowd, Lane},
+    contenders::bag::{self, Bag, Tallies},
+    lab::plan::{Mode, Plan},
+    machine::allowed_cpus,
+    measure::{
+        allocated,
         halt::halt,
         progress::{Pauses, progress},
-        singles::{common, singles},
+        throughput::{Apart, Crowd, Lane},
         witness,
+        worst::{common, singles},
     },
-    lockfree::{mpmc::Mpmc, queue::Queue, stack::Stack},
-    machine::allowed_cpus,
-    memory::heap,
-    plan::{Mode, Plan},
-    reclaim::{epoch::Epoch, hazard::Hazard},
     record::AA,
-    rivals::bags::{self, Bag, Tallies},
+    structures::{
+        lockfree::{mpmc::Mpmc, queue::Queue, stack::Stack},
+        reclaim::{epoch::Epoch, hazard::Hazard},
+    },
 };
 
 fn plan(ms: u64) -> Plan {
@@ -152,7 +154,7 @@ fn until(others: usize, arm: &Crowd, enough: fn(&Pauses) -> bool) -> Pauses {
 #[test]
 fn real_contenders_are_what_their_files_say() {
     fn of<B: Bag>() -> Crowd {
-        bags::crowd::<B>(&Tallies::default())
+        bag::crowd::<B>(&Tallies::default())
     }
     if !cfg!(target_os = "linux") {
         return;
@@ -225,16 +227,16 @@ fn who_sleeps_with_the_lock_halts_all() {
 #[test]
 fn what_is_given_out_is_weighed() {
     const BYTES: usize = 64 << 20;
-    let (block, grown) = heap::grown(|| Vec::<u8>::with_capacity(BYTES));
+    let (block, grown) = allocated::grown(|| Vec::<u8>::with_capacity(BYTES));
     assert_eq!(block.capacity(), BYTES);
     // Other tests of this process allocate as well, but not megabytes.
     assert!(grown.is_none_or(|bytes| (60 << 20..72 << 20).contains(&bytes)), "{grown:?}");
-    let row = bags::weigh::<Stack<u64, Epoch>>("");
+    let row = bag::weigh::<Stack<u64, Epoch>>("");
     match grown {
         Some(_) => assert!(
             row.values.contains_key("element_bytes") && row.values.contains_key("left_bytes"),
             "{row:?}"
         ),
-        None => assert_eq!(row.unmeasured.as_deref(), Some(heap::UNKNOWN)),
+        None => assert_eq!(row.unmeasured.as_deref(), Some(allocated::UNKNOWN)),
     }
 }

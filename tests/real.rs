@@ -22,7 +22,11 @@ mod stress;
 mod zoo;
 
 // What the scenarios call `crate::lock`, `crate::sync` and so on.
-use underhood::{flow, lock, lockfree, managed, reclaim, sync, task};
+use underhood::structures::{flow, lock, lockfree, reclaim, sync, task};
+/// The room that `managed/safepoint` is named after.
+mod managed {
+    pub(crate) use underhood::structures::safepoint;
+}
 
 use machine::round::Oracle;
 

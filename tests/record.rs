@@ -74,7 +74,7 @@ fn the_id_is_the_sha256_of_the_line_with_an_empty_id() {
 #[test]
 fn sealing_fills_interval_and_odd_launches() {
     let mut d = draft(&READS, "run-01", "mutex", "0 ns", &[16.80, 16.81, 20.12, 16.79, 16.80]);
-    d.launches.insert(1, underhood::sample::Sample::unmeasured("mutex", "0 ns", "killed after 10 s"));
+    d.launches.insert(1, underhood::lab::sample::Sample::unmeasured("mutex", "0 ns", "killed after 10 s"));
     let r = d.seal();
     assert_eq!(r.odd_launches, [3], "counted with the launch that failed");
     assert_eq!(r.interval.unwrap().n, 5);
@@ -98,7 +98,7 @@ fn what_is_no_number_is_removed_and_said() {
 #[test]
 fn an_unmeasured_record_says_why() {
     let mut d = draft(&READS, "run-01", "mutex", "0 ns", &[]);
-    d.launches = vec![underhood::sample::Sample::unmeasured("mutex", "0 ns", "one core"); 3];
+    d.launches = vec![underhood::lab::sample::Sample::unmeasured("mutex", "0 ns", "one core"); 3];
     let r = d.seal();
     assert_eq!(r.unmeasured(), Some("one core"));
     assert_eq!(r.interval, None);
@@ -117,7 +117,7 @@ fn a_share_of_a_whole_stays_within_it() {
 fn ratios_pair_launches_and_skip_those_that_are_missing_in_one() {
     let a = record(&READS, "run-01", "rwlock", "0 ns", &[20.0, 40.0, 60.0, 80.0]);
     let mut b = draft(&READS, "run-01", "mutex", "0 ns", &[10.0, 20.0, 30.0, 40.0]);
-    b.launches[1] = underhood::sample::Sample::unmeasured("mutex", "0 ns", "no");
+    b.launches[1] = underhood::lab::sample::Sample::unmeasured("mutex", "0 ns", "no");
     let b = b.seal();
     let r = ratio(&a, HEADLINE, &b, HEADLINE).unwrap();
     assert_eq!(r.n, 3);

@@ -7,9 +7,8 @@ use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use common::*;
 use underhood::{
-    lab::{Lab, Predict},
+    lab::{Lab, Predict, sample::Sample},
     record::{AA, Guess, Lane, Picture, Prediction, Record, Store},
-    sample::Sample,
     show::{
         escape,
         report::{Kept, MOST_BYTES},

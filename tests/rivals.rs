@@ -5,8 +5,8 @@ use std::sync::{
 };
 
 use underhood::{
-    lock,
-    rivals::lock::{Guarded, check, check_work},
+    contenders::lock::{Guarded, check, check_work},
+    structures::lock,
 };
 
 #[test]

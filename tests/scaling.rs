@@ -1,7 +1,7 @@
 //! The law is recovered where it holds, and refuses where it is not determined.
 use underhood::{
-    engine::order::Order,
-    scaling::{POINTS, fit},
+    measure::order::Order,
+    stats::scaling::{POINTS, fit},
 };
 
 /// Throughput by the law itself.

@@ -2,11 +2,13 @@
 use std::{sync::Mutex, thread};
 
 use underhood::{
-    lock::semaphore::{Barging, Fifo},
+    contenders::semaphore::{Permitted, buffer, check, handover, head_of_line, starved},
+    lab::{
+        plan::{Mode, Plan},
+        sample::Sample,
+    },
     machine::allowed_cpus,
-    plan::{Mode, Plan},
-    rivals::semaphore::{Permitted, buffer, check, handover, head_of_line, starved},
-    sample::Sample,
+    structures::lock::semaphore::{Barging, Fifo},
 };
 
 type Tokio = tokio::sync::Semaphore;

@@ -4,9 +4,8 @@ mod common;
 use common::*;
 use underhood::{
     judge::judge,
-    lab::{Kind, Lab, Launch, Say, Step, pick},
+    lab::{Kind, Lab, Launch, Say, Step, pick, sample::Sample},
     record::{AA, Record},
-    sample::Sample,
     show::{
         Look, notes, number,
         quote::{brief, quote},

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use underhood::engine::stuck::{
+use underhood::measure::deadlock::{
     Actor,
     Mode::{self, *},
     Request, Role, Seen,

@@ -14,13 +14,13 @@ use std::{
 };
 
 use underhood::{
-    rivals::{
+    experiments::{
         cancel::{At, Lost, OPERATIONS, STATES},
         sizes::{self, NAMES, RULES, Rule},
         twins::TWINS,
         wakes::wakes,
     },
-    task::{executor::Executor, machine::turn},
+    structures::task::{executor::Executor, machine::turn},
 };
 
 /// Sizes are asserted only where they are on record.

@@ -7,13 +7,13 @@ use std::{
 
 use serde_json::Value;
 use underhood::{
-    engine::{
-        trace::{self, Event, MOST, Trace, What, blocking, record},
-        watch::KEEP_ALIVE,
-    },
-    rivals::{
-        deadlock::{SCENES, trial},
+    experiments::{
+        hang::{SCENES, trial},
         starve::{Cure, Mechanism, starve},
+    },
+    measure::{
+        lateness::KEEP_ALIVE,
+        trace::{self, Event, MOST, Trace, What, blocking, record},
     },
     show::{
         lanes::{self, Doing, Lane, Of, Step},

@@ -9,10 +9,10 @@ use std::{
 };
 
 use underhood::{
-    engine::wait::{Enter, Hold, Queue, wait, wait_all},
+    contenders::{lock::check, turn::enter},
+    lab::plan::{Mode, Plan},
     machine::allowed_cpus,
-    plan::{Mode, Plan},
-    rivals::{fair::enter, lock::check},
+    measure::acquire::{Enter, Hold, Queue, wait, wait_all},
 };
 
 fn plan() -> Plan {
@@ -77,7 +77,8 @@ fn one_thread_alone_is_one_run() {
 
 #[test]
 fn what_waiting_costs_is_seen_where_the_system_tells() {
-    let spins = wait(&plan(), queue(2, 60), enter::<underhood::lock::ttas::Ttas<u64>>()).sample("spins", "");
+    let spins = wait(&plan(), queue(2, 60), enter::<underhood::structures::lock::ttas::Ttas<u64>>())
+        .sample("spins", "");
     let sleeps = wait(&plan(), queue(2, 60), enter::<Mutex<u64>>()).sample("sleeps", "");
     match (spins.values.get("cpu_per_op_ns"), sleeps.values.get("cpu_per_op_ns")) {
         (Some(spins), Some(sleeps)) => assert!(*spins > 0.0 && *sleeps > 0.0),

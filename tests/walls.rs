@@ -7,24 +7,26 @@ use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 use std::rc::Rc;
-use underhood::flow::adaptive::{Adaptive, AdaptiveSettings, Permit};
-use underhood::flow::bulkhead::{Bulkhead, Full, NoPlaces, Pass};
-use underhood::flow::circuit_breaker::{BreakerSettings, Call, CircuitBreaker, Refused, State};
-use underhood::flow::fair_queue::{self, BadQueue, FairQueue};
-use underhood::flow::fixed_window::FixedWindow;
-use underhood::flow::gcra::Gcra;
-use underhood::flow::keyed::{BadSize, Keyed, KeyedRefusal};
-use underhood::flow::leaky_bucket::LeakyBucket;
-use underhood::flow::sliding_log::SlidingLog;
-use underhood::flow::token_bucket::TokenBucket;
-use underhood::flow::{BadSettings, Quota, QuotaError, Refusal, WindowError};
-use underhood::lock::event::Event;
-use underhood::lock::guard::{Exclusive, ExclusiveGuard, ReadGuard, Shared, WriteGuard};
-use underhood::lock::mutex::{Mutex, MutexGuard};
-use underhood::lock::rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use underhood::lock::semaphore::{Barging, Fifo, Permits};
-use underhood::lock::{handoff, mcs::Mcs, rwlock_fair, rwlock_sharded, seqlock::SeqLock, tas, ticket, ttas};
-use underhood::lockfree::{
+use underhood::structures::flow::adaptive::{Adaptive, AdaptiveSettings, Permit};
+use underhood::structures::flow::bulkhead::{Bulkhead, Full, NoPlaces, Pass};
+use underhood::structures::flow::circuit_breaker::{BreakerSettings, Call, CircuitBreaker, Refused, State};
+use underhood::structures::flow::fair_queue::{self, BadQueue, FairQueue};
+use underhood::structures::flow::fixed_window::FixedWindow;
+use underhood::structures::flow::gcra::Gcra;
+use underhood::structures::flow::keyed::{BadSize, Keyed, KeyedRefusal};
+use underhood::structures::flow::leaky_bucket::LeakyBucket;
+use underhood::structures::flow::sliding_log::SlidingLog;
+use underhood::structures::flow::token_bucket::TokenBucket;
+use underhood::structures::flow::{BadSettings, Quota, QuotaError, Refusal, WindowError};
+use underhood::structures::lock::event::Event;
+use underhood::structures::lock::guard::{Exclusive, ExclusiveGuard, ReadGuard, Shared, WriteGuard};
+use underhood::structures::lock::mutex::{Mutex, MutexGuard};
+use underhood::structures::lock::rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
+use underhood::structures::lock::semaphore::{Barging, Fifo, Permits};
+use underhood::structures::lock::{
+    handoff, mcs::Mcs, rwlock_fair, rwlock_sharded, seqlock::SeqLock, tas, ticket, ttas,
+};
+use underhood::structures::lockfree::{
     counter,
     mpmc::Mpmc,
     queue::{Queue, QueueHandle},
@@ -32,13 +34,13 @@ use underhood::lockfree::{
     snapshot::{Snapshot, SnapshotHandle},
     stack::{Stack, StackHandle},
 };
-use underhood::reclaim::{
+use underhood::structures::reclaim::{
     epoch::{Epoch, EpochHandle},
     hazard::{Hazard, HazardHandle},
     leak::{Leak, LeakHandle},
 };
-use underhood::task::executor::{Executor, Polled, TaskId};
-use underhood::task::machine;
+use underhood::structures::task::executor::{Executor, Polled, TaskId};
+use underhood::structures::task::machine;
 
 /// Whether a type implements a trait, as a constant, without a compile error if it does not.
 ///

@@ -11,13 +11,15 @@ use std::{
 };
 
 use underhood::{
-    engine::watch::{
+    lab::{
+        plan::{Mode, Plan},
+        sample::Sample,
+    },
+    measure::lateness::{
         Lateness, RuntimeSeen, RuntimeWatch, SchedStat, Schedule, SpinProbe, SpinReport, interleave,
         occupies_worker, split, watch_runtime,
     },
-    plan::{Mode, Plan},
     record::AA,
-    sample::Sample,
 };
 
 #[path = "../labs/async_starvation.rs"]

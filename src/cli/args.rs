@@ -4,9 +4,11 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, builder::PossibleValuesParser};
 
 use crate::{
-    lab::Lab,
+    lab::{
+        Lab,
+        plan::{Mode, Plan},
+    },
     machine::{allowed_cpus, built::FEATURES},
-    plan::{Mode, Plan},
 };
 
 /// A workbench for concurrency and memory internals: predict, measure on your own machine, quote the number.

@@ -6,7 +6,7 @@ use super::{
     out::{End, Out},
 };
 use crate::{
-    between::{self, Differs, Pair, Row, Shown},
+    judge::between::{self, Differs, Pair, Row, Shown},
     lab::Lab,
     record::{Record, Store},
     show::{escape, number, origin},

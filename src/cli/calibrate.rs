@@ -7,17 +7,15 @@ use super::{
     out::{End, Out},
 };
 use crate::{
-    engine::{
-        crowd::{self, Apart, Crowd, Lane},
+    contenders::lock,
+    lab::{Kind, Lab, Launch, Predict, Step, plan::Plan, sample::Sample},
+    measure::{
+        cost::{Ops, Solo, solo},
         launch,
-        solo::{Ops, Solo, solo},
+        throughput::{self, Apart, Crowd, Lane},
         work,
     },
-    lab::{Kind, Lab, Launch, Predict, Step},
-    plan::Plan,
     record::AA,
-    rivals::lock,
-    sample::Sample,
     stats,
 };
 
@@ -90,7 +88,7 @@ fn one_mutex(plan: &Plan, _: &[&str], params: &[&str]) -> Vec<Sample> {
             .collect()
     };
     let arms = [Crowd { case: "mutex", make: Box::new(make) }];
-    params.iter().flat_map(|p| crowd::crowd(plan, p, 0.0, &arms)).collect()
+    params.iter().flat_map(|p| throughput::crowd(plan, p, 0.0, &arms)).collect()
 }
 
 /// The same two kernels on two lanes that share nothing: the same difference, measured by the other engine.
@@ -108,13 +106,13 @@ fn two_threads(plan: &Plan, _: &[&str], params: &[&str]) -> Vec<Sample> {
     };
     let arm = |case, iterations| Crowd { case, make: Box::new(make(iterations)) };
     let arms = [arm("spin_1000", 1000), arm("spin_1040", 1040)];
-    params.iter().flat_map(|p| crowd::crowd(plan, p, 0.0, &arms)).collect()
+    params.iter().flat_map(|p| throughput::crowd(plan, p, 0.0, &arms)).collect()
 }
 
 /// A bare loop beside the labs' `empty` case: what the trait, the closure and the adapter cost.
 fn harness(plan: &Plan, _: &[&str], params: &[&str]) -> Vec<Sample> {
     fn bare() -> Ops {
-        let value = Box::new(crowd::Apart(0u64));
+        let value = Box::new(throughput::Apart(0u64));
         Box::new(move |n| {
             for _ in 0..n {
                 black_box(*black_box(&value.0));

@@ -36,8 +36,8 @@ use self::{
     out::{End, Out},
 };
 use crate::{
-    engine::{launch, trace::Tracer},
     lab::Lab,
+    measure::{launch, trace::Tracer},
 };
 
 /// Set by Ctrl-C; whoever measures looks at it between children, and ends them.

@@ -6,11 +6,12 @@ use super::{
     ready, run, tell,
 };
 use crate::{
-    guess::{self, Score},
-    judge::{self, Verdict},
-    lab::{Lab, Launch, Step},
+    judge::{
+        self, Verdict,
+        guess::{self, Score},
+    },
+    lab::{Lab, Launch, Step, plan::Mode},
     machine::Level,
-    plan::Mode,
     record::{Prediction, Record, find, runs_of},
 };
 

@@ -8,9 +8,9 @@ use super::{
     ready, step, tell,
 };
 use crate::{
-    engine::order::Order,
-    guess::{self, Tally},
+    judge::guess::{self, Tally},
     lab::{Lab, Step},
+    measure::order::Order,
     record::{Prediction, Record, Store},
     show::answer::{self, Answer},
 };

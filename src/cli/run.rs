@@ -6,11 +6,10 @@ use super::{
     ready, step,
 };
 use crate::{
-    engine::launch,
     judge,
-    lab::{Lab, Launch, Step},
+    lab::{Lab, Launch, Step, plan::Plan},
     machine::{Level, Machine, Watchful},
-    plan::Plan,
+    measure::launch,
     record::{self, AA, Record, Store, runs_of},
     show,
 };

@@ -12,7 +12,7 @@ use super::{
     tell,
 };
 use crate::{
-    guess,
+    judge::guess,
     lab::{Kind, Lab, Predict, Step},
     record::{Guess, Prediction, Record, SCHEMA},
     show,

@@ -9,8 +9,8 @@ use super::{
     run::chosen,
 };
 use crate::{
-    engine::trace::{Trace, Tracer},
     lab::Lab,
+    measure::trace::{Trace, Tracer},
     show::{lanes, perfetto},
 };
 

@@ -6,7 +6,7 @@
 //!
 //! A process that is killed removes nothing. So a group is named after its maker, by number and time of birth (a number alone is given
 //! to somebody else sooner or later), and [`sweep`] removes those whose maker is gone. [`Group::create`] sweeps first, and so
-//! does whoever starts children ([`crate::engine::launch::run`]).
+//! does whoever starts children ([`crate::measure::launch::run`]).
 //!
 //! Limit: makers in another pid namespace that share this folder look dead. Their groups survive a sweep while a process is in
 //! them, which is all but the moment between making and entering.

@@ -9,7 +9,7 @@
 //! | [`pin`] | which CPUs are allowed, and how a thread stays on one |
 //! | [`probe`] | what is measured, in which order; the clock, and whether CPUs really run at once |
 //! | [`late`] | how late an idle thread is |
-//! | [`handoff`] | what it costs to hand a cache line to another core |
+//! | [`core_to_core`] | what it costs to hand a cache line to another core |
 //! | [`sched`] | what the scheduler says of a thread: run-queue delay |
 //! | [`during`] | who else used the CPUs while something ran |
 //! | [`grade`] | numbers in, grades out: the thresholds and their reasons |
@@ -18,12 +18,13 @@
 //! again from a record of another machine.
 pub mod built;
 pub mod cgroup;
+pub mod core_to_core;
 pub mod during;
 pub mod facts;
 pub mod grade;
 pub mod group;
-pub mod handoff;
 pub mod late;
+pub mod memory;
 pub mod pin;
 pub mod probe;
 pub mod sched;
@@ -44,7 +45,7 @@ use crate::lab::Kind;
 pub struct Machine {
     /// What it is; an unknown fact says "unknown".
     pub facts: BTreeMap<String, String>,
-    /// What was measured of it; names carry units as in [`crate::sample::Sample`]. Empty until examined.
+    /// What was measured of it; names carry units as in [`crate::lab::sample::Sample`]. Empty until examined.
     pub fitness: BTreeMap<String, f64>,
     /// What it is fit for. Empty until examined.
     pub grades: BTreeMap<Kind, Grade>,

@@ -11,7 +11,8 @@ use std::{
 
 use crate::{
     machine::{
-        during::Watchful, handoff::handoff_ns, late::hiccups, pin_current_thread, sched::runq_of_this_thread,
+        core_to_core::handoff_ns, during::Watchful, late::hiccups, pin_current_thread,
+        sched::runq_of_this_thread,
     },
     stats::median,
 };

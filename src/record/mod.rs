@@ -13,10 +13,8 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    lab::Kind,
+    lab::{Kind, plan::Mode, sample::Sample},
     machine::Machine,
-    plan::Mode,
-    sample::Sample,
     stats::{self, Interval},
 };
 

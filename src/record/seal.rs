@@ -3,11 +3,9 @@ use std::{collections::BTreeMap, time::SystemTime};
 
 use super::{AA, Record, SCHEMA};
 use crate::{
-    doubts,
-    lab::{Lab, Step},
+    judge::doubts,
+    lab::{Lab, Step, plan::Plan, sample::Sample},
     machine::Machine,
-    plan::Plan,
-    sample::Sample,
 };
 
 /// Turns the launches of one run of a step into records: one for each case and parameter, with every doubt. `during` is what the run

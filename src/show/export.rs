@@ -6,8 +6,7 @@ use std::fmt::Write;
 
 use super::{answer, escape, notes, number, origin, table};
 use crate::{
-    guess,
-    judge::not_quotable,
+    judge::{guess, not_quotable},
     lab::{Lab, Step},
     record::{Record, find},
 };

@@ -8,8 +8,7 @@
 //! ```
 use super::{escape, wrap};
 use crate::{
-    guess::more_is_better,
-    judge::{Compared, compare},
+    judge::{Compared, compare, guess::more_is_better},
     lab::Step,
     record::Record,
 };

@@ -2,7 +2,7 @@
 use std::{collections::BTreeMap, thread::ThreadId};
 
 use crate::{
-    engine::trace::{Event, Trace, What},
+    measure::trace::{Event, Trace, What},
     record::{self, Picture},
 };
 

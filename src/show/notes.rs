@@ -12,8 +12,7 @@ use std::{collections::HashMap, fmt};
 use super::{escape, notes_grid, number, origin, quote};
 use crate::{
     judge::{Verdict, judge},
-    lab::{Lab, Say},
-    plan::Mode,
+    lab::{Lab, Say, plan::Mode},
     record::{Record, runs_of},
 };
 

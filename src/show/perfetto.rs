@@ -8,7 +8,7 @@
 use serde_json::{Value, json};
 
 use super::lanes::{self, Lane, Step};
-use crate::engine::trace::Trace;
+use crate::measure::trace::Trace;
 
 /// The cases, by their names, as one JSON value. Names may hold anything: serde_json escapes them.
 ///

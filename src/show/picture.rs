@@ -6,8 +6,10 @@
 //! ```
 use super::{Look, escape, heat, number, origin, table::rows, wrap};
 use crate::{
-    guess::{self, more_is_better},
-    judge::{Compared, compare},
+    judge::{
+        Compared, compare,
+        guess::{self, more_is_better},
+    },
     lab::{Lab, Step},
     record::{AA, Guess, Prediction, Record, runs_of},
 };

@@ -1,7 +1,7 @@
 //! The chaotic face of `crate::sync`: real atomics and threads, with a random pause before each step; cells that count who
 //! is inside; a futex that sometimes wakes for no reason, on the table that systems without a futex use.
 
-#[path = "../../src/sync/futex_table.rs"]
+#[path = "../../src/structures/sync/futex_table.rs"]
 mod futex_table;
 
 /// When to pause, and for how long.

@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 
 use underhood::{
-    lab::{Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick},
+    lab::{Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Mode, sample::Sample},
     machine::{Grade, Level, Machine},
-    plan::Mode,
     record::{AA, Record},
-    sample::Sample,
 };
 
 pub(crate) const HEADLINE: &str = "ops_per_s";

@@ -1,9 +1,9 @@
 //! Bad input and the ends of the number line: typed errors, or the documented saturation, never a wrap-around.
 
-use underhood::flow::adaptive::{Adaptive, AdaptiveSettings};
-use underhood::flow::bulkhead::{Bulkhead, NoPlaces};
-use underhood::flow::circuit_breaker::{BreakerSettings, CircuitBreaker, Refused};
-use underhood::flow::{
+use underhood::structures::flow::adaptive::{Adaptive, AdaptiveSettings};
+use underhood::structures::flow::bulkhead::{Bulkhead, NoPlaces};
+use underhood::structures::flow::circuit_breaker::{BreakerSettings, CircuitBreaker, Refused};
+use underhood::structures::flow::{
     BadSettings, Quota, QuotaError, Refusal, WindowError, fixed_window::FixedWindow, gcra::Gcra,
     keyed::Keyed, leaky_bucket::LeakyBucket, sliding_log::SlidingLog, token_bucket::TokenBucket,
 };

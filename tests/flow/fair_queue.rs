@@ -2,7 +2,7 @@
 
 use crate::for_seeds;
 use std::collections::VecDeque;
-use underhood::flow::fair_queue::{BadQueue, FairQueue, Full};
+use underhood::structures::flow::fair_queue::{BadQueue, FairQueue, Full};
 
 #[test]
 fn queues_that_make_no_sense() {

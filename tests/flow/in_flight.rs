@@ -4,9 +4,9 @@ use super::{Clock, for_seeds};
 use std::sync::mpsc;
 use std::thread;
 use std::time::Duration;
-use underhood::flow::adaptive::{Adaptive, AdaptiveSettings};
-use underhood::flow::bulkhead::Bulkhead;
-use underhood::flow::circuit_breaker::{BreakerSettings, CircuitBreaker, Refused, State};
+use underhood::structures::flow::adaptive::{Adaptive, AdaptiveSettings};
+use underhood::structures::flow::bulkhead::Bulkhead;
+use underhood::structures::flow::circuit_breaker::{BreakerSettings, CircuitBreaker, Refused, State};
 
 #[test]
 fn a_bulkhead_lets_in_as_many_as_it_says() {

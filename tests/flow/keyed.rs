@@ -4,8 +4,8 @@ use super::models::History;
 use super::{Clock, for_seeds};
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher, Hasher};
-use underhood::flow::keyed::{BadSize, Keyed, KeyedRefusal, WINDOW};
-use underhood::flow::{Quota, Refusal};
+use underhood::structures::flow::keyed::{BadSize, Keyed, KeyedRefusal, WINDOW};
+use underhood::structures::flow::{Quota, Refusal};
 
 const INTERVAL_NS: u64 = 10;
 const BURST: u64 = 3;

@@ -2,8 +2,8 @@
 
 use super::models::{History, Server, Times, Windows};
 use super::{Clock, for_seeds};
-use underhood::engine::order::Order;
-use underhood::flow::{
+use underhood::measure::order::Order;
+use underhood::structures::flow::{
     Quota, Refusal, fixed_window::FixedWindow, gcra::Gcra, leaky_bucket::LeakyBucket,
     sliding_log::SlidingLog, token_bucket::TokenBucket,
 };

@@ -1,14 +1,14 @@
 //! The adapters: they do what they say, the checks notice one that does not, and governor decides as GCRA does.
 
 use super::{Clock, for_seeds};
-use underhood::engine::order::Order;
-use underhood::flow::gcra::Gcra;
-use underhood::rivals::arrivals::{long_run_per_s, most_within, polite_share, worst_second};
-use underhood::rivals::flow::{
+use underhood::contenders::arrivals::{long_run_per_s, most_within, polite_share, worst_second};
+use underhood::contenders::limiter::{
     Clocked, Governor, HUNDRED, LeakyQueue, Limit, Rate, Told, Unlimited, check, check_timed,
 };
-use underhood::rivals::flow_cases::{CHECKS, KEY_CHECKS};
-use underhood::rivals::flow_keyed::{self, KeyLimit};
+use underhood::contenders::limiter_cases::{CHECKS, KEY_CHECKS};
+use underhood::contenders::limiter_keyed::{self, KeyLimit};
+use underhood::measure::order::Order;
+use underhood::structures::flow::gcra::Gcra;
 
 #[test]
 fn every_contender_passes_its_check() {
@@ -46,8 +46,8 @@ fn a_contender_that_does_something_else_is_noticed() {
     assert!(check::<Careless>().unwrap_err().starts_with("careless: "));
     assert!(check::<Unlimited>().is_err());
     assert!(check_timed::<Clocked<Careless>>().is_err());
-    assert!(flow_keyed::check::<Careless>().is_err());
-    assert!(flow_keyed::check::<Unlimited>().is_err());
+    assert!(limiter_keyed::check::<Careless>().is_err());
+    assert!(limiter_keyed::check::<Unlimited>().is_err());
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The service with a slow backend: the sums on made-up requests, and what holds of a run on any machine, however busy.
 
-use underhood::rivals::service::{DOORS, Request, Seen, Times, WORKERS, check_doors, outcome, run};
+use underhood::experiments::service::{DOORS, Request, Seen, Times, WORKERS, check_doors, outcome, run};
 
 const MS: u64 = 1_000_000;
 const TIMES: Times = Times { calm_ns: 100 * MS, slow_ns: 200 * MS, after_ns: 200 * MS, service_ns: 2 * MS };

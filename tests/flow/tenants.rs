@@ -1,6 +1,6 @@
 //! The simulated service: what goes in comes out, and the server is as busy as arithmetic says.
 
-use underhood::rivals::tenants::{
+use underhood::experiments::tenants::{
     Fair, Front, GlobalLimit, Load, Outcome, SharedQueue, TenantLimit, check, serve,
 };
 

@@ -7,7 +7,7 @@ pub mod pauses {
     use std::cell::RefCell;
     use std::hint::spin_loop;
     use std::thread::yield_now;
-    use underhood::engine::order::Order;
+    use underhood::measure::order::Order;
 
     thread_local! { static PAUSES: RefCell<Order> = RefCell::new(Order::new(0)); }
 

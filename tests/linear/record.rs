@@ -5,7 +5,7 @@ use super::lanes;
 use super::spec::{Op, Out, Spec};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::thread;
-use underhood::engine::order::Order;
+use underhood::measure::order::Order;
 
 /// What a lane may ask.
 #[derive(Clone, Copy, Debug)]

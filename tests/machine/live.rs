@@ -5,7 +5,7 @@ use underhood::{
     lab::Kind,
     machine::{
         Level, Machine, allowed_cpus,
-        handoff::handoff_ns,
+        core_to_core::handoff_ns,
         late::{Lateness, supports},
         pin_current_thread,
         probe::{fitness, spread},

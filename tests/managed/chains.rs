@@ -1,5 +1,5 @@
 //! Graphs that are told by a seed, changed by lot, and compared with what they should be.
-use underhood::managed::{Collector, Mutator, Root};
+use underhood::heap::{Collector, Mutator, Root};
 
 use super::{litter, litter_until};
 

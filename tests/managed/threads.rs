@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use underhood::managed::{Collector, Heap, Kind, Mutator, Phase};
+use underhood::heap::{Collector, Heap, Kind, Mutator, Phase};
 
 use super::{MIB, PATIENCE, chains::shuffle_chains, heap, on};
 

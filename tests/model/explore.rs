@@ -128,7 +128,7 @@ pub fn child() {
     for scenario in structure.scenarios.iter().filter(|s| order.scenario.is_none_or(|name| s.name == name)) {
         *NOW.lock().expect("one thread") = scenario.name;
         let table = Table {
-            file: format!("src/{}.rs", structure.path),
+            file: crate::scenarios::source(structure.path),
             mutant: order.mutant,
             world: order.world,
             trace: order.told.then(Vec::new),

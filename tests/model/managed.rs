@@ -1,3 +1,3 @@
 //! Of the managed heap only the safepoint is a structure of ours: the rest is MMTk's.
-#[path = "../../src/managed/safepoint.rs"]
+#[path = "../../src/structures/safepoint.rs"]
 pub mod safepoint;

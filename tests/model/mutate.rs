@@ -60,7 +60,7 @@ pub struct World {
 /// The table for one exploration.
 #[derive(Default)]
 pub struct Table {
-    /// The end of the path of the structure under test, `src/lock/mutex.rs`. Steps in other files are never sites.
+    /// The end of the path of the structure under test, `src/structures/lock/mutex.rs`. Steps in other files are never sites.
     pub file: String,
     /// Threads of the scenario, main included: how many shadows each word needs.
     pub threads: usize,

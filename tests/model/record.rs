@@ -16,10 +16,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
 use underhood::lab::Launch;
+use underhood::lab::plan::{Mode, Plan};
+use underhood::lab::sample::Sample;
 use underhood::machine::{Machine, allowed_cpus};
-use underhood::plan::{Mode, Plan};
 use underhood::record::{Store, seal};
-use underhood::sample::Sample;
 
 /// Every cell of the models' columns, so many times over: the search is the same each time, its duration is not.
 const LAUNCHES: usize = 3;

@@ -67,7 +67,7 @@ pub fn summary(scores: &[Score]) {
 /// Explores, prints and scores.
 pub fn structure(s: &Structure) -> Score {
     let started = Instant::now();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(format!("{}.rs", s.path));
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(crate::scenarios::source(s.path));
     let source = fs::read_to_string(path).expect("the structure's source");
     let source: Vec<&str> = source.lines().map(str::trim).collect();
     println!("\n{}", s.path);
@@ -162,7 +162,10 @@ fn unreached(s: &Structure, source: &[&str], sites: &BTreeMap<Site, Ordering>) -
     for (code, line) in source.iter().zip(1..) {
         let is_step = !code.starts_with("//") && STEPS.iter().any(|step| code.contains(step));
         if is_step && !sites.keys().any(|site| site.line == line) {
-            complaints.push(format!("src/{}.rs:{line}: `{code}` is reached by no scenario", s.path));
+            complaints.push(format!(
+                "{}:{line}: `{code}` is reached by no scenario",
+                crate::scenarios::source(s.path)
+            ));
         }
     }
     complaints

@@ -10,19 +10,19 @@
 
 #[path = "../linear/check.rs"]
 mod check;
-#[path = "../../src/flow/mod.rs"]
+#[path = "../../src/structures/flow/mod.rs"]
 mod flow;
 #[path = "../linear/lanes.rs"]
 mod lanes;
-#[path = "../../src/lock/mod.rs"]
+#[path = "../../src/structures/lock/mod.rs"]
 mod lock;
-#[path = "../../src/lockfree/mod.rs"]
+#[path = "../../src/structures/lockfree/mod.rs"]
 mod lockfree;
 #[path = "../zoo/machine.rs"]
 mod machine;
 #[path = "../model/managed.rs"]
 mod managed;
-#[path = "../../src/reclaim/mod.rs"]
+#[path = "../../src/structures/reclaim/mod.rs"]
 mod reclaim;
 #[path = "../model/scenarios/mod.rs"]
 mod scenarios;
@@ -32,7 +32,7 @@ mod spec;
 mod stress;
 #[path = "../chaos/sync.rs"]
 mod sync;
-#[path = "../../src/task/mod.rs"]
+#[path = "../../src/structures/task/mod.rs"]
 mod task;
 
 /// Plain memory: what the sanitizer looks at. The broken twins do race on it, which no other machine is allowed to do.
@@ -57,6 +57,11 @@ mod plain {
             unsafe { *self.0.get() = value }
         }
     }
+}
+
+/// Where the structures look for each other.
+mod structures {
+    pub(crate) use crate::{flow, lock, lockfree, reclaim, sync, task};
 }
 
 use machine::faults::FAULTS;

@@ -8,7 +8,7 @@ pub mod spec;
 #[path = "."]
 pub mod stress {
     use super::{check, spec};
-    use underhood::sync;
+    use underhood::structures::sync;
     #[path = "machine.rs"]
     pub mod machine;
     #[path = "plain.rs"]

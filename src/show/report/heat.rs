@@ -4,8 +4,7 @@
 use maud::{Markup, html};
 
 use crate::{
-    guess::more_is_better,
-    judge::Compared,
+    judge::{Compared, guess::more_is_better},
     lab::Step,
     record::{AA, Record},
     show::{escape, heat::grid, number, table::against_baseline},

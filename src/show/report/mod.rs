@@ -27,8 +27,11 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{escape, notes::cited, origin, quote};
 use crate::{
-    guess::{Reveal, reveal},
-    judge::{Finding, Verdict, judge},
+    judge::{
+        Finding, Verdict,
+        guess::{Reveal, reveal},
+        judge,
+    },
     lab::{Kind, Lab, Step},
     machine::Level,
     record::{Picture, Prediction, Record},

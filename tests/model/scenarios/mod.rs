@@ -96,6 +96,11 @@ pub const ALL: &[Structure] = &[
 /// without its mistake shows that the mistake is what they find.
 pub const TWINS: &[&[(Structure, bool)]] = &[safepoint::TWINS, wakeup::TWINS, histories::TWINS];
 
+/// The file of a structure, from the root of the package.
+pub fn source(path: &str) -> String {
+    format!("src/structures/{}.rs", path.strip_prefix("managed/").unwrap_or(path))
+}
+
 /// A structure or twin by its path.
 pub fn find(path: &str) -> Option<&'static Structure> {
     let twins = TWINS.iter().copied().flatten().chain(zoo::TWINS).map(|(twin, _)| twin);

@@ -1,4 +1,4 @@
-//! The park and unpark handshake of `src/rivals/wakeup.rs`, with its fences and with one or both of them missing: what lab `order_wakeup` counts
+//! The park and unpark handshake of `src/experiments/wakeup.rs`, with its fences and with one or both of them missing: what lab `order_wakeup` counts
 //! on real threads, a model calls a deadlock.
 
 use super::{Scenario, Structure, join};

@@ -1,0 +1,282 @@
+//! Mutexes and reader-writer locks under one trait, and their adapter checks.
+use std::{
+    cell::Cell,
+    hint::black_box,
+    sync::{
+        Arc, Barrier,
+        atomic::{AtomicU32, AtomicU64, Ordering::*},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    measure::{
+        cost::{Ops, Solo},
+        order::Order,
+        throughput::{Apart, Crowd, Lane},
+        work,
+    },
+    structures::lock,
+};
+
+/// A number behind a lock. A mutex reads exclusively; that is the point of comparing it.
+pub trait Guarded: Default + Send + Sync + 'static {
+    /// Names the case everywhere.
+    const CASE: &'static str;
+    /// Whether two readers may be inside at once.
+    const SHARED: bool;
+    /// Looks at the number under a read lock, or the only lock there is.
+    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R;
+    /// Changes it under the write lock.
+    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R;
+}
+
+/// No lock at all: what the loop and the hold cost. Its "write" changes nothing, so that no cache line moves.
+#[derive(Debug, Default)]
+pub struct Empty(u64);
+
+impl Guarded for Empty {
+    const CASE: &'static str = "empty";
+    const SHARED: bool = true;
+    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
+        inside(black_box(&self.0))
+    }
+    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
+        inside(black_box(&mut { self.0 }))
+    }
+}
+
+impl Guarded for std::sync::Mutex<u64> {
+    const CASE: &'static str = "std_mutex";
+    const SHARED: bool = false;
+    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
+        inside(&self.lock().expect("no holder panics"))
+    }
+    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
+        inside(&mut self.lock().expect("no holder panics"))
+    }
+}
+
+impl Guarded for std::sync::RwLock<u64> {
+    const CASE: &'static str = "std_rwlock";
+    const SHARED: bool = true;
+    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
+        inside(&self.read().expect("no holder panics"))
+    }
+    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
+        inside(&mut self.write().expect("no holder panics"))
+    }
+}
+
+impl Guarded for pl013::Mutex<u64> {
+    const CASE: &'static str = "pl013_mutex";
+    const SHARED: bool = false;
+    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
+        inside(&self.lock())
+    }
+    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
+        inside(&mut self.lock())
+    }
+}
+
+impl Guarded for pl013::RwLock<u64> {
+    const CASE: &'static str = "pl013_rwlock";
+    const SHARED: bool = true;
+    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
+        inside(&self.read())
+    }
+    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
+        inside(&mut self.write())
+    }
+}
+
+impl Guarded for lock::mutex::Mutex<u64> {
+    const CASE: &'static str = "mutex";
+    const SHARED: bool = false;
+    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
+        inside(&self.lock())
+    }
+    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
+        inside(&mut self.lock())
+    }
+}
+
+impl Guarded for lock::rwlock::RwLock<u64> {
+    const CASE: &'static str = "rwlock";
+    const SHARED: bool = true;
+    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
+        inside(&self.read())
+    }
+    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
+        inside(&mut self.write())
+    }
+}
+
+/// Reads, or writes, of one thread that has the lock to itself.
+pub fn solo<L: Guarded>(write: bool) -> Solo {
+    fn reads<L: Guarded>() -> Ops {
+        let lock = Box::new(Apart(L::default()));
+        Box::new(move |n| {
+            for _ in 0..n {
+                lock.0.read(|v| black_box(*v));
+            }
+        })
+    }
+    fn writes<L: Guarded>() -> Ops {
+        let lock = Box::new(Apart(L::default()));
+        Box::new(move |n| {
+            for _ in 0..n {
+                lock.0.write(|v| *v = black_box(*v + 1));
+            }
+        })
+    }
+    Solo { case: L::CASE, make: if write { writes::<L> } else { reads::<L> } }
+}
+
+/// Lanes that share one lock: so many reads in a hundred operations, the rest writes, each holding the lock for the engine's hold.
+pub fn crowd<L: Guarded>(reads_percent: u32) -> Crowd {
+    let make = move |threads: usize| {
+        let lock = Arc::new(Apart(L::default()));
+        (0..threads).map(|i| lane(lock.clone(), i as u64, reads_percent)).collect()
+    };
+    Crowd { case: L::CASE, make: Box::new(make) }
+}
+
+fn lane<L: Guarded>(lock: Arc<Apart<L>>, seed: u64, reads_percent: u32) -> Lane {
+    let mut order = Order::new(seed);
+    Box::new(Apart(move |n: u32, hold: u32| {
+        for _ in 0..n {
+            if is_read(&mut order, reads_percent) {
+                lock.0.read(|v| {
+                    black_box(*v);
+                    work::spin(hold);
+                });
+            } else {
+                lock.0.write(|v| {
+                    *v = black_box(*v + 1);
+                    work::spin(hold);
+                });
+            }
+        }
+    }))
+}
+
+/// 2^32 is no multiple of 100, which biases the dice by one part in ten million.
+fn is_read(order: &mut Order, reads_percent: u32) -> bool {
+    ((order.next_u64() >> 32) * 100) >> 32 < u64::from(reads_percent)
+}
+
+/// What an adapter must show before it is timed: two readers are inside at once exactly if it says so, two writers never are,
+/// a writer excludes readers, and no update is lost.
+///
+/// # Errors
+/// A sentence that names the contender and the broken promise.
+pub fn check<L: Guarded>() -> Result<(), String> {
+    // Both at once: each of them mostly waits.
+    let (met, beside_writer) = thread::scope(|s| {
+        let other = s.spawn(|| meeting::<L>(true));
+        (meeting::<L>(false), other.join().expect("nobody panics in the meeting"))
+    });
+    if met != L::SHARED {
+        let (is, says) = if met { ("can", "exclusive") } else { ("cannot", "shared") };
+        return Err(format!(
+            "{}: two readers {is} be inside at once, but the adapter calls its read lock {says}",
+            L::CASE
+        ));
+    }
+    if beside_writer {
+        return Err(format!("{}: a reader got in beside a writer", L::CASE));
+    }
+    // Long enough that two threads which start together really meet, also where they must share one CPU (hence the yields).
+    const EACH: u64 = 5_000;
+    // A spin lock that serves in order costs a time slice per turn where its two threads must share a CPU.
+    const AT_MOST: Duration = Duration::from_secs(2);
+    let (lock, inside, broken, start) = (L::default(), AtomicU32::new(0), AtomicU64::new(0), Barrier::new(2));
+    let made = AtomicU64::new(0);
+    thread::scope(|s| {
+        for _ in 0..2 {
+            s.spawn(|| {
+                start.wait();
+                let until = Instant::now() + AT_MOST;
+                for i in (0..EACH).take_while(|_| Instant::now() < until) {
+                    made.fetch_add(1, Relaxed);
+                    lock.write(|v| {
+                        broken.fetch_add(u64::from(inside.fetch_add(1, Relaxed) != 0), Relaxed);
+                        let seen = black_box(*v);
+                        if i % 64 == 0 {
+                            thread::yield_now();
+                        }
+                        work::spin(50);
+                        *v = seen + 1;
+                        inside.fetch_sub(1, Relaxed);
+                    });
+                }
+            });
+        }
+    });
+    let (total, made) = (lock.read(|v| *v), made.load(Relaxed));
+    if broken.load(Relaxed) > 0 || total != made {
+        return Err(format!(
+            "{}: of {made} updates {total} arrived; two writers met {} times",
+            L::CASE,
+            broken.load(Relaxed)
+        ));
+    }
+    Ok(())
+}
+
+/// Whether a second thread gets a read lock while the first holds a read (or write) lock. The holder waits for it, but not for ever:
+/// a lock that keeps the visitor out makes the holder give up and leave.
+fn meeting<L: Guarded>(holder_writes: bool) -> bool {
+    // From the visitor's knock on; it has nothing left to do but to take the lock.
+    let patience =
+        if L::SHARED && !holder_writes { Duration::from_secs(10) } else { Duration::from_millis(20) };
+    let (lock, stage, met) = (L::default(), AtomicU32::new(0), Cell::new(false));
+    const HELD: u32 = 1;
+    const KNOCKED: u32 = 2;
+    const INSIDE: u32 = 3;
+    thread::scope(|s| {
+        let visitor = s.spawn(|| {
+            while stage.load(Acquire) != HELD {
+                thread::yield_now();
+            }
+            stage.store(KNOCKED, Release);
+            lock.read(|_| stage.store(INSIDE, Release));
+        });
+        let hold = || {
+            stage.store(HELD, Release);
+            while stage.load(Acquire) == HELD {
+                thread::yield_now();
+            }
+            let until = Instant::now() + patience;
+            while stage.load(Acquire) != INSIDE && Instant::now() < until {
+                thread::yield_now();
+            }
+            met.set(stage.load(Acquire) == INSIDE);
+        };
+        if holder_writes {
+            lock.write(|_| hold())
+        } else {
+            lock.read(|_| hold())
+        }
+        visitor.join().expect("the visitor does not panic");
+    });
+    met.get()
+}
+
+/// That a lane of this contender does exactly the reads and writes that the dice say, like every other contender's.
+///
+/// # Errors
+/// A sentence that names the contender and the difference.
+pub fn check_work<L: Guarded>(reads_percent: u32) -> Result<(), String> {
+    const OPS: u32 = 10_000;
+    let lock = Arc::new(Apart(L::default()));
+    (lane(lock.clone(), 0, reads_percent).0)(OPS, 0);
+    let mut order = Order::new(0);
+    let expected = (0..OPS).filter(|_| !is_read(&mut order, reads_percent)).count() as u64;
+    match lock.0.read(|v| *v) {
+        writes if writes == expected => Ok(()),
+        writes => Err(format!("{}: {writes} writes arrived in {OPS} operations, not {expected}", L::CASE)),
+    }
+}

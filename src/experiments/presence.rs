@@ -1,0 +1,197 @@
+//! Who is online: one number for each user (when it was last seen), four ways to keep it, and what each weighs.
+//!
+//! All are keyed by a dense number of the user. Maps would take any key; the slab needs dense numbers, which somebody must hand
+//! out: that directory is not measured here.
+use std::{
+    hint::black_box,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+};
+
+use crate::{
+    contenders::map::{Map, OneLock, Sharded},
+    machine::memory::{Room, resident_bytes},
+    measure::{
+        order::Order,
+        throughput::{Apart, Crowd, Lane},
+    },
+};
+
+/// The lock-free map.
+pub type Papaya = papaya::HashMap<u32, u64>;
+
+/// When a new user was last seen. Not 0: memory that is only ever zero costs the kernel nothing, and a slab of zeros weighed 4 KiB.
+pub const CREATED: u64 = 1;
+
+/// A number for each user.
+pub trait Presence: Send + Sync + 'static {
+    /// Names the case everywhere.
+    const CASE: &'static str;
+    /// No user needs more than this while it is being filled: to refuse before memory is short. Bytes.
+    const MOST_USER_BYTES: u64;
+    /// All users `0..users`, last seen at [`CREATED`]. Grows as a service's state does: users come one after the other, from as many
+    /// threads as given.
+    fn with(users: u32, threads: u32) -> Self;
+    /// A user says that it is there. Known users only.
+    fn beat(&self, user: u32, now: u64);
+    /// When that user was last seen; `None` for an unknown one.
+    fn last_seen(&self, user: u32) -> Option<u64>;
+}
+
+/// Fills a map by its ordinary growth.
+fn filled<M: Map>(users: u32, threads: u32) -> M {
+    let map = M::default();
+    thread::scope(|s| {
+        for thread in 0..threads {
+            let map = &map;
+            s.spawn(move || {
+                (thread..users).step_by(threads as usize).for_each(|user| _ = map.put(user, CREATED))
+            });
+        }
+    });
+    map
+}
+
+impl Presence for OneLock {
+    const CASE: &'static str = "one_lock";
+    // 17 bytes a place, places for twice the users, and while it grows the half as large table before it.
+    const MOST_USER_BYTES: u64 = 64;
+    fn with(users: u32, _: u32) -> Self {
+        filled(users, 1) // more threads would only stand in line
+    }
+    fn beat(&self, user: u32, now: u64) {
+        self.put(user, now);
+    }
+    fn last_seen(&self, user: u32) -> Option<u64> {
+        self.get(user)
+    }
+}
+
+impl Presence for Sharded {
+    const CASE: &'static str = "sharded_16";
+    const MOST_USER_BYTES: u64 = 64;
+    fn with(users: u32, threads: u32) -> Self {
+        filled(users, threads)
+    }
+    fn beat(&self, user: u32, now: u64) {
+        self.put(user, now);
+    }
+    fn last_seen(&self, user: u32) -> Option<u64> {
+        self.get(user)
+    }
+}
+
+impl Presence for Papaya {
+    const CASE: &'static str = "papaya";
+    // A node of 32 bytes in its allocation, and while the table grows up to four new and two old places of 9 bytes. Seen: 54 to 59, also while it grew.
+    const MOST_USER_BYTES: u64 = 96;
+    fn with(users: u32, threads: u32) -> Self {
+        filled(users, threads)
+    }
+    fn beat(&self, user: u32, now: u64) {
+        self.put(user, now);
+    }
+    fn last_seen(&self, user: u32) -> Option<u64> {
+        Map::get(self, user)
+    }
+}
+
+/// An atomic number for each user, side by side. Wait-free: a beat is one store. Relaxed: the number carries no other data.
+#[derive(Debug)]
+pub struct Slab(Box<[AtomicU64]>);
+
+impl Presence for Slab {
+    const CASE: &'static str = "slab";
+    const MOST_USER_BYTES: u64 = 8;
+    fn with(users: u32, _: u32) -> Self {
+        Self((0..users).map(|_| AtomicU64::new(CREATED)).collect())
+    }
+    fn beat(&self, user: u32, now: u64) {
+        self.0[user as usize].store(now, Relaxed);
+    }
+    fn last_seen(&self, user: u32) -> Option<u64> {
+        self.0.get(user as usize).map(|seen| seen.load(Relaxed))
+    }
+}
+
+/// A filled structure and what it weighs.
+#[derive(Debug)]
+pub struct Weighed<P> {
+    /// Shared by all lanes; on cache lines of its own.
+    pub state: Arc<Apart<P>>,
+    /// Resident memory that it added, divided by the users. Bytes; `None` where the system does not tell.
+    pub user_bytes: Option<f64>,
+}
+
+/// Fills a structure with `users`, unless that could take more than `bound_bytes` or than there is.
+///
+/// # Errors
+/// A sentence that says how much it would take.
+pub fn weigh<P: Presence>(users: u32, threads: usize, bound_bytes: u64) -> Result<Weighed<P>, String> {
+    let need = u64::from(users) * P::MOST_USER_BYTES;
+    if need > bound_bytes {
+        return Err(format!(
+            "may take {} MiB, and this lab keeps below {} MiB",
+            need >> 20,
+            bound_bytes >> 20
+        ));
+    }
+    if let Some(why) = Room::now().refusal(need) {
+        return Err(why);
+    }
+    let before = resident_bytes();
+    let state = Arc::new(Apart(P::with(users, u32::try_from(threads).unwrap_or(1))));
+    let added = before.zip(resident_bytes()).map(|(b, a)| a.saturating_sub(b) as f64);
+    Ok(Weighed { state, user_bytes: added.map(|bytes| bytes / f64::from(users.max(1))) })
+}
+
+/// Lanes that beat for random users of one structure: no two instances, since one may be most of the memory.
+pub fn beats<P: Presence>(state: &Arc<Apart<P>>, users: u32, seed: u64) -> Crowd {
+    let state = Arc::clone(state);
+    let make = move |lanes: usize| {
+        let lane = |lane: usize| {
+            let state = Arc::clone(&state);
+            let mut order = Order::new(seed ^ (lane as u64) << 32);
+            let mut now = 0;
+            Box::new(Apart(move |n: u32, _: u32| {
+                for _ in 0..n {
+                    now += 1;
+                    // Drawn as it goes: a table of draws would be small enough to keep its users in the cache.
+                    let user = ((order.next_u64() >> 32) * u64::from(users)) >> 32;
+                    state.0.beat(user as u32, now);
+                }
+            })) as Lane
+        };
+        (0..lanes).map(lane).collect()
+    };
+    Crowd { case: P::CASE, make: Box::new(make) }
+}
+
+/// What a structure must show before it is timed: it knows its users and no other, and loses no beat of threads that meet.
+///
+/// # Errors
+/// A sentence that names the contender and the broken promise.
+pub fn check<P: Presence>() -> Result<(), String> {
+    const USERS: u32 = 2_000;
+    let state = P::with(USERS, 2);
+    if let Some(user) = (0..USERS).find(|user| state.last_seen(*user) != Some(CREATED)) {
+        return Err(format!("{}: a new user {user} was seen at {:?}", P::CASE, state.last_seen(user)));
+    }
+    thread::scope(|s| {
+        for thread in 0..2 {
+            let state = &state;
+            s.spawn(move || {
+                (thread..USERS).step_by(2).for_each(|user| state.beat(user, u64::from(user) + 7))
+            });
+        }
+    });
+    let wrong = (0..USERS).find(|user| state.last_seen(*user) != Some(u64::from(*user) + 7));
+    match (wrong, black_box(state.last_seen(USERS))) {
+        (Some(user), _) => Err(format!("{}: a beat of user {user} is lost", P::CASE)),
+        (None, Some(_)) => Err(format!("{}: it knows a user who does not exist", P::CASE)),
+        (None, None) => Ok(()),
+    }
+}

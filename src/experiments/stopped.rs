@@ -1,0 +1,122 @@
+//! What the others get done while one thread is stopped in the middle of its operation: the claim behind "lock-free", tried.
+//!
+//! A stopper sleeps inside of an operation, which is what a preempted thread does, and then outside of it, in turn; the others go on as fast as
+//! they can, and what they did is counted for either time. The sleeper needs no CPU, so nothing but its operation is in the way.
+use std::{
+    collections::VecDeque,
+    sync::{
+        Mutex,
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering::Relaxed},
+    },
+    thread,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    contenders::bag::{Access, Bag, for_ever},
+    lab::{plan::Plan, sample::Sample},
+    structures::{
+        lockfree::{queue::QueueHandle, stack::StackHandle},
+        reclaim::{Handle, Reclaim},
+    },
+};
+
+/// A bag in which a thread can be stopped halfway.
+pub trait Stops: Access {
+    /// Goes as far into an operation as others could notice, calls `inside`, and comes out.
+    fn stop(&mut self, inside: &mut dyn FnMut());
+}
+
+impl Stops for &'static Mutex<VecDeque<u64>> {
+    fn stop(&mut self, inside: &mut dyn FnMut()) {
+        let _held = self.lock().expect("no holder panics");
+        inside();
+    }
+}
+
+impl Stops for &'static Mutex<Vec<u64>> {
+    fn stop(&mut self, inside: &mut dyn FnMut()) {
+        let _held = self.lock().expect("no holder panics");
+        inside();
+    }
+}
+
+/// Where a pop is between its look at the head and its exchange: under the scheme's protection, and nothing changed yet.
+fn within(handle: &mut impl Handle, inside: &mut dyn FnMut()) {
+    handle.enter();
+    inside();
+    handle.leave();
+}
+
+impl<R: Reclaim + 'static> Stops for QueueHandle<'static, u64, R> {
+    fn stop(&mut self, inside: &mut dyn FnMut()) {
+        within(self.reclaim(), inside);
+    }
+}
+
+impl<R: Reclaim + 'static> Stops for StackHandle<'static, u64, R> {
+    fn stop(&mut self, inside: &mut dyn FnMut()) {
+        within(self.reclaim(), inside);
+    }
+}
+
+const FREE: u8 = 0;
+const STOPPED: u8 = 1;
+/// In between: what is done now counts for neither.
+const BETWEEN: u8 = 2;
+/// One thread is stopped, and then is not, for so long.
+const EACH: Duration = Duration::from_millis(2);
+
+/// One launch. Value: `kept_share`, the others' rate while one is stopped, as a share of their rate while none is; `free_per_s`.
+pub fn stopped<B: Bag>(plan: &Plan, param: &str) -> Sample
+where
+    B::Access: Stops,
+{
+    let others = plan.threads.saturating_sub(1).max(1);
+    let bag = for_ever::<B>(others + 1);
+    let (phase, end) = (AtomicU8::new(BETWEEN), AtomicBool::new(false));
+    let done = [AtomicU64::new(0), AtomicU64::new(0)];
+    let mut lasted = [Duration::ZERO; 2];
+    thread::scope(|s| {
+        for _ in 0..others {
+            s.spawn(|| {
+                let mut access = bag.access();
+                let mut mine = [0u64; 2];
+                while !end.load(Relaxed) {
+                    let before = phase.load(Relaxed);
+                    access.push(1);
+                    access.pop();
+                    // Only what began and ended in the same phase.
+                    if before != BETWEEN && phase.load(Relaxed) == before {
+                        mine[usize::from(before)] += 1;
+                    }
+                }
+                done.iter().zip(mine).for_each(|(all, mine)| _ = all.fetch_add(mine, Relaxed));
+            });
+        }
+        let mut access = bag.access();
+        let mut sleep = |now: u8| {
+            let start = Instant::now();
+            phase.store(now, Relaxed);
+            thread::sleep(EACH);
+            phase.store(BETWEEN, Relaxed);
+            lasted[usize::from(now)] += start.elapsed();
+        };
+        let started = Instant::now();
+        let mut rounds = 0;
+        while rounds < 2 || started.elapsed() < plan.slice {
+            access.stop(&mut || sleep(STOPPED));
+            sleep(FREE);
+            rounds += 1;
+        }
+        end.store(true, Relaxed);
+    });
+    let rate = |phase: u8| {
+        let i = usize::from(phase);
+        done[i].load(Relaxed) as f64 / lasted[i].as_secs_f64()
+    };
+    if rate(FREE) == 0.0 {
+        return Sample::unmeasured(B::CASE, param, "the others got nothing done while nobody was stopped");
+    }
+    Sample::new(B::CASE, param).with("kept_share", rate(STOPPED) / rate(FREE)).with("free_per_s", rate(FREE))
+}

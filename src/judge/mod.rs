@@ -1,0 +1,309 @@
+//! Claims against records: held, refuted, or not shown here. Pure, and slow to claim: whatever is in doubt is "not shown here".
+pub mod between;
+pub mod doubts;
+pub mod guess;
+
+use serde::Serialize;
+
+use crate::{
+    lab::{Claim, Expect, Kind, Lab, Launch, Pick, Step},
+    record::{Record, aa_band, find, ratio, runs_of},
+    stats::Interval,
+};
+
+/// How a claim came out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Verdict {
+    /// The whole interval lies within what was expected.
+    Held,
+    /// The whole interval lies outside.
+    Refuted,
+    /// Neither: the machine, the run or the size of the effect does not decide it.
+    NotShown,
+}
+
+impl Verdict {
+    /// The words that readers see, everywhere the same.
+    pub fn words(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Refuted => "refuted",
+            Self::NotShown => "not shown here",
+        }
+    }
+}
+
+/// A claim and what became of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Finding {
+    /// The claim's sentence.
+    pub claim: &'static str,
+    /// How it came out.
+    pub verdict: Verdict,
+    /// The name of the value in `numbers`, whose suffix is its unit; `ratio` if the claim compares two.
+    pub value: &'static str,
+    /// What was measured, where it could be.
+    pub numbers: Option<Interval>,
+    /// Why the verdict is what it is, in a clause.
+    pub why: String,
+}
+
+/// Judges the claims of a step by the records of one run. Records of other labs or steps are ignored; if there are several
+/// runs, the newest is judged.
+///
+/// A number that may not be quoted carries no verdict. A ratio must, besides, clear the A/A band: see [`compare`].
+pub fn judge(lab: &Lab, step: &Step, records: &[Record]) -> Vec<Finding> {
+    let run = runs_of(records, lab.stem, step.name).first().copied();
+    let judged = step.claims.iter().map(|claim| {
+        let value = if claim.against.is_some() { "ratio" } else { claim.of.value };
+        let (verdict, numbers, why) = match run {
+            None => (Verdict::NotShown, None, "not measured yet".into()),
+            Some(run) => judge_one(step, claim, records, run),
+        };
+        Finding { claim: claim.text, verdict, value, numbers, why }
+    });
+    judged.collect()
+}
+
+fn judge_one(
+    step: &Step,
+    claim: &Claim,
+    records: &[Record],
+    run: &str,
+) -> (Verdict, Option<Interval>, String) {
+    let not_shown = |numbers, why| (Verdict::NotShown, numbers, why);
+    let of = match picked(records, run, &claim.of) {
+        Ok(of) => of,
+        Err(why) => return not_shown(None, why),
+    };
+    let against = match claim.against.map(|pick| Ok((picked(records, run, &pick)?, pick))).transpose() {
+        Ok(against) => against,
+        Err(why) => return not_shown(None, why),
+    };
+    let compared = against.map(|(r, pick)| compare(step, records, (of, claim.of.value), (r, pick.value)));
+    let numbers = match &compared {
+        None => of.interval_of(claim.of.value),
+        Some(Compared::Differs { ratio, .. } | Compared::NoDifference { ratio, .. }) => Some(*ratio),
+        Some(Compared::Cannot(_)) => None,
+    };
+    let involved = std::iter::once(of).chain(against.map(|(r, _)| r));
+    if let Some(why) = involved.clone().find_map(|r| too_few_cores(r, claim.cores)) {
+        return not_shown(numbers, why);
+    }
+    if let Some(why) = involved.clone().find_map(not_quotable) {
+        return not_shown(numbers, why);
+    }
+    let (measured, inside_band) = match compared {
+        None => match enough_launches(of, claim.of.value).map(|()| numbers) {
+            Ok(Some(interval)) => (interval, false),
+            Ok(None) => return not_shown(None, format!("`{}` gives no interval", claim.of.value)),
+            Err(why) => return not_shown(numbers, why),
+        },
+        Some(Compared::Differs { ratio, .. }) => (ratio, false),
+        // All that is known of a ratio that touches the band is that it lies somewhere in it or in its own interval.
+        Some(Compared::NoDifference { ratio, band }) => {
+            (Interval { lo: ratio.lo.min((-band).exp()), hi: ratio.hi.max(band.exp()), ..ratio }, true)
+        }
+        Some(Compared::Cannot(why)) => return not_shown(None, why),
+    };
+    let (verdict, why) = match (place(&measured, claim.expect), inside_band) {
+        (Place::Inside, false) => (Verdict::Held, "the whole interval lies within what was expected"),
+        (Place::Inside, true) => {
+            (Verdict::Held, "no difference shown, and one as small as this run can show would be within")
+        }
+        (Place::Outside, false) => (Verdict::Refuted, "the whole interval lies outside of what was expected"),
+        (Place::Outside, true) => {
+            (Verdict::Refuted, "no difference shown, and one as expected would have shown in this run")
+        }
+        (Place::Astride, false) => {
+            (Verdict::NotShown, "the interval reaches over the edge of what was expected")
+        }
+        (Place::Astride, true) => {
+            (Verdict::NotShown, "no difference shown: the ratio does not clear the A/A row of this run")
+        }
+    };
+    (verdict, numbers, why.into())
+}
+
+/// Where an interval lies relative to an expectation. Ends that touch belong to the expectation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Inside,
+    Outside,
+    Astride,
+}
+
+fn place(i: &Interval, expect: Expect) -> Place {
+    let (from, to) = match expect {
+        Expect::AtLeast(x) => (x, f64::INFINITY),
+        Expect::AtMost(x) => (f64::NEG_INFINITY, x),
+        Expect::Between(x, y) => (x, y),
+    };
+    if from <= i.lo && i.hi <= to {
+        Place::Inside
+    } else if i.hi < from || i.lo > to {
+        Place::Outside
+    } else {
+        Place::Astride
+    }
+}
+
+/// What a comparison of two values of one run showed.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Compared {
+    /// The ratio clears the A/A band.
+    Differs {
+        /// `of / against`.
+        ratio: Interval,
+        /// As in [`aa_band`]; 0 where the step has none and needs none.
+        band: f64,
+    },
+    /// The ratio's interval touches the band around 1: the run would say the same of a contender and itself.
+    NoDifference {
+        /// `of / against`.
+        ratio: Interval,
+        /// As in [`aa_band`].
+        band: f64,
+    },
+    /// There is nothing to compare, and why.
+    Cannot(String),
+}
+
+/// Compares two values of one run, paired launch by launch. Judge, tables, quotes and notes all come here, so that they cannot
+/// disagree.
+///
+/// Refused: fewer than two launches, or less than half of them, measured a value; contenders at the same parameter did unequal
+/// work ([`unequal_work`]); the run has no A/A row for it. Steps that count or that give each case a process of its own may be
+/// without an A/A row: a count has no noise of position, and over separate processes the interval over launches already
+/// holds everything that an A/A row would show.
+pub fn compare(step: &Step, records: &[Record], of: (&Record, &str), against: (&Record, &str)) -> Compared {
+    if let Err(why) = enough_launches(of.0, of.1).and_then(|()| enough_launches(against.0, against.1)) {
+        return Compared::Cannot(why);
+    }
+    if of.0.param == against.0.param
+        && let Some(why) = unequal_work([of.0, against.0])
+    {
+        return Compared::Cannot(why);
+    }
+    let ratio = match ratio(of.0, of.1, against.0, against.1) {
+        None => return Compared::Cannot(format!("no ratio to a `{}` that is not positive", against.1)),
+        Some(ratio) if ratio.n < 2 => {
+            return Compared::Cannot("fewer than 2 launches measured both".into());
+        }
+        Some(ratio) => ratio,
+    };
+    let band_of = |(r, value): (&Record, &str)| aa_band(records, &r.run, &r.param, value);
+    let needs_band = step.launch == Launch::Together && step.kind.is_timed();
+    let band = match (band_of(of), band_of(against)) {
+        (Some(a), Some(b)) => a.max(b),
+        (Some(one), None) | (None, Some(one)) => one,
+        (None, None) if !needs_band => 0.0,
+        (None, None) => {
+            return Compared::Cannot(format!(
+                "the run has no A/A row for `{}`: no smallest difference is known",
+                of.1
+            ));
+        }
+    };
+    if ratio.lo <= band.exp() && ratio.hi >= (-band).exp() {
+        Compared::NoDifference { ratio, band }
+    } else {
+        Compared::Differs { ratio, band }
+    }
+}
+
+/// Prefix of the values that say how much work one operation was: `work_per_op_count`, `work_per_op_bytes`,
+/// `work_per_op_hits_count` ...
+pub const WORK: &str = "work_per_op_";
+
+/// Contenders may differ by this much in work: counters are read while lanes run, so the last digits are not exact.
+const WORK_TOLERANCE: f64 = 0.01;
+
+/// Why these records must not be compared: their contenders did unequal work per operation. `None` if they did equal work, or
+/// if no record says anything about it.
+///
+/// Each value named with the prefix [`WORK`] is compared launch by launch, with a tolerance of 1 %. A contender that does not
+/// report what another reports is refused as well. Meant for records of one run at one parameter.
+pub fn unequal_work<'a>(records: impl IntoIterator<Item = &'a Record>) -> Option<String> {
+    let records: Vec<&Record> = records.into_iter().collect();
+    let launches = records.iter().map(|r| r.launches.len()).max()?;
+    for launch in 0..launches {
+        let samples: Vec<_> = records
+            .iter()
+            .filter_map(|r| Some((&r.case, r.launches.get(launch)?)))
+            .filter(|(_, s)| s.unmeasured.is_none())
+            .collect();
+        let names = samples.iter().flat_map(|(_, s)| s.values.keys()).filter(|name| name.starts_with(WORK));
+        for name in names {
+            let mut works: Vec<(f64, &str)> = Vec::new();
+            for (case, sample) in &samples {
+                let Some(work) = sample.values.get(name).copied() else {
+                    return Some(format!("{case} does not say how much work an operation was (`{name}`)"));
+                };
+                works.push((work, case));
+            }
+            works.sort_by(|a, b| a.0.total_cmp(&b.0));
+            if let (Some((least, little)), Some((most, much))) = (works.first(), works.last())
+                && most - least > WORK_TOLERANCE * most.abs().max(least.abs())
+            {
+                return Some(format!(
+                    "unequal work per operation (`{name}`): {little} {least}, {much} {most}"
+                ));
+            }
+        }
+    }
+    None
+}
+
+/// Why a record may not be quoted: it was not measured, or the first of its doubts.
+pub fn not_quotable(record: &Record) -> Option<String> {
+    if let Some(why) = record.unmeasured() {
+        return Some(format!("{} was not measured: {why}", record.case));
+    }
+    if record.quotable {
+        return None;
+    }
+    Some(record.doubts.first().cloned().unwrap_or_else(|| "the record says so without a reason".into()))
+}
+
+/// Fewer than two launches have no spread. And if most launches failed, the rest are survivors: a case that hangs three times
+/// out of five is not fast because of the other two.
+pub(crate) fn enough_launches(record: &Record, value: &str) -> Result<(), String> {
+    let (usable, all) = (record.values(value).len(), record.launches.len());
+    if let Some(why) = record.unmeasured() {
+        Err(format!("{} was not measured: {why}", record.case))
+    } else if usable == 0 {
+        Err(format!("no launch of {} reported `{value}`", record.case))
+    } else if usable < 2 {
+        Err(format!("only 1 launch of {} has `{value}`, and one launch shows no spread", record.case))
+    } else if usable * 2 < all {
+        Err(format!("only {usable} of {all} launches of {} could be measured", record.case))
+    } else {
+        Ok(())
+    }
+}
+
+fn picked<'a>(records: &'a [Record], run: &str, pick: &Pick) -> Result<&'a Record, String> {
+    find(records, run, pick.case, pick.param).ok_or_else(|| {
+        let at = if pick.param.is_empty() { String::new() } else { format!(" at {}", pick.param) };
+        format!("the run has no case {}{at}", pick.case)
+    })
+}
+
+/// The machine's fact `cpus_allowed` starts with the number of CPUs that the process was allowed: `2 (0-1)`.
+fn too_few_cores(record: &Record, needed: usize) -> Option<String> {
+    let allowed = record.machine.facts.get("cpus_allowed");
+    match allowed.and_then(|text| text.split_whitespace().next()?.parse::<usize>().ok()) {
+        _ if needed <= 1 => None,
+        Some(cores) if cores >= needed && record.kind == Kind::Contended && record.threads < needed => {
+            Some(format!("needs {needed} threads, and {} ran", record.threads))
+        }
+        Some(cores) if cores >= needed => None,
+        Some(cores) => Some(format!("needs {needed} cores, and {cores} were allowed")),
+        None => Some(format!(
+            "needs {needed} cores, and how many were allowed is {}",
+            allowed.map_or("unknown", |t| t)
+        )),
+    }
+}

@@ -1,0 +1,175 @@
+//! The cost of an operation on one thread: paired, interleaved, judged by CPU time.
+//!
+//! Each contender is compared with the baseline in quads of four blocks, `base case case base` or `case base base case` by lot,
+//! all four with the same count of operations, each about 250 us. A quad counts if the thread really had its CPU in every block
+//! (CPU time / wall time); the result never decides. What is kept is the median of the log ratios. The baseline runs against a
+//! second instance of itself as well (`A/A`): that is the smallest difference this launch could claim.
+//!
+//! Why pairs: measured side by side on a loaded machine, separate runs of an unchanged pair of mutexes spread over a factor of
+//! six, paired quads over two parts in ten thousand.
+use std::time::{Duration, Instant};
+
+use crate::{
+    lab::{plan::Plan, sample::Sample},
+    machine::pin_current_thread,
+    measure::{order::Order, witness},
+    record::AA,
+    stats,
+};
+
+/// Runs that many operations.
+pub type Ops = Box<dyn FnMut(u64)>;
+
+/// One contender.
+pub struct Solo {
+    /// The case's name.
+    pub case: &'static str,
+    /// Builds a fresh instance: called once, and twice for the baseline.
+    pub make: fn() -> Ops,
+}
+
+impl std::fmt::Debug for Solo {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Solo").field("case", &self.case).finish_non_exhaustive()
+    }
+}
+
+/// A block is long enough that the clock costs nothing and short enough to fall between interruptions.
+const BLOCK: Duration = Duration::from_micros(250);
+/// Below this share of CPU time a block was interrupted.
+const OWNED: f64 = 0.97;
+/// Fewer quads than this say nothing.
+const ENOUGH: usize = 5;
+
+/// Measures every contender against the first: one launch. Values: `op_ns`. A contender's `op_ns` is the baseline's median
+/// times the median paired ratio, so that dividing two of them gives back the paired ratio.
+///
+/// Runs pinned to the plan's first CPU. Never hangs: it stops after the plan's slice for each contender, valid or not, and says so.
+pub fn solo(plan: &Plan, param: &str, arms: &[Solo]) -> Vec<Sample> {
+    let Some(base) = arms.first() else { return Vec::new() };
+    let pinned = pin_current_thread(plan.cpus[0]);
+    let mut base_ops = (base.make)();
+    let mut others: Vec<(&str, Ops)> =
+        std::iter::once((AA, (base.make)())).chain(arms[1..].iter().map(|a| (a.case, (a.make)()))).collect();
+    let block = if plan.is_smoke() { BLOCK / 10 } else { BLOCK };
+    let counts: Vec<u64> = others.iter_mut().map(|(_, ops)| count_for(block, &mut base_ops, ops)).collect();
+
+    let mut quads: Vec<Vec<Quad>> = others.iter().map(|_| Vec::new()).collect();
+    let mut order = Order::new(plan.seed ^ (plan.launch as u64) << 32);
+    let started = Instant::now();
+    let budget = plan.slice * u32::try_from(others.len()).unwrap_or(u32::MAX);
+    let mut turn: Vec<usize> = (0..others.len()).collect();
+    while started.elapsed() < budget {
+        order.shuffle(&mut turn);
+        for &i in &turn {
+            let base_first = order.below(2) == 0;
+            quads[i].push(quad(counts[i], base_first, &mut base_ops, &mut others[i].1));
+        }
+    }
+
+    let base_ns =
+        stats::median(&quads.iter().flatten().filter(|q| q.owned).map(|q| q.base_ns).collect::<Vec<_>>());
+    let mut samples = Vec::new();
+    for ((case, _), quads) in others.iter().zip(&quads) {
+        let kept: Vec<&Quad> = quads.iter().filter(|q| q.owned).collect();
+        let mut sample = if kept.len() < ENOUGH || base_ns.is_none() {
+            Sample::unmeasured(
+                case,
+                param,
+                format!("only {} of {} quads had the CPU to themselves", kept.len(), quads.len()),
+            )
+        } else {
+            let ratio = stats::median(&kept.iter().map(|q| (q.case_ns / q.base_ns).ln()).collect::<Vec<_>>())
+                .map_or(1.0, f64::exp);
+            Sample::new(case, param).with("op_ns", base_ns.unwrap_or_default() * ratio)
+        };
+        sample.receipts.kept_count = Some(kept.len() as f64);
+        sample.receipts.dropped_count = Some((quads.len() - kept.len()) as f64);
+        if !pinned {
+            sample.doubts.push("the thread could not be pinned to a CPU".into());
+        }
+        samples.push(sample);
+    }
+    // The baseline's own row has what all quads say of it.
+    let aa = &samples[0];
+    let mut own = Sample { case: base.case.into(), ..aa.clone() };
+    if let Some(ns) = base_ns.filter(|_| aa.unmeasured.is_none()) {
+        own = own.with("op_ns", ns);
+    }
+    samples.insert(0, own);
+    samples
+}
+
+/// One count of operations for both contenders of a quad, from the slower one: unequal counts broke the A/A coverage in trials.
+fn count_for(block: Duration, a: &mut Ops, b: &mut Ops) -> u64 {
+    let slower = [a, b].into_iter().map(probe_ns).fold(0.0, f64::max);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a positive count of operations, clamped"
+    )]
+    let n = (block.as_secs_f64() * 1e9 / slower.max(0.05)).clamp(1.0, 1e9) as u64;
+    n
+}
+
+/// Cost of one operation, roughly: the 25th percentile of 31 probes, each long enough for the clock.
+fn probe_ns(ops: &mut Ops) -> f64 {
+    let mut n = 1;
+    while n < 1 << 30 {
+        let t = Instant::now();
+        ops(n);
+        if t.elapsed() >= Duration::from_micros(10) {
+            break;
+        }
+        n *= 2;
+    }
+    let mut probes: Vec<f64> = (0..31)
+        .map(|_| {
+            let t = Instant::now();
+            ops(n);
+            t.elapsed().as_secs_f64() * 1e9 / n as f64
+        })
+        .collect();
+    probes.sort_by(f64::total_cmp);
+    probes[7]
+}
+
+/// Four blocks: both contenders twice.
+#[derive(Debug)]
+struct Quad {
+    base_ns: f64,
+    case_ns: f64,
+    owned: bool,
+}
+
+fn quad(n: u64, base_first: bool, base: &mut Ops, case: &mut Ops) -> Quad {
+    let order = if base_first { [true, false, false, true] } else { [false, true, true, false] };
+    let mut ns = [0.0, 0.0];
+    let mut owned = true;
+    for is_base in order {
+        let ops = if is_base { &mut *base } else { &mut *case };
+        // Caches and predictors belong to whoever ran last, and the baseline runs most: without this its twin came out slower by two
+        // parts in a hundred thousand, in every launch.
+        ops(n / 16);
+        let cpu = witness::cpu_time();
+        let t = Instant::now();
+        ops(n);
+        let wall = t.elapsed();
+        // Where the system cannot tell CPU time, every block counts and the machine's grade says so.
+        if let (Some(before), Some(after)) = (cpu, witness::cpu_time()) {
+            owned &= (after - before).as_secs_f64() >= OWNED * wall.as_secs_f64();
+        }
+        ns[usize::from(is_base)] += wall.as_secs_f64() * 1e9 / (2.0 * n as f64);
+    }
+    Quad { base_ns: ns[1], case_ns: ns[0], owned }
+}
+
+/// The same contender for criterion: times that many operations with one clock.
+pub fn timed(make: fn() -> Ops) -> crate::lab::Timed {
+    let mut ops = make();
+    Box::new(move |n| {
+        let t = Instant::now();
+        ops(n);
+        t.elapsed()
+    })
+}
