@@ -24,9 +24,9 @@ const SAMPLES: usize = 20;
 fn main() -> ExitCode {
     let plan = Plan::new(Mode::Default, allowed_cpus());
     let measuring = std::env::args().any(|a| a == "--bench") && !std::env::args().any(|a| a == "--list");
-    let benches: Vec<_> = all::LABS
+    let benches: Vec<_> = all::labs()
         .iter()
-        .flat_map(|lab| (lab.benches)(&plan).into_iter().map(|b| (format!("labs/{}/{}", lab.stem, b.id), b)))
+        .flat_map(|lab| lab.benches().map(|b| (format!("labs/{}/{}", lab.stem, b.id), b)))
         .collect();
     if measuring {
         let mut machine = Machine::read();
@@ -51,7 +51,7 @@ fn main() -> ExitCode {
     for (id, bench) in &benches {
         criterion.bench_function(id, |b| {
             ran.set(ran.get() + 1);
-            let mut timed = (bench.make)();
+            let mut timed = bench.make(&plan);
             b.iter_custom(&mut timed);
         });
     }

@@ -1,5 +1,5 @@
 //! `underhood check --calibrate`: measures the measuring, with kernels whose answer is known.
-use std::hint::black_box;
+use std::{hint::black_box, sync::LazyLock};
 
 use super::{
     Outcome, STOP,
@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     contenders::lock,
-    lab::{Kind, Lab, Launch, Predict, Step, plan::Plan, sample::Sample},
+    lab::{Contender, Kind, Lab, ONCE, Origin, Step, plan::Plan, sample::Sample},
     measure::{
         cost::{Ops, Solo, solo},
         launch,
@@ -25,57 +25,31 @@ const COVER: usize = 17;
 const KNOWN: f64 = 1.04;
 
 /// Not a lab for people: its steps are what the trials launch.
-pub(super) static LAB: Lab = Lab {
-    stem: "calibrate",
-    question: "Does the measuring measure?",
-    steps: &[
-        trial("one_thread", Kind::Single, &["spin_1000", "spin_1040"], one_thread),
-        trial("two_threads", Kind::Contended, &["spin_1000", "spin_1040"], two_threads),
-        trial("one_mutex", Kind::Contended, &["mutex"], one_mutex),
-        trial("harness", Kind::Single, &["bare", "empty"], harness),
-    ],
-    says: &[],
-    not_said: &[],
-    next: &[],
-    sources: &[],
-    benches: |_| Vec::new(),
-};
-
-const fn trial(
-    name: &'static str,
-    kind: Kind,
-    cases: &'static [&'static str],
-    measure: crate::lab::Measure,
-) -> Step {
-    Step {
-        name,
-        ask: "",
-        predict: Predict::Best { param: "" },
-        kind,
-        cases,
-        params: &[""],
-        launch: Launch::Together,
-        measure,
-        headline: "op_ns",
-        columns: &[],
-        claims: &[],
-        because: "",
-        tour: false,
-    }
-}
+pub(super) static LAB: LazyLock<Lab> = LazyLock::new(|| {
+    const SPINS: [Contender; 2] = [Contender::new("spin_1000"), Contender::new("spin_1040")];
+    let lab =
+        Lab::new("calibrate", "Does the measuring measure?", Origin::ours(include_str!("calibrate.rs")));
+    let trial = |name, kind, cases: &[Contender], measure: fn(&Plan, &str) -> Vec<Sample>| {
+        let step = Step::new(name, kind, "op_ns").contenders(cases);
+        step.over(ONCE, move |plan, p| measure(plan, p.id()))
+    };
+    lab.step(trial("one_thread", Kind::Single, &SPINS, one_thread))
+        .step(trial("two_threads", Kind::Contended, &SPINS, two_threads))
+        .step(trial("one_mutex", Kind::Contended, &[Contender::new("mutex")], one_mutex))
+        .step(trial("harness", Kind::Single, &[Contender::new("bare"), Contender::new("empty")], harness))
+});
 
 /// 1,000 and 1,040 dependent multiplies: the second takes 4 % longer, whatever the machine.
-fn one_thread(plan: &Plan, _: &[&str], params: &[&str]) -> Vec<Sample> {
+fn one_thread(plan: &Plan, param: &str) -> Vec<Sample> {
     fn spin<const N: u32>() -> Ops {
         let mut x = 1;
         Box::new(move |n| (0..n).for_each(|_| x = work::chain(x, black_box(N))))
     }
-    let arms =
-        [Solo { case: "spin_1000", make: spin::<1000> }, Solo { case: "spin_1040", make: spin::<1040> }];
-    params.iter().flat_map(|p| solo(plan, p, &arms)).collect()
+    let arms = [Solo::new("spin_1000", spin::<1000>), Solo::new("spin_1040", spin::<1040>)];
+    solo(plan, param, &arms)
 }
 
-fn one_mutex(plan: &Plan, _: &[&str], params: &[&str]) -> Vec<Sample> {
+fn one_mutex(plan: &Plan, param: &str) -> Vec<Sample> {
     let make = |threads| {
         let lock = std::sync::Arc::new(Apart(std::sync::Mutex::new(0u64)));
         (0..threads)
@@ -87,12 +61,12 @@ fn one_mutex(plan: &Plan, _: &[&str], params: &[&str]) -> Vec<Sample> {
             })
             .collect()
     };
-    let arms = [Crowd { case: "mutex", make: Box::new(make) }];
-    params.iter().flat_map(|p| throughput::crowd(plan, p, 0.0, &arms)).collect()
+    let arms = [Crowd::new("mutex", make)];
+    throughput::crowd(plan, param, 0.0, &arms)
 }
 
 /// The same two kernels on two lanes that share nothing: the same difference, measured by the other engine.
-fn two_threads(plan: &Plan, _: &[&str], params: &[&str]) -> Vec<Sample> {
+fn two_threads(plan: &Plan, param: &str) -> Vec<Sample> {
     let make = |iterations: u32| {
         move |threads: usize| -> Vec<Lane> {
             let lane = move |_| {
@@ -104,13 +78,13 @@ fn two_threads(plan: &Plan, _: &[&str], params: &[&str]) -> Vec<Sample> {
             (0..threads).map(lane).collect()
         }
     };
-    let arm = |case, iterations| Crowd { case, make: Box::new(make(iterations)) };
+    let arm = |case, iterations| Crowd::new(case, make(iterations));
     let arms = [arm("spin_1000", 1000), arm("spin_1040", 1040)];
-    params.iter().flat_map(|p| throughput::crowd(plan, p, 0.0, &arms)).collect()
+    throughput::crowd(plan, param, 0.0, &arms)
 }
 
 /// A bare loop beside the labs' `empty` case: what the trait, the closure and the adapter cost.
-fn harness(plan: &Plan, _: &[&str], params: &[&str]) -> Vec<Sample> {
+fn harness(plan: &Plan, param: &str) -> Vec<Sample> {
     fn bare() -> Ops {
         let value = Box::new(throughput::Apart(0u64));
         Box::new(move |n| {
@@ -119,9 +93,8 @@ fn harness(plan: &Plan, _: &[&str], params: &[&str]) -> Vec<Sample> {
             }
         })
     }
-    let arms =
-        [Solo { case: "bare", make: bare }, Solo { case: "empty", ..lock::solo::<lock::Empty>(false) }];
-    params.iter().flat_map(|p| solo(plan, p, &arms)).collect()
+    let arms = [Solo::new("bare", bare), lock::EMPTY.reads()];
+    solo(plan, param, &arms)
 }
 
 /// What twenty trials of a step gave.
@@ -146,7 +119,7 @@ struct Tally {
 pub(super) fn calibrate(out: &mut Out) -> Result<Outcome, End> {
     let plan = Run { slice: Some(std::time::Duration::from_millis(60)), ..Run::default() }.plan();
     let mut worst = Outcome::Quotable;
-    for step in LAB.steps {
+    for step in &LAB.steps {
         let tally = trials(step, &plan, out)?;
         out.json(&tally)?;
         worst = worst.max(tell(&tally, plan.launches, out)?);
@@ -211,16 +184,16 @@ fn trials(step: &'static Step, plan: &Plan, out: &mut Out) -> Result<Tally, End>
             let pairs: Vec<f64> = of(a).into_iter().zip(of(b)).filter_map(|(a, b)| Some(a? / b?)).collect();
             stats::over_launches(&pairs).filter(|i| i.n >= 2)
         };
-        if let Some(aa) = ratio(AA, step.cases[0]) {
+        if let Some(aa) = ratio(AA, step.baseline()) {
             tally.counted += 1;
             tally.cover += usize::from(aa.lo <= 1.0 && 1.0 <= aa.hi);
             twins.push(aa.mid);
         }
-        if let Some(known) = step.cases.get(1).and_then(|c| ratio(c, step.cases[0])) {
+        if let Some(known) = step.cases().get(1).and_then(|c| ratio(c, step.baseline())) {
             tally.signs += usize::from(known.lo > 1.0);
             ratios.push(known.mid);
         }
-        for (case, costs) in step.cases.iter().zip(&mut costs) {
+        for (case, costs) in step.cases().iter().zip(&mut costs) {
             costs.extend(of(case).into_iter().flatten());
         }
     }

@@ -66,7 +66,9 @@ impl Outcome {
 }
 
 /// The `underhood` program.
-pub fn main(labs: &[&'static Lab]) -> ExitCode {
+pub fn main(labs: &'static [Lab]) -> ExitCode {
+    let labs: Vec<&'static Lab> = labs.iter().collect();
+    let labs = labs.as_slice();
     let mut known = labs.to_vec();
     known.push(&calibrate::LAB);
     if let Some(code) = launch::child(&known) {
@@ -78,7 +80,8 @@ pub fn main(labs: &[&'static Lab]) -> ExitCode {
 }
 
 /// The program of one lab.
-pub fn lab_main(lab: &'static Lab) -> ExitCode {
+pub fn lab_main(lab: fn() -> Lab) -> ExitCode {
+    let lab: &'static Lab = Box::leak(Box::new(lab()));
     if let Some(code) = launch::child(&[lab]) {
         return code;
     }
@@ -89,7 +92,8 @@ pub fn lab_main(lab: &'static Lab) -> ExitCode {
 }
 
 /// The program of a lab whose cases can be traced: the same, and `--trace FILE`.
-pub fn traced_lab_main(lab: &'static Lab, tracer: Tracer) -> ExitCode {
+pub fn traced_lab_main(lab: fn() -> Lab, tracer: Tracer) -> ExitCode {
+    let lab: &'static Lab = Box::leak(Box::new(lab()));
     if let Some(code) = launch::child(&[lab]) {
         return code;
     }

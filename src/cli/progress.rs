@@ -32,7 +32,7 @@ struct State {
 /// True if a run of the step has all its rows. A smoke run shows that the code runs, and counts only for who asks for smoke.
 fn done(lab: &Lab, step: &Step, records: &[Record], smoke: bool) -> bool {
     let whole = |run: &str| {
-        step.params.iter().all(|p| step.cases.iter().all(|c| find(records, run, c, p).is_some()))
+        step.cells().iter().all(|(c, p)| find(records, run, c, p).is_some())
             && records.iter().find(|r| r.run == run).is_some_and(|r| smoke || r.mode != Mode::Smoke)
     };
     runs_of(records, lab.stem, step.name).into_iter().any(whole)
@@ -40,7 +40,7 @@ fn done(lab: &Lab, step: &Step, records: &[Record], smoke: bool) -> bool {
 
 fn state(lab: &Lab, records: &[Record], predictions: &[Prediction]) -> State {
     let mut state = State { steps_count: lab.steps.len(), ..State::default() };
-    for step in lab.steps {
+    for step in &lab.steps {
         state.done_count += usize::from(done(lab, step, records, false));
         if runs_of(records, lab.stem, step.name).is_empty() {
             continue;

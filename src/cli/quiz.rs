@@ -95,8 +95,8 @@ fn model_answer(lab: &Lab, answer: &Answer, out: &mut Out) -> Result<(), End> {
             &format!("{why}. Measure it: cargo run --release --bin {}", lab.stem),
         )?;
     }
-    out.prose("Why: ", answer.because)?;
-    for next in lab.next {
+    out.prose("Why: ", &answer.because)?;
+    for next in &lab.next {
         out.prose("They will ask next: ", next)?;
     }
     out.json(

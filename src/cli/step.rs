@@ -227,7 +227,7 @@ pub(super) fn last_page(lab: &'static Lab, common: &Common, out: &mut Out) -> Re
     if tell::quote(lab, false, common, out)? != Outcome::Quotable {
         // A quote has these lists only beside a sentence; a reader who stepped this far gets them in any case.
         for (title, lines) in
-            [("What nobody may say from such numbers", lab.not_said), ("They will ask next", lab.next)]
+            [("What nobody may say from such numbers", &lab.not_said), ("They will ask next", &lab.next)]
         {
             out.say(format!("{title}:"))?;
             lines.iter().try_for_each(|line| out.prose("  - ", line))?;

@@ -43,7 +43,7 @@ pub(super) fn show(lab: &'static Lab, common: &Common, out: &mut Out) -> Result<
         )));
     }
     out.heading(format!("{}: {}", lab.stem, lab.question))?;
-    for step in lab.steps {
+    for step in &lab.steps {
         let Some(run) = runs_of(&loaded.records, lab.stem, step.name).first().copied() else { continue };
         let records: Vec<Record> =
             loaded.records.iter().filter(|r| r.run == run && r.step == step.name).cloned().collect();

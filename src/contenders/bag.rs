@@ -351,7 +351,7 @@ pub fn crowd<B: Bag>(tallies: &Tallies) -> Crowd {
         };
         (0..lanes).map(lane).collect()
     };
-    Crowd { case: B::CASE, make: Box::new(make) }
+    Crowd::new(B::CASE, make)
 }
 
 /// The same by one thread, for [`crate::measure::cost`].

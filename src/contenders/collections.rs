@@ -163,7 +163,7 @@ pub fn find<C: Pairs, const N: usize>() -> Solo {
             }
         })
     }
-    Solo { case: C::CASE, make: make::<C, N> }
+    Solo::new(C::CASE, make::<C, N>)
 }
 
 /// Removes a random key and adds a new one, so that the size stays `N`.
@@ -181,7 +181,7 @@ pub fn replace<C: Pairs, const N: usize>() -> Solo {
             }
         })
     }
-    Solo { case: C::CASE, make: make::<C, N> }
+    Solo::new(C::CASE, make::<C, N>)
 }
 
 /// Runs `lap` as often as asked. The lap is given its collection anew each time, so that no lap is folded into the one before.
@@ -201,19 +201,15 @@ pub fn walks<const N: usize>() -> [Solo; 7] {
     type Hashed = HashMap<u64, u64, Foldhash>;
     type Tree = BTreeMap<u64, u64>;
     [
-        Solo { case: "vec", make: || laps(values(N).collect(), |v: &mut Vec<u64>| sum(v.iter().copied())) },
-        Solo { case: "vec_deque", make: || laps(wrapped(N), |v| sum(v.iter().copied())) },
-        Solo { case: "btree", make: || laps(Tree::build(&pairs(N)), |t| sum(t.values().copied())) },
-        Solo { case: "hash", make: || laps(Hashed::build(&pairs(N)), |h| sum(h.values().copied())) },
-        Solo {
-            case: "list_std",
-            make: || laps(values(N).collect(), |l: &mut LinkedList<u64>| sum(l.iter().copied())),
-        },
-        Solo { case: "list_in_order", make: || laps(List::in_order(&pairs(N)), |l| sum(l.values())) },
-        Solo {
-            case: "list_shuffled",
-            make: || laps(List::shuffled(&pairs(N), &mut Order::new(3)), |l| sum(l.values())),
-        },
+        Solo::new("vec", || laps(values(N).collect(), |v: &mut Vec<u64>| sum(v.iter().copied()))),
+        Solo::new("vec_deque", || laps(wrapped(N), |v| sum(v.iter().copied()))),
+        Solo::new("btree", || laps(Tree::build(&pairs(N)), |t| sum(t.values().copied()))),
+        Solo::new("hash", || laps(Hashed::build(&pairs(N)), |h| sum(h.values().copied()))),
+        Solo::new("list_std", || laps(values(N).collect(), |l: &mut LinkedList<u64>| sum(l.iter().copied()))),
+        Solo::new("list_in_order", || laps(List::in_order(&pairs(N)), |l| sum(l.values()))),
+        Solo::new("list_shuffled", || {
+            laps(List::shuffled(&pairs(N), &mut Order::new(3)), |l| sum(l.values()))
+        }),
     ]
 }
 
@@ -230,33 +226,24 @@ pub fn fifos<const N: usize>() -> [Solo; 3] {
         (0..n as u64).collect()
     }
     [
-        Solo {
-            case: "vec_deque",
-            make: || {
-                laps(fill(N), |deque: &mut VecDeque<u64>| {
-                    deque.push_back(7);
-                    deque.pop_front().unwrap_or(0)
-                })
-            },
-        },
-        Solo {
-            case: "vec",
-            make: || {
-                laps(fill(N), |vec: &mut Vec<u64>| {
-                    vec.push(7);
-                    vec.remove(0)
-                })
-            },
-        },
-        Solo {
-            case: "list",
-            make: || {
-                laps(fill(N), |list: &mut LinkedList<u64>| {
-                    list.push_back(7);
-                    list.pop_front().unwrap_or(0)
-                })
-            },
-        },
+        Solo::new("vec_deque", || {
+            laps(fill(N), |deque: &mut VecDeque<u64>| {
+                deque.push_back(7);
+                deque.pop_front().unwrap_or(0)
+            })
+        }),
+        Solo::new("vec", || {
+            laps(fill(N), |vec: &mut Vec<u64>| {
+                vec.push(7);
+                vec.remove(0)
+            })
+        }),
+        Solo::new("list", || {
+            laps(fill(N), |list: &mut LinkedList<u64>| {
+                list.push_back(7);
+                list.pop_front().unwrap_or(0)
+            })
+        }),
     ]
 }
 

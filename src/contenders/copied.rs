@@ -258,7 +258,7 @@ fn disturbed<C: Copied<N>, const N: usize>(
         let readers = (1..lanes).map(|_| reader(shared.clone(), tally.lane()));
         std::iter::once(writer::<C, N>(shared.clone(), pause, tally.lane())).chain(readers).collect()
     };
-    Crowd { case: C::CASE, make: Box::new(make) }
+    Crowd::new(C::CASE, make)
 }
 
 /// Writes once, however much it is asked for: with a pause in each, a whole batch could take longer than a window.

@@ -226,7 +226,7 @@ pub fn exchanging(tally: &Arc<Exchanges>) -> Crowd {
         };
         (0..lanes).map(lane).collect()
     };
-    Crowd { case: <lockfree::CasCounter as Counter>::CASE, make: Box::new(make) }
+    Crowd::new(<lockfree::CasCounter as Counter>::CASE, make)
 }
 
 /// One thread that only adds, or only reads.
@@ -281,7 +281,7 @@ pub fn crowd<C: Counter>(read_every: u32) -> Crowd {
         };
         (0..lanes).map(lane).collect()
     };
-    Crowd { case: C::CASE, make: Box::new(make) }
+    Crowd::new(C::CASE, make)
 }
 
 /// What a counter must show before it is timed: no addition is lost, and a reader sees all but the lag it admits.

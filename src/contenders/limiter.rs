@@ -316,7 +316,7 @@ pub fn solo<L: Limit>(come: Come) -> Solo {
     fn refused<L: Limit>() -> Ops {
         ops::<L>(0)
     }
-    Solo { case: L::CASE, make: if come == Come::Passing { passing::<L> } else { refused::<L> } }
+    Solo::new(L::CASE, if come == Come::Passing { passing::<L> } else { refused::<L> })
 }
 
 /// The cost of a decision that passes, with the clock read for it.
@@ -325,7 +325,7 @@ pub fn clocked<T: Timed>() -> Solo {
         let limiter = Box::new(Apart(T::new(T::ENDLESS)));
         Box::new(move |n| (0..n).for_each(|_| _ = black_box(limiter.0.passes())))
     }
-    Solo { case: T::CASE, make: make::<T> }
+    Solo::new(T::CASE, make::<T>)
 }
 
 /// Lanes that ask one limiter, each reading the clock: all pass, or (with [`Come::Refused`]) all are refused.
@@ -338,7 +338,7 @@ pub fn crowd<T: Timed>(come: Come) -> Crowd {
         };
         (0..threads).map(|_| lane(limiter.clone())).collect()
     };
-    Crowd { case: T::CASE, make: Box::new(make) }
+    Crowd::new(T::CASE, make)
 }
 
 /// What a limiter must show before its decisions are timed: in each measurement all pass or all are refused, as it says.

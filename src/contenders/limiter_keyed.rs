@@ -178,7 +178,7 @@ pub fn solo<L: KeyLimit, const KEYS: usize>() -> Solo {
             }
         })
     }
-    Solo { case: L::CASE, make: make::<L, KEYS> }
+    Solo::new(L::CASE, make::<L, KEYS>)
 }
 
 /// Lanes that ask one limiter with 10,000 keys, each lane in an order of its own: all pass, or (with [`Come::Refused`]) next to all are
@@ -194,7 +194,7 @@ pub fn crowd<T: KeyTimed>(case: &'static str, come: Come) -> Crowd {
         };
         (0..threads).map(lane).collect()
     };
-    Crowd { case, make: Box::new(make) }
+    Crowd::new(case, make)
 }
 
 /// What a limiter per key must show before it is timed: each of 1,000 keys has a quota of its own.

@@ -205,7 +205,7 @@ pub fn crowd<M: Map>(skew: Skew, puts_percent: usize, tally: &Arc<Hits>) -> Crow
         };
         (0..lanes).map(lane).collect()
     };
-    Crowd { case: M::CASE, make: Box::new(make) }
+    Crowd::new(M::CASE, make)
 }
 
 /// What a map weighs, by what the allocator gives out. Values: `empty_bytes` of a new one; `element_bytes`, those and what 4,096 keys with

@@ -152,7 +152,7 @@ pub fn crowd<M: Map>(case: &'static str, mix: Mix, deeds: &Arc<Deeds>) -> Crowd 
         at_first(&all).into_iter().for_each(|key| _ = map.put(key, u64::from(key)));
         all.into_iter().map(|steps| lane(map.clone(), deeds.clone(), steps)).collect()
     };
-    Crowd { case, make: Box::new(make) }
+    Crowd::new(case, make)
 }
 
 /// The same by one thread, for [`crate::measure::cost`].

@@ -20,4 +20,3 @@ pub mod published;
 pub mod semaphore;
 pub mod task_lock;
 pub mod treiber;
-pub mod turn;

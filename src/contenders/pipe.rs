@@ -157,7 +157,7 @@ pub fn tries<P: Pipe>(first_pushes: bool) -> Crowd {
         let pop: Lane = Box::new(Apart(move |n, _| (0..n).for_each(|_| _ = black_box(P::pop(&mut rx)))));
         if first_pushes { vec![push, pop] } else { vec![pop, push] }
     };
-    Crowd { case: P::CASE, make: Box::new(make) }
+    Crowd::new(P::CASE, make)
 }
 
 /// The same with nothing but one word in one line: no queue can be faster. E1 each side's Release -> the other's Acquire: that it is its turn.

@@ -270,7 +270,7 @@ pub fn crowd<P: Published<Line>>(publish_every: u32) -> Crowd {
         };
         (0..lanes).map(lane).collect()
     };
-    Crowd { case: P::CASE, make: Box::new(make) }
+    Crowd::new(P::CASE, make)
 }
 
 /// A value that is counted while it lives.

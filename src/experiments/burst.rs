@@ -76,7 +76,7 @@ pub fn crowd(from: &'static Allocator, bytes: usize) -> Crowd {
             }
         })) as Lane
     };
-    Crowd { case: from.name, make: Box::new(move |threads| (0..threads).map(|_| lane()).collect()) }
+    Crowd::new(from.name, move |threads| (0..threads).map(|_| lane()).collect())
 }
 
 /// A contender of [`crate::measure::cost`], which takes plain functions: builds a burst of the first size from 16 B,

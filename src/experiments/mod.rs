@@ -16,7 +16,6 @@ pub mod held;
 pub mod injection;
 #[cfg(feature = "gc")]
 pub mod jvm;
-pub mod ladder;
 pub mod observe;
 pub mod pages;
 pub mod policy;

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::contenders::lock::Guarded;
-use crate::{lab::sample::Sample, stats};
+use crate::{lab::Contender, lab::sample::Sample, stats};
 
 /// Threads of the crowd. Their holds overlap, so that the lock is hardly ever free of them.
 pub const CROWD: usize = 3;
@@ -33,7 +33,8 @@ pub enum Lone {
 pub struct Recursive(pl012::RwLock<u64>);
 
 impl Guarded for Recursive {
-    const CASE: &'static str = "pl012_recursive";
+    const IS: Contender =
+        Contender::new("pl012_recursive").called("parking_lot 0.12 read_recursive").of("pl012");
     const SHARED: bool = true;
     fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
         inside(&self.0.read_recursive())
@@ -45,7 +46,7 @@ impl Guarded for Recursive {
 
 /// tokio's lock, taken by threads that block: a fair queue. Must not be called on a runtime's own threads.
 impl Guarded for tokio::sync::RwLock<u64> {
-    const CASE: &'static str = "tokio_rwlock";
+    const IS: Contender = Contender::new("tokio_rwlock").called("tokio RwLock, by threads").of("tokio");
     const SHARED: bool = true;
     fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
         inside(&self.blocking_read())
@@ -121,7 +122,7 @@ pub fn lone<L: Guarded>(who: Lone, time: Duration, param: &str) -> Sample {
         (waits, overtakes) = lone.join().expect("the lone thread does not panic");
     });
     let turns = waits.len() as f64;
-    Sample::new(L::CASE, param)
+    Sample::new(L::IS.id, param)
         .with("overtakes_count", overtakes as f64 / turns)
         .with("wait_p50_ns", stats::median(&waits).unwrap_or_default())
         .with("wait_max_ns", waits.iter().copied().fold(0.0, f64::max))

@@ -167,7 +167,7 @@ pub fn beats<P: Presence>(state: &Arc<Apart<P>>, users: u32, seed: u64) -> Crowd
         };
         (0..lanes).map(lane).collect()
     };
-    Crowd { case: P::CASE, make: Box::new(make) }
+    Crowd::new(P::CASE, make)
 }
 
 /// What a structure must show before it is timed: it knows its users and no other, and loses no beat of threads that meet.

@@ -365,11 +365,11 @@ pub fn doors() -> [Solo; 5] {
         })
     }
     [
-        Solo { case: "tokio_semaphore", make: semaphore },
-        Solo { case: "bulkhead", make: bulkhead },
-        Solo { case: "adaptive", make: adaptive },
-        Solo { case: "breaker", make: breaker },
-        Solo { case: "rate_limit", make: rate_limit },
+        Solo::new("tokio_semaphore", semaphore),
+        Solo::new("bulkhead", bulkhead),
+        Solo::new("adaptive", adaptive),
+        Solo::new("breaker", breaker),
+        Solo::new("rate_limit", rate_limit),
     ]
 }
 

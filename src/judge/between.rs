@@ -95,7 +95,7 @@ pub fn pairs<'a>(labs: &[&'static Lab], a: &'a [Record], b: &'a [Record], anyway
     for lab in labs.iter().copied() {
         let chosen: Vec<BTreeSet<String>> =
             [a, b].map(|all| cited(lab, all).into_iter().map(|r| r.run).collect()).into();
-        for step in lab.steps {
+        for step in &lab.steps {
             let of = |all: &'a [Record], runs: &BTreeSet<String>| -> Vec<&'a Record> {
                 all.iter()
                     .filter(|r| r.lab == lab.stem && r.step == step.name && runs.contains(&r.run))
@@ -104,7 +104,7 @@ pub fn pairs<'a>(labs: &[&'static Lab], a: &'a [Record], b: &'a [Record], anyway
             let (of_a, of_b) = (of(a, &chosen[0]), of(b, &chosen[1]));
             let (Some(first), Some(second)) = (of_a.first(), of_b.first()) else { continue };
             let differs = differing(first, second);
-            let cells = step.params.iter().flat_map(|p| step.cases.iter().map(move |c| (*c, *p)));
+            let cells = step.cells().into_iter();
             let rows = cells.filter_map(|(c, p)| {
                 let (x, y) = (find(a, &first.run, c, p)?, find(b, &second.run, c, p)?);
                 let shown = shown(step, (x, a), (y, b), anyway);

@@ -35,7 +35,7 @@ pub struct Reveal {
 
 /// The contenders a reader may choose from: `empty` measures the harness.
 pub fn choices(step: &Step) -> Vec<&'static str> {
-    step.cases.iter().copied().filter(|c| *c != "empty").collect()
+    step.cases().iter().copied().filter(|c| *c != "empty").collect()
 }
 
 /// Understands an answer to the step's question: for a choice its name, or its number in [`choices`]; for a number `100`, `1.5 us`,

@@ -56,7 +56,7 @@ pub struct Finding {
 pub fn judge(lab: &Lab, step: &Step, records: &[Record]) -> Vec<Finding> {
     let run = runs_of(records, lab.stem, step.name).first().copied();
     let judged = step.claims.iter().map(|claim| {
-        let value = if claim.against.is_some() { "ratio" } else { claim.of.value };
+        let value = if claim.bound.against.is_some() { "ratio" } else { claim.bound.of.value };
         let (verdict, numbers, why) = match run {
             None => (Verdict::NotShown, None, "not measured yet".into()),
             Some(run) => judge_one(step, claim, records, run),
@@ -73,31 +73,32 @@ fn judge_one(
     run: &str,
 ) -> (Verdict, Option<Interval>, String) {
     let not_shown = |numbers, why| (Verdict::NotShown, numbers, why);
-    let of = match picked(records, run, &claim.of) {
+    let of = match picked(records, run, &claim.bound.of) {
         Ok(of) => of,
         Err(why) => return not_shown(None, why),
     };
-    let against = match claim.against.map(|pick| Ok((picked(records, run, &pick)?, pick))).transpose() {
+    let against = match claim.bound.against.map(|pick| Ok((picked(records, run, &pick)?, pick))).transpose() {
         Ok(against) => against,
         Err(why) => return not_shown(None, why),
     };
-    let compared = against.map(|(r, pick)| compare(step, records, (of, claim.of.value), (r, pick.value)));
+    let compared =
+        against.map(|(r, pick)| compare(step, records, (of, claim.bound.of.value), (r, pick.value)));
     let numbers = match &compared {
-        None => of.interval_of(claim.of.value),
+        None => of.interval_of(claim.bound.of.value),
         Some(Compared::Differs { ratio, .. } | Compared::NoDifference { ratio, .. }) => Some(*ratio),
         Some(Compared::Cannot(_)) => None,
     };
     let involved = std::iter::once(of).chain(against.map(|(r, _)| r));
-    if let Some(why) = involved.clone().find_map(|r| too_few_cores(r, claim.cores)) {
+    if let Some(why) = involved.clone().find_map(|r| too_few_cores(r, claim.bound.cores)) {
         return not_shown(numbers, why);
     }
     if let Some(why) = involved.clone().find_map(not_quotable) {
         return not_shown(numbers, why);
     }
     let (measured, inside_band) = match compared {
-        None => match enough_launches(of, claim.of.value).map(|()| numbers) {
+        None => match enough_launches(of, claim.bound.of.value).map(|()| numbers) {
             Ok(Some(interval)) => (interval, false),
-            Ok(None) => return not_shown(None, format!("`{}` gives no interval", claim.of.value)),
+            Ok(None) => return not_shown(None, format!("`{}` gives no interval", claim.bound.of.value)),
             Err(why) => return not_shown(numbers, why),
         },
         Some(Compared::Differs { ratio, .. }) => (ratio, false),
@@ -107,7 +108,7 @@ fn judge_one(
         }
         Some(Compared::Cannot(why)) => return not_shown(None, why),
     };
-    let (verdict, why) = match (place(&measured, claim.expect), inside_band) {
+    let (verdict, why) = match (place(&measured, claim.bound.expect), inside_band) {
         (Place::Inside, false) => (Verdict::Held, "the whole interval lies within what was expected"),
         (Place::Inside, true) => {
             (Verdict::Held, "no difference shown, and one as small as this run can show would be within")

@@ -1,193 +1,140 @@
-//! What a lab is: plain data and functions. A lab never measures by itself, never judges and never formats.
+//! What a lab is: data and small functions. A lab never measures by itself, never judges and never formats.
 //!
-//! A **lab** answers one question with a few **steps**; a step runs **cases** (contenders) and states **claims** before it
-//! runs; a claim judged against the records is a **finding** (see [`crate::judge`]).
+//! A **lab** answers one question with a few **steps**; a step runs **contenders** at **parameters** and states **claims** before it
+//! runs; a claim judged against the records is a **finding** (see [`crate::judge`]). Why it came out so is a list of **mechanisms**, each
+//! with its evidence.
+pub mod claim;
+pub mod contender;
+pub mod mechanism;
+pub mod param;
 pub mod plan;
 pub mod sample;
+pub mod step;
 
-use crate::lab::{plan::Plan, sample::Sample};
+pub use self::{
+    claim::{Bound, Claim, Expect, Pick, Say, What, at_least, at_most, between, bound, exactly, pick, ratio},
+    contender::{Check, Contender},
+    mechanism::{Evidence, Mechanism, shown_by, source},
+    param::{ONCE, Param, Point, Unit, at, bytes, count, ns, share},
+    step::{Bench, Kind, Launch, Predict, Step, Timed},
+};
 
-/// One question, and everything that is needed to answer it.
-#[derive(Debug)]
+/// One question, and everything that is needed to answer it. Built with [`crate::lab!`] and the methods that follow it.
+#[derive(Clone, Debug)]
 pub struct Lab {
     /// Names the file, the binary, the bench id, the record file, the heading in NOTES.
     pub stem: &'static str,
     /// The question as an interviewer asks it.
     pub question: &'static str,
     /// In the order in which a reader should see them.
-    pub steps: &'static [Step],
+    pub steps: Vec<Step>,
     /// The sentences that may be quoted, best first.
-    pub says: &'static [Say],
+    pub says: Vec<Say>,
     /// What the numbers do not allow anybody to say.
-    pub not_said: &'static [&'static str],
+    pub not_said: Vec<&'static str>,
     /// What they will ask next.
-    pub next: &'static [&'static str],
+    pub next: Vec<&'static str>,
     /// Where the facts and the algorithms come from.
-    pub sources: &'static [&'static str],
-    /// The same cases for criterion; ids are `labs/<stem>/<id>`.
-    pub benches: fn(&Plan) -> Vec<Bench>,
+    pub sources: Vec<&'static str>,
+    /// Whose code it is.
+    pub origin: Origin,
 }
 
-/// One prediction, one measurement, one explanation.
-#[derive(Debug)]
-pub struct Step {
-    /// Short, `snake_case`; unique within the lab.
-    pub name: &'static str,
-    /// What the reader is asked to predict.
-    pub ask: &'static str,
-    /// How the reader may answer.
-    pub predict: Predict,
-    /// What the machine must be fit for.
-    pub kind: Kind,
-    /// Contenders; the first is the baseline of every ratio. The engine adds the `A/A` row.
-    pub cases: &'static [&'static str],
-    /// Parameters at which every case is run (hold times, sizes); `&[""]` for none.
-    pub params: &'static [&'static str],
-    /// Which process runs what.
-    pub launch: Launch,
-    /// Runs these cases at these parameters in this process and returns a sample for each pair, plus `A/A` samples
-    /// ([`crate::record::AA`]) where the step is paired.
-    pub measure: Measure,
-    /// The value that is compared and predicted.
-    pub headline: &'static str,
-    /// Further values to show beside it.
-    pub columns: &'static [&'static str],
-    /// Expectations, stated before the run.
-    pub claims: &'static [Claim],
-    /// The mechanism, with the file to open.
-    pub because: &'static str,
-    /// Whether the tour shows this step.
-    pub tour: bool,
+/// Whose code a lab is: filled in by [`crate::lab!`] in the crate that the lab belongs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Origin {
+    /// The package's name.
+    pub package: &'static str,
+    /// The package's version.
+    pub version: &'static str,
+    /// Where the package's manifest was when this was built.
+    pub manifest_dir: &'static str,
+    /// The text of the lab's own file: part of what decides whether two runs may be pooled.
+    pub text: &'static str,
 }
 
-/// Measures cases (second argument) at parameters (third argument) in this process: one launch.
-pub type Measure = fn(&Plan, &[&str], &[&str]) -> Vec<Sample>;
-
-/// How a reader may answer before the run.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Predict {
-    /// A number of the step's headline value, for the named case.
-    Number {
-        /// Whose number.
-        case: &'static str,
-        /// At which parameter (`""` if the step has none).
-        param: &'static str,
-    },
-    /// One of the cases: the one with the best headline value.
-    Best {
-        /// At which parameter (`""` if the step has none).
-        param: &'static str,
-    },
-}
-
-/// What a measurement needs of the machine.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Kind {
-    /// The cost of an operation on one thread.
-    Single,
-    /// Throughput of threads that meet on several cores at once.
-    Contended,
-    /// Percentiles of single operations.
-    Tail,
-    /// How long a victim stood still.
-    Pause,
-    /// How often something happens that depends on when threads run: a meeting, a lost wake-up, who is served.
-    Chance,
-    /// Counts and sizes that hold on any machine.
-    Count,
-}
-
-impl Kind {
-    /// True if a value is a time or a rate, which the place of the code alone can change: it needs an A/A row.
-    pub const fn is_timed(self) -> bool {
-        !matches!(self, Self::Chance | Self::Count)
+impl Origin {
+    /// This crate's.
+    pub const fn ours(text: &'static str) -> Self {
+        Self {
+            package: env!("CARGO_PKG_NAME"),
+            version: env!("CARGO_PKG_VERSION"),
+            manifest_dir: env!("CARGO_MANIFEST_DIR"),
+            text,
+        }
     }
 }
 
-/// How cases share processes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Launch {
-    /// All cases interleaved in one child process: for paired comparison.
-    Together,
-    /// A child process for each case and parameter: allocators, collectors, limits, whatever leaves state behind or may hang.
-    Isolated,
-    /// Not measured by the lab: this command puts the records into the store, and the lab shows the newest. For what a tool finds that is no
-    /// dependency of the library.
-    Recorded(&'static str),
+/// A lab of this name and question, whose file is `<name>.rs` beside the one that says so: `lab!("lock_mutex", "What does ...?")`.
+#[macro_export]
+macro_rules! lab {
+    ($stem:literal, $question:expr) => {
+        $crate::lab::Lab::new(
+            $stem,
+            $question,
+            $crate::lab::Origin {
+                package: env!("CARGO_PKG_NAME"),
+                version: env!("CARGO_PKG_VERSION"),
+                manifest_dir: env!("CARGO_MANIFEST_DIR"),
+                text: include_str!(concat!($stem, ".rs")),
+            },
+        )
+    };
 }
 
-/// An expectation that was stated before the run.
-#[derive(Clone, Copy, Debug)]
-pub struct Claim {
-    /// The sentence, as a person would say it.
-    pub text: &'static str,
-    /// The value that is meant.
-    pub of: Pick,
-    /// If given, the claim is about `of / against`, paired launch by launch.
-    pub against: Option<Pick>,
-    /// What is expected of it.
-    pub expect: Expect,
-    /// With fewer cores allowed than this, the verdict is "not shown here".
-    pub cores: usize,
-}
-
-/// One value of one case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Pick {
-    /// The case.
-    pub case: &'static str,
-    /// The parameter (`""` if none).
-    pub param: &'static str,
-    /// The value's name; its suffix is its unit.
-    pub value: &'static str,
-}
-
-/// Short for a [`Pick`].
-pub const fn pick(case: &'static str, param: &'static str, value: &'static str) -> Pick {
-    Pick { case, param, value }
-}
-
-/// What a claim expects.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Expect {
-    /// At least this much.
-    AtLeast(f64),
-    /// At most this much.
-    AtMost(f64),
-    /// Within these bounds.
-    Between(f64, f64),
-}
-
-/// A sentence that may be quoted. `{value}`, `{against}` and `{ratio}` stand for the numbers with their intervals;
-/// `{threads}` for the number of threads, `{launches}` for that of launches.
-#[derive(Clone, Copy, Debug)]
-pub struct Say {
-    /// The step whose records carry the numbers.
-    pub step: &'static str,
-    /// The template.
-    pub text: &'static str,
-    /// `{value}`.
-    pub of: Pick,
-    /// `{against}`, and `{ratio}` = of / against.
-    pub against: Option<Pick>,
-    /// When the sentence would be false.
-    pub not_true_when: &'static str,
-}
-
-/// One criterion bench.
-pub struct Bench {
-    /// `<case>[/<param>]`: short and ASCII.
-    pub id: String,
-    /// Builds the contender; called only when a filter selected it. The closure runs that many operations and returns the time they took.
-    pub make: Box<dyn Fn() -> Timed>,
-}
-
-/// Runs a number of operations and says how long they took.
-pub type Timed = Box<dyn FnMut(u64) -> std::time::Duration>;
-
-impl std::fmt::Debug for Bench {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Bench").field("id", &self.id).finish_non_exhaustive()
+impl Lab {
+    /// A lab without steps.
+    pub fn new(stem: &'static str, question: &'static str, origin: Origin) -> Self {
+        let (steps, says) = (Vec::new(), Vec::new());
+        let (not_said, next, sources) = (Vec::new(), Vec::new(), Vec::new());
+        Self { stem, question, steps, says, not_said, next, sources, origin }
+    }
+    /// One more step.
+    #[must_use]
+    pub fn step(mut self, mut step: Step) -> Self {
+        step.settle();
+        self.steps.push(step);
+        self
+    }
+    /// A sentence that may be quoted: see [`Say`]. After the step that it is about; the best comes first.
+    ///
+    /// # Panics
+    /// If the lab has no such step.
+    #[must_use]
+    pub fn say(
+        mut self,
+        step: &'static str,
+        text: &'static str,
+        what: impl Into<What>,
+        not_true_when: &'static str,
+    ) -> Self {
+        let mut say = Say::new(step, text, what, not_true_when);
+        let of = self.steps.iter().find(|s| s.name == step);
+        let of = of.unwrap_or_else(|| panic!("{} has no step {step} to say something about", self.stem));
+        say.settle(of.headline, of.only_param());
+        self.says.push(say);
+        self
+    }
+    /// What the numbers do not allow anybody to say.
+    #[must_use]
+    pub fn not_said(mut self, texts: &[&'static str]) -> Self {
+        self.not_said.extend(texts);
+        self
+    }
+    /// What they will ask next.
+    #[must_use]
+    pub fn next(mut self, texts: &[&'static str]) -> Self {
+        self.next.extend(texts);
+        self
+    }
+    /// Where the facts and the algorithms come from.
+    #[must_use]
+    pub fn sources(mut self, texts: &[&'static str]) -> Self {
+        self.sources.extend(texts);
+        self
+    }
+    /// The criterion benches of all steps.
+    pub fn benches(&self) -> impl Iterator<Item = &Bench> {
+        self.steps.iter().flat_map(Step::benches)
     }
 }

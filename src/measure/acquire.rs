@@ -18,7 +18,7 @@ use std::{
 use hdrhistogram::Histogram;
 
 use crate::{
-    lab::{plan::Plan, sample::Sample},
+    lab::{Point, plan::Plan, sample::Sample},
     machine::pin_current_thread,
     measure::{order::Order, scatter::Scatter, witness, work},
     record::AA,
@@ -46,7 +46,7 @@ pub struct Queue {
     pub hold: Hold,
     /// What a thread does between two acquisitions, in ns of computing; it loops at once if 0.
     pub think_ns: f64,
-    /// Every so-manieth acquisition of a thread is timed.
+    /// Every n-th acquisition of a thread is timed.
     pub sample_every: u64,
     /// How long they compete.
     pub time: Duration,
@@ -126,23 +126,24 @@ pub type Contender = (&'static str, fn() -> Enter);
 
 /// Every lock at every parameter, and the first one twice (`A/A`), in random order: one launch. `queue` says who competes at a
 /// parameter, or why nobody can here.
-pub fn wait_all(
+pub fn acquire<T>(
     plan: &Plan,
-    params: &[&str],
-    locks: &[Contender],
-    queue: impl Fn(&str) -> Result<Queue, String>,
+    points: &[Point<T>],
+    locks: impl IntoIterator<Item = Contender>,
+    queue: impl Fn(&T) -> Result<Queue, String>,
 ) -> Vec<Sample> {
+    let locks: Vec<Contender> = locks.into_iter().collect();
     let mut order = Order::new(plan.seed ^ (plan.launch as u64) << 32);
     let twin = locks.first().map(|(_, make)| (AA, *make));
-    let mut turn: Vec<(&str, Contender)> = params
+    let mut turn: Vec<(&Point<T>, Contender)> = points
         .iter()
-        .flat_map(|p| twin.into_iter().chain(locks.iter().copied()).map(move |c| (*p, c)))
+        .flat_map(|p| twin.into_iter().chain(locks.iter().copied()).map(move |c| (p, c)))
         .collect();
     order.shuffle(&mut turn);
     let mut scatter = Scatter::new(plan);
-    let one = |(param, (name, make)): &(&str, Contender)| match queue(param) {
-        Ok(queue) => wait(plan, queue, scatter.make(make)).sample(name, param),
-        Err(why) => Sample::unmeasured(name, param, why),
+    let one = |(p, (name, make)): &(&Point<T>, Contender)| match queue(&p.value) {
+        Ok(queue) => wait(plan, queue, scatter.make(make)).sample(name, p.id()),
+        Err(why) => Sample::unmeasured(name, p.id(), why),
     };
     turn.iter().map(one).collect()
 }

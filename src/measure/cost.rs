@@ -7,7 +7,10 @@
 //!
 //! Why pairs: measured side by side on a loaded machine, separate runs of an unchanged pair of mutexes spread over a factor of
 //! six, paired quads over two parts in ten thousand.
-use std::time::{Duration, Instant};
+use std::{
+    borrow::Borrow,
+    time::{Duration, Instant},
+};
 
 use crate::{
     lab::{plan::Plan, sample::Sample},
@@ -25,7 +28,14 @@ pub struct Solo {
     /// The case's name.
     pub case: &'static str,
     /// Builds a fresh instance: called once, and twice for the baseline.
-    pub make: fn() -> Ops,
+    pub make: Box<dyn Fn() -> Ops>,
+}
+
+impl Solo {
+    /// This case, made so.
+    pub fn new(case: &'static str, make: impl Fn() -> Ops + 'static) -> Self {
+        Self { case, make: Box::new(make) }
+    }
 }
 
 impl std::fmt::Debug for Solo {
@@ -45,8 +55,10 @@ const ENOUGH: usize = 5;
 /// times the median paired ratio, so that dividing two of them gives back the paired ratio.
 ///
 /// Runs pinned to the plan's first CPU. Never hangs: it stops after the plan's slice for each contender, valid or not, and says so.
-pub fn solo(plan: &Plan, param: &str, arms: &[Solo]) -> Vec<Sample> {
-    let Some(base) = arms.first() else { return Vec::new() };
+pub fn solo(plan: &Plan, param: &str, arms: impl IntoIterator<Item: Borrow<Solo>>) -> Vec<Sample> {
+    let arms: Vec<_> = arms.into_iter().collect();
+    let arms: Vec<&Solo> = arms.iter().map(Borrow::borrow).collect();
+    let Some(&base) = arms.first() else { return Vec::new() };
     let pinned = pin_current_thread(plan.cpus[0]);
     let mut base_ops = (base.make)();
     let mut others: Vec<(&str, Ops)> =
@@ -165,8 +177,8 @@ fn quad(n: u64, base_first: bool, base: &mut Ops, case: &mut Ops) -> Quad {
 }
 
 /// The same contender for criterion: times that many operations with one clock.
-pub fn timed(make: fn() -> Ops) -> crate::lab::Timed {
-    let mut ops = make();
+pub fn timed(arm: &Solo) -> crate::lab::Timed {
+    let mut ops = (arm.make)();
     Box::new(move |n| {
         let t = Instant::now();
         ops(n);

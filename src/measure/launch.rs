@@ -24,7 +24,7 @@ use crate::{
     record::AA,
 };
 
-/// Set in a child's environment: the [`Order`](Errand) it was started for.
+/// Set in a child's environment: the [`Errand`], as JSON.
 const ERRAND: &str = "UNDERHOOD_ERRAND";
 
 /// What a child is to do.
@@ -60,11 +60,11 @@ pub fn child(labs: &[&'static Lab]) -> Option<ExitCode> {
         return Some(ExitCode::FAILURE);
     };
     // From the lab's own constants, so that a lab sees the very names it declared.
-    let own = |names: &'static [&'static str], asked: &[String]| -> Vec<&'static str> {
-        names.iter().copied().filter(|n| asked.iter().any(|a| a == n)).collect()
+    let own = |names: Vec<&'static str>, asked: &[String]| -> Vec<&'static str> {
+        names.into_iter().filter(|n| asked.iter().any(|a| a == n)).collect()
     };
     let samples =
-        (step.measure)(&errand.plan, &own(step.cases, &errand.cases), &own(step.params, &errand.params));
+        step.run(&errand.plan, &own(step.cases(), &errand.cases), &own(step.params(), &errand.params));
     let mut out = io::stdout().lock();
     for mut sample in samples {
         // Not a number has no place in JSON, and is no measurement.
@@ -142,19 +142,22 @@ pub fn run(
 ) -> Result<Vec<Vec<Sample>>, Interrupted> {
     let errands: Vec<Part> = match step.launch {
         Launch::Together => {
-            vec![Part { cases: step.cases.to_vec(), params: step.params.to_vec(), twin: false }]
+            vec![Part { cases: step.cases(), params: step.params(), twin: false }]
         }
         Launch::Isolated => {
             let part = |case, param, twin| Part { cases: vec![case], params: vec![param], twin };
-            let cells = step.params.iter().flat_map(|&p| step.cases.iter().map(move |&c| part(c, p, false)));
+            let cells = step.cells().into_iter().map(|(c, p)| part(c, p, false));
             // What is counted needs no twin: it has no noise of position.
-            let twins =
-                step.params.iter().filter(|_| step.kind.is_timed()).map(|&p| part(step.cases[0], p, true));
+            let twins = step
+                .params()
+                .into_iter()
+                .filter(|_| step.kind.is_timed())
+                .map(|p| part(step.baseline(), p, true));
             cells.chain(twins).collect()
         }
         Launch::Recorded(command) => {
             let why = format!("no record of it is in the store; make one: {command}");
-            let cells = step.params.iter().flat_map(|p| step.cases.iter().map(move |c| (c, p)));
+            let cells = step.cells().into_iter();
             return Ok(vec![cells.map(|(c, p)| Sample::unmeasured(c, p, why.clone())).collect()]);
         }
     };

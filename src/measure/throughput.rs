@@ -7,7 +7,10 @@
 //!
 //! Why not threads from a barrier to a join: on two cores that reported 0.1 ns for a lock, because the thread that reads the clock
 //! wakes up after the work is done; and spawned for each sample, the threads ran one after the other and never met.
-use std::time::{Duration, Instant};
+use std::{
+    borrow::Borrow,
+    time::{Duration, Instant},
+};
 
 use crate::{
     lab::{
@@ -34,6 +37,13 @@ pub struct Crowd {
     pub case: &'static str,
     /// Builds an instance: a lane for each thread.
     pub make: Box<dyn Fn(usize) -> Vec<Lane>>,
+}
+
+impl Crowd {
+    /// This case, made so.
+    pub fn new(case: &'static str, make: impl Fn(usize) -> Vec<Lane> + 'static) -> Self {
+        Self { case, make: Box::new(make) }
+    }
 }
 
 impl std::fmt::Debug for Crowd {
@@ -122,33 +132,40 @@ impl Meet {
 /// Values: `ops_per_s` of all lanes together; `lane_op_ns`, what one operation takes on one lane; `min_max_share`, the least busy
 /// lane's share of the busiest one's operations; `starved_share`, the share of quads in which a lane got nothing done although it
 /// could have had a CPU; `hold_ns`, the hold achieved. A contender's `ops_per_s` is the baseline's median times the median paired ratio.
-pub fn crowd(plan: &Plan, param: &str, hold_ns: f64, arms: &[Crowd]) -> Vec<Sample> {
-    meet_all(plan, param, Some(hold_ns), arms, 0)
+pub fn crowd(
+    plan: &Plan,
+    param: &str,
+    hold_ns: f64,
+    arms: impl IntoIterator<Item: Borrow<Crowd>>,
+) -> Vec<Sample> {
+    meet_all(plan, param, Some(hold_ns), &arms.into_iter().collect::<Vec<_>>(), 0)
 }
 
 /// The same without a hold, and with a first lane that only disturbs the others: what it does is not counted, and it need not do as
 /// many operations as it is asked for. Without `hold_ns`.
 ///
 /// With fewer than two lanes every sample is unmeasured, and says so.
-pub fn beside(plan: &Plan, param: &str, arms: &[Crowd]) -> Vec<Sample> {
+pub fn beside(plan: &Plan, param: &str, arms: impl IntoIterator<Item: Borrow<Crowd>>) -> Vec<Sample> {
+    let arms: Vec<_> = arms.into_iter().collect();
     if plan.threads < 2 {
         let why = "one thread has nobody to be disturbed by";
-        return arms.iter().map(|a| Sample::unmeasured(a.case, param, why)).collect();
+        return arms.iter().map(|a| Sample::unmeasured(a.borrow().case, param, why)).collect();
     }
-    meet_all(plan, param, None, arms, 1)
+    meet_all(plan, param, None, &arms, 1)
 }
 
 fn meet_all(
     plan: &Plan,
     param: &str,
     hold_ns: Option<f64>,
-    arms: &[Crowd],
+    arms: &[impl Borrow<Crowd>],
     disturbers: usize,
 ) -> Vec<Sample> {
-    let Some(base) = arms.first() else { return Vec::new() };
+    let arms: Vec<&Crowd> = arms.iter().map(Borrow::borrow).collect();
+    let Some(&base) = arms.first() else { return Vec::new() };
     let threads = plan.threads;
     // Instance 0 is the baseline, 1 its twin, then the others; the last one only holds.
-    let makers = std::iter::once(base).chain(arms);
+    let makers = std::iter::once(base).chain(arms.iter().copied());
     let mut scatter = Scatter::new(plan);
     let instances = makers.map(|a| scatter.make(|| (a.make)(threads))).chain([idle_lanes(threads)]).collect();
     let mut gang = Gang::start(plan, threads, instances);

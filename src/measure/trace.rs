@@ -156,8 +156,8 @@ pub fn each(
     step: &Step,
     play: impl Fn(&str, &str) -> Result<(), String>,
 ) -> Vec<(String, Result<Trace, String>)> {
-    let cells = step.params.iter().flat_map(|param| step.cases.iter().map(move |case| (*case, *param)));
-    cells
+    step.cells()
+        .into_iter()
         .map(|(case, param)| {
             let (played, trace) = record(|| play(case, param));
             (format!("{case} {param}"), played.map(|()| trace))

@@ -22,8 +22,9 @@ pub fn seal(
     let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let of_run = doubts::of_run(step, plan, machine);
     // Every declared row, so that one that was lost in all launches is missed; and the A/A rows that came.
-    let declared = step.params.iter().flat_map(|p| step.cases.iter().map(|c| (c.to_string(), p.to_string())));
-    let mut cells: Vec<(String, String)> = declared.collect();
+    let mut cells: Vec<(String, String)> =
+        step.cells().into_iter().map(|(c, p)| (c.into(), p.into())).collect();
+    let (cases, params) = (step.cases(), step.params());
     for s in launches.iter().flatten().filter(|s| s.case == AA) {
         if !cells.iter().any(|(c, p)| *c == s.case && *p == s.param) {
             cells.push((s.case.clone(), s.param.clone()));
@@ -31,12 +32,9 @@ pub fn seal(
     }
     // By parameter as declared, then in the order of cases with A/A behind the baseline.
     let place = |(case, param): &(String, String)| {
-        let p = step.params.iter().position(|x| x == param).unwrap_or(usize::MAX);
-        let c = if case == AA {
-            1
-        } else {
-            step.cases.iter().position(|x| x == case).map_or(usize::MAX, |i| 2 * i)
-        };
+        let p = params.iter().position(|x| x == param).unwrap_or(usize::MAX);
+        let c =
+            if case == AA { 1 } else { cases.iter().position(|x| x == case).map_or(usize::MAX, |i| 2 * i) };
         (p, c)
     };
     cells.sort_by_key(place);
@@ -64,7 +62,7 @@ pub fn seal(
                 step: step.name.into(),
                 case,
                 param,
-                baseline: step.cases[0].into(),
+                baseline: step.baseline().into(),
                 kind: step.kind,
                 mode: plan.mode,
                 threads: plan.threads,

@@ -10,7 +10,7 @@ pub struct Answer {
     /// If there are none: why.
     pub why_not: Option<String>,
     /// The mechanism of the step that the best sentence is about.
-    pub because: &'static str,
+    pub because: String,
 }
 
 /// A sentence and what it rests on.
@@ -30,7 +30,7 @@ pub struct Said {
 pub fn answer(lab: &Lab, records: &[Record]) -> Answer {
     let because = |step: &str| {
         let step = lab.steps.iter().find(|s| s.name == step).or(lab.steps.first());
-        step.map_or("", |s| s.because)
+        step.map_or_else(String::new, crate::lab::Step::why)
     };
     match quote::carried(lab, records) {
         Err((step, why)) => {

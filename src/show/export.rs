@@ -117,11 +117,11 @@ pub fn anki(labs: &[&Lab], records: &[Record]) -> (String, usize) {
             let _ = write!(back, "\nMeasured on {} ({}).", best.measured, best.ids.join(", "));
             card(lab.stem.into(), lab.question, &back, lab.stem);
         }
-        for step in lab.steps {
+        for step in &lab.steps {
             let Some((result, r)) = result(lab, step, &of_lab) else { continue };
             let front = format!("{}\n({} / {})", step.ask, lab.stem, step.name);
             let (id, machine, day) = (escape::line(&r.id), origin::machine(&r.machine), origin::day(r));
-            let back = format!("{result}\nWhy: {}\nMeasured on {machine}, {day} ({id}).", step.because);
+            let back = format!("{result}\nWhy: {}\nMeasured on {machine}, {day} ({id}).", step.why());
             card(format!("{}/{}", lab.stem, step.name), &front, &back, lab.stem);
         }
     }

@@ -22,8 +22,8 @@ const LEAST: usize = 3;
 /// the letter of the best case and by how many times it is ahead of the second, or `.` if no difference is shown between the two,
 /// or `?` if they cannot be compared.
 pub(super) fn map(step: &Step, records: &[Record], rows: &[&Record], width: usize) -> Option<String> {
-    let (lines, columns) = grid(step.params)?;
-    let cases: Vec<&str> = step.cases.iter().copied().filter(|case| *case != "empty").collect();
+    let (lines, columns) = grid(&step.params())?;
+    let cases: Vec<&str> = step.cases().into_iter().filter(|case| *case != "empty").collect();
     let letter = |case: &str| {
         let at = cases.iter().position(|c| *c == case)?;
         Some(char::from(b'A' + u8::try_from(at).ok().filter(|at| *at < 26)?))

@@ -102,7 +102,7 @@ pub fn check(text: &str, labs: &[&Lab], records: &[Record]) -> Result<Vec<Mismat
 /// has no other. They are what is committed beside the notes; citing from them alone cites the same.
 pub fn cited(lab: &Lab, records: &[Record]) -> Vec<Record> {
     let mut out = Vec::new();
-    for step in lab.steps {
+    for step in &lab.steps {
         // By run first: a store may hold a thousand runs.
         let mut by_run: HashMap<&str, Vec<&Record>> = HashMap::new();
         for r in records.iter().filter(|r| r.lab == lab.stem && r.step == step.name) {
@@ -111,8 +111,7 @@ pub fn cited(lab: &Lab, records: &[Record]) -> Vec<Record> {
         let rank = |run: &&str| {
             let of_run = by_run.get(run).map_or(&[][..], Vec::as_slice);
             let row = |c: &str, p: &str| of_run.iter().copied().find(|r| r.case == c && r.param == p);
-            let rows: Vec<Option<&Record>> =
-                step.params.iter().flat_map(|p| step.cases.iter().map(|c| row(c, p))).collect();
+            let rows: Vec<Option<&Record>> = step.cells().iter().map(|(c, p)| row(c, p)).collect();
             let quotable = |r: &Option<&Record>| r.is_some_and(|r| r.quotable && r.unmeasured().is_none());
             let short = of_run.iter().any(|r| matches!(r.mode, Mode::Quick | Mode::Smoke));
             let rank = match rows.iter().all(Option::is_some) {
@@ -205,7 +204,7 @@ fn said(lab: &Lab, records: &[Record]) -> String {
 }
 
 /// That sentence, and the ids of its records; or why there is none.
-fn best(lab: &Lab, records: &[Record]) -> Result<(&'static Say, String, String), String> {
+fn best<'a>(lab: &'a Lab, records: &'a [Record]) -> Result<(&'a Say, String, String), String> {
     let carried = quote::carried(lab, records).map_err(|(_, why)| escape::markdown(&why))?;
     let (say, sentence) = &carried[0];
     let ids: Vec<String> = sentence.records.iter().map(|r| escape::markdown(&r.id)).collect();

@@ -104,7 +104,7 @@ fn grid(lab: &Lab, step: &Step, records: &[Record], lie_down: bool) -> Option<Gr
     let mut head = vec![format!("`{}`{what}", step.name)];
     head.extend(across.iter().map(|text| name(text)));
     let is_cited = |text: &str| {
-        let picks = step.claims.iter().flat_map(|c| std::iter::once(c.of).chain(c.against)).chain(
+        let picks = step.claims.iter().flat_map(|c| c.bound.picks()).chain(
             lab.says
                 .iter()
                 .filter(|s| s.step == step.name)

@@ -190,8 +190,9 @@ pub fn places(lab: &Lab, step: &Step, read: impl Fn(&str) -> Option<String>) -> 
         }
     };
     let file = format!("labs/{}.rs", lab.stem);
-    put(&file, "the step", &[format!("name: \"{}\"", step.name), format!("\"{}\"", step.name)]);
-    let words: Vec<&str> = step.because.split_whitespace().collect();
+    put(&file, "the step", &[format!("Step::new(\"{}\"", step.name), format!("\"{}\"", step.name)]);
+    let why = step.why();
+    let words: Vec<&str> = why.split_whitespace().collect();
     for (i, word) in words.iter().enumerate() {
         let path = word.trim_matches(|c: char| !c.is_ascii_alphanumeric());
         let ours = ["src/", "labs/", "tests/", "benches/"].iter().any(|dir| path.starts_with(dir));

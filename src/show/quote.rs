@@ -95,20 +95,20 @@ fn render(lab: &Lab, records: &[Record], brief: bool) -> Quote {
         }
     }
     if !brief {
-        page.list("What these numbers do not allow anybody to say", lab.not_said);
-        page.list("They will ask next", lab.next);
+        page.list("What these numbers do not allow anybody to say", &lab.not_said);
+        page.list("They will ask next", &lab.next);
     }
     Quote { text: page.text, quotable: true, ids }
 }
 
 /// The sentences that the records carry, best first and at least one; else the step of the first sentence and why it is not.
 pub(super) fn carried<'a>(
-    lab: &Lab,
+    lab: &'a Lab,
     records: &'a [Record],
-) -> Result<Vec<(&'static Say, Sentence<'a>)>, (&'static str, String)> {
+) -> Result<Vec<(&'a Say, Sentence<'a>)>, (&'static str, String)> {
     let mut carried = Vec::new();
     let mut refused = None;
-    for say in lab.says {
+    for say in &lab.says {
         match newest(lab, say, records) {
             Ok(sentence) => carried.push((say, sentence)),
             Err(why) => refused = refused.or(Some((say.step, why))),

@@ -127,8 +127,9 @@ pub(super) fn folded(rows: Vec<&Record>) -> (Vec<&Record>, Vec<String>) {
 /// more) follow as they were stored.
 pub(super) fn rows<'a>(step: &Step, records: &'a [Record], run: &str) -> Vec<&'a Record> {
     let place = |names: &[&str], name: &str| names.iter().position(|n| *n == name).unwrap_or(usize::MAX);
+    let (params, cases) = (step.params(), step.cases());
     let mut rows: Vec<&Record> = records.iter().filter(|r| r.run == run).collect();
-    rows.sort_by_key(|r| (place(step.params, &r.param), r.case == AA, place(step.cases, &r.case)));
+    rows.sort_by_key(|r| (place(&params, &r.param), r.case == AA, place(&cases, &r.case)));
     rows
 }
 
@@ -315,8 +316,8 @@ pub(super) fn no_ratio(step: &Step, why: &str) -> String {
 /// The smallest difference that the run may claim, at each parameter.
 fn floor(step: &Step, records: &[Record], run: &str, look: Look) -> String {
     let bands: Vec<String> = step
-        .params
-        .iter()
+        .params()
+        .into_iter()
         .filter_map(|param| {
             Some(format!("{}{}", band(aa_band(records, run, param, step.headline)?), origin::at(param)))
         })
@@ -351,7 +352,7 @@ fn sentences(step: &Step, records: &[Record], r: &Record) -> String {
             out.push_str(&format!(" N{}.", &no_ratio(step, &why)[1..]));
         }
     }
-    for name in step.columns {
+    for name in &step.columns {
         if let Some(i) = r.interval_of(name) {
             out.push_str(&format!(" {}: {}.", number::label(name), number::value(name, i.mid)));
         }

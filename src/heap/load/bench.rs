@@ -31,5 +31,5 @@ fn bench(id: &str, turn: Turn) -> Bench {
         (0..n).for_each(|_| turn(&mut m, &kept));
         start.elapsed()
     };
-    Bench { id: id.to_string(), make: Box::new(move || Box::new(run)) }
+    Bench::new(id, move |_| Box::new(run))
 }

@@ -20,9 +20,9 @@ enum Winner {
 
 /// A diagram for each case against the baseline; none if the parameters are no grid.
 pub(super) fn charts(step: &Step, records: &[Record], rows: &[&Record]) -> Vec<Markup> {
-    let Some((down, across)) = grid(step.params) else { return Vec::new() };
+    let Some((down, across)) = grid(&step.params()) else { return Vec::new() };
     let Some(baseline) = rows.first().map(|r| r.baseline.as_str()) else { return Vec::new() };
-    let cases = step.cases.iter().filter(|c| **c != baseline && **c != AA);
+    let cases = step.cases().into_iter().filter(|c| *c != baseline && *c != AA);
     cases.map(|case| chart(step, records, rows, case, baseline, &down, &across)).collect()
 }
 

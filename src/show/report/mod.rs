@@ -266,7 +266,7 @@ fn machine(records: &[&Record]) -> Markup {
 fn barred(shown: &[Shown<'_>]) -> Markup {
     let mut lines: Vec<(String, usize, usize, String, usize)> = Vec::new();
     for s in shown {
-        for step in s.lab.steps {
+        for step in &s.lab.steps {
             let of_step: Vec<&Record> = s.records.iter().filter(|r| r.step == step.name).collect();
             let bad: Vec<&Record> = of_step.iter().copied().filter(|r| !r.quotable).collect();
             let reasons = distinct(&bad, |r| super::table::reasons(r).first().cloned().unwrap_or_default());
@@ -304,9 +304,9 @@ fn lab(s: &Shown<'_>, detail: Detail) -> Markup {
             }
             @if detail < Detail::Digest {
                 h3 { "What these numbers do not allow anybody to say" }
-                ul { @for text in lab.not_said { li { (text) } } }
+                ul { @for text in &lab.not_said { li { (text) } } }
                 h3 { "They will ask next" }
-                ul { @for text in lab.next { li { (text) } } }
+                ul { @for text in &lab.next { li { (text) } } }
             }
         }
     }

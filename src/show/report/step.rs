@@ -81,7 +81,7 @@ pub(super) fn section(shown: &Shown<'_>, number: usize, detail: Detail) -> Marku
         @if detail < Detail::Digest { @for text in &absent { p.soft { (text) } } }
         @if detail < Detail::Brief { @for chart in swim::charts(step, pictures) { (chart) } }
         @if detail < Detail::Brief { (table(lab, step, records, &rows, detail)) }
-        @if detail < Detail::Digest { p { b { "Why: " } (code(step.because)) } }
+        @if detail < Detail::Digest { p { b { "Why: " } (code(&step.why())) } }
         @if detail < Detail::Digest { p.soft { "Repeat: " code { (escape::line(&first.command)) } } }
     }
 }
@@ -113,13 +113,12 @@ fn class(verdict: Verdict) -> &'static str {
 fn table(lab: &Lab, step: &Step, records: &[Record], rows: &[&Record], detail: Detail) -> Markup {
     let says =
         lab.says.iter().filter(|s| s.step == step.name).flat_map(|s| std::iter::once(s.of).chain(s.against));
-    let picks: Vec<_> =
-        step.claims.iter().flat_map(|c| std::iter::once(c.of).chain(c.against)).chain(says).collect();
+    let picks: Vec<_> = step.claims.iter().flat_map(|c| c.bound.picks()).chain(says).collect();
     let is_cited = |r: &Record| picks.iter().any(|p| p.case == r.case && p.param == r.param);
     let shown: Vec<&Record> =
         rows.iter().copied().filter(|r| detail < Detail::Cited || is_cited(r)).collect();
     let with_param = rows.iter().any(|r| !r.param.is_empty());
-    let columns = if detail == Detail::All { step.columns } else { &[] };
+    let columns: &[&str] = if detail == Detail::All { &step.columns } else { &[] };
     let mut doubts = Doubts::default();
     let lines: Vec<(&Record, String, Vec<usize>)> = shown
         .iter()

@@ -17,9 +17,9 @@ const KEY: &str = "tall: in a call that blocks; middle: polled, or polls a task;
 pub(super) fn charts(step: &Step, pictures: &[Picture]) -> Vec<Markup> {
     let (asked, param) = match step.predict {
         Predict::Number { case, param } => (case, param),
-        Predict::Best { param } => (step.cases[0], param),
+        Predict::Best { param } => (step.baseline(), param),
     };
-    let mut cases = vec![step.cases[0], asked];
+    let mut cases = vec![step.baseline(), asked];
     cases.dedup();
     let named = |case: &&str| {
         let name = format!("{case} {param}");

@@ -1,4 +1,6 @@
-//! Mutexes and reader-writer locks under one trait, and their adapter checks.
+//! Mutexes and reader-writer locks under one trait, what a lock can be asked to do in a lab, and the check of each adapter.
+mod roster;
+
 use std::{
     cell::Cell,
     hint::black_box,
@@ -10,20 +12,22 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use self::roster::*;
 use crate::{
+    lab::Contender,
     measure::{
+        acquire::{self, Enter},
         cost::{Ops, Solo},
         order::Order,
         throughput::{Apart, Crowd, Lane},
         work,
     },
-    structures::lock,
 };
 
 /// A number behind a lock. A mutex reads exclusively; that is the point of comparing it.
 pub trait Guarded: Default + Send + Sync + 'static {
-    /// Names the case everywhere.
-    const CASE: &'static str;
+    /// Who it is.
+    const IS: Contender;
     /// Whether two readers may be inside at once.
     const SHARED: bool;
     /// Looks at the number under a read lock, or the only lock there is.
@@ -37,7 +41,7 @@ pub trait Guarded: Default + Send + Sync + 'static {
 pub struct Empty(u64);
 
 impl Guarded for Empty {
-    const CASE: &'static str = "empty";
+    const IS: Contender = Contender::new("empty").called("empty loop");
     const SHARED: bool = true;
     fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
         inside(black_box(&self.0))
@@ -47,74 +51,19 @@ impl Guarded for Empty {
     }
 }
 
-impl Guarded for std::sync::Mutex<u64> {
-    const CASE: &'static str = "std_mutex";
-    const SHARED: bool = false;
-    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
-        inside(&self.lock().expect("no holder panics"))
-    }
-    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
-        inside(&mut self.lock().expect("no holder panics"))
-    }
+/// A lock as a contender: its name, and everything that a lab can ask of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Lock {
+    is: Contender,
+    reads: fn() -> Ops,
+    writes: fn() -> Ops,
+    lanes: fn(threads: usize, reads_percent: u32) -> Vec<Lane>,
+    enter: fn() -> Enter,
+    check_work: fn(reads_percent: u32) -> Result<(), String>,
 }
 
-impl Guarded for std::sync::RwLock<u64> {
-    const CASE: &'static str = "std_rwlock";
-    const SHARED: bool = true;
-    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
-        inside(&self.read().expect("no holder panics"))
-    }
-    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
-        inside(&mut self.write().expect("no holder panics"))
-    }
-}
-
-impl Guarded for pl013::Mutex<u64> {
-    const CASE: &'static str = "pl013_mutex";
-    const SHARED: bool = false;
-    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
-        inside(&self.lock())
-    }
-    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
-        inside(&mut self.lock())
-    }
-}
-
-impl Guarded for pl013::RwLock<u64> {
-    const CASE: &'static str = "pl013_rwlock";
-    const SHARED: bool = true;
-    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
-        inside(&self.read())
-    }
-    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
-        inside(&mut self.write())
-    }
-}
-
-impl Guarded for lock::mutex::Mutex<u64> {
-    const CASE: &'static str = "mutex";
-    const SHARED: bool = false;
-    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
-        inside(&self.lock())
-    }
-    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
-        inside(&mut self.lock())
-    }
-}
-
-impl Guarded for lock::rwlock::RwLock<u64> {
-    const CASE: &'static str = "rwlock";
-    const SHARED: bool = true;
-    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
-        inside(&self.read())
-    }
-    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
-        inside(&mut self.write())
-    }
-}
-
-/// Reads, or writes, of one thread that has the lock to itself.
-pub fn solo<L: Guarded>(write: bool) -> Solo {
+/// A lock as a contender.
+pub const fn lock<L: Guarded>() -> Lock {
     fn reads<L: Guarded>() -> Ops {
         let lock = Box::new(Apart(L::default()));
         Box::new(move |n| {
@@ -131,16 +80,55 @@ pub fn solo<L: Guarded>(write: bool) -> Solo {
             }
         })
     }
-    Solo { case: L::CASE, make: if write { writes::<L> } else { reads::<L> } }
-}
-
-/// Lanes that share one lock: so many reads in a hundred operations, the rest writes, each holding the lock for the engine's hold.
-pub fn crowd<L: Guarded>(reads_percent: u32) -> Crowd {
-    let make = move |threads: usize| {
+    fn lanes<L: Guarded>(threads: usize, reads_percent: u32) -> Vec<Lane> {
         let lock = Arc::new(Apart(L::default()));
         (0..threads).map(|i| lane(lock.clone(), i as u64, reads_percent)).collect()
-    };
-    Crowd { case: L::CASE, make: Box::new(make) }
+    }
+    fn enter<L: Guarded>() -> Enter {
+        let lock = Apart(L::default());
+        Box::new(move |inside| lock.0.write(|_| inside()))
+    }
+    Lock {
+        is: L::IS.checked(check::<L>),
+        reads: reads::<L>,
+        writes: writes::<L>,
+        lanes: lanes::<L>,
+        enter: enter::<L>,
+        check_work: check_work::<L>,
+    }
+}
+
+impl AsRef<Contender> for Lock {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
+}
+
+impl Lock {
+    /// Reads of one thread that has the lock to itself.
+    pub fn reads(&self) -> Solo {
+        Solo::new(self.is.id, self.reads)
+    }
+    /// Writes of one thread that has the lock to itself.
+    pub fn writes(&self) -> Solo {
+        Solo::new(self.is.id, self.writes)
+    }
+    /// Threads that share one lock: so many reads in a hundred operations, the rest writes, each holding the lock for the engine's hold.
+    pub fn crowd(&self, reads_percent: u32) -> Crowd {
+        let lanes = self.lanes;
+        Crowd::new(self.is.id, move |threads| lanes(threads, reads_percent))
+    }
+    /// Single acquisitions, for writing.
+    pub fn acquire(&self) -> acquire::Contender {
+        (self.is.id, self.enter)
+    }
+    /// That its threads do exactly the reads and writes that the dice say, like every other lock's.
+    ///
+    /// # Errors
+    /// A sentence that names the contender and the difference.
+    pub fn check_work(&self, reads_percent: u32) -> Result<(), String> {
+        (self.check_work)(reads_percent)
+    }
 }
 
 fn lane<L: Guarded>(lock: Arc<Apart<L>>, seed: u64, reads_percent: u32) -> Lane {
@@ -182,11 +170,11 @@ pub fn check<L: Guarded>() -> Result<(), String> {
         let (is, says) = if met { ("can", "exclusive") } else { ("cannot", "shared") };
         return Err(format!(
             "{}: two readers {is} be inside at once, but the adapter calls its read lock {says}",
-            L::CASE
+            L::IS.id
         ));
     }
     if beside_writer {
-        return Err(format!("{}: a reader got in beside a writer", L::CASE));
+        return Err(format!("{}: a reader got in beside a writer", L::IS.id));
     }
     // Long enough that two threads which start together really meet, also where they must share one CPU (hence the yields).
     const EACH: u64 = 5_000;
@@ -219,7 +207,7 @@ pub fn check<L: Guarded>() -> Result<(), String> {
     if broken.load(Relaxed) > 0 || total != made {
         return Err(format!(
             "{}: of {made} updates {total} arrived; two writers met {} times",
-            L::CASE,
+            L::IS.id,
             broken.load(Relaxed)
         ));
     }
@@ -277,6 +265,6 @@ pub fn check_work<L: Guarded>(reads_percent: u32) -> Result<(), String> {
     let expected = (0..OPS).filter(|_| !is_read(&mut order, reads_percent)).count() as u64;
     match lock.0.read(|v| *v) {
         writes if writes == expected => Ok(()),
-        writes => Err(format!("{}: {writes} writes arrived in {OPS} operations, not {expected}", L::CASE)),
+        writes => Err(format!("{}: {writes} writes arrived in {OPS} operations, not {expected}", L::IS.id)),
     }
 }
