@@ -1,35 +1,34 @@
-//! Bakes into the binary what only the build knows: the compiler, the profile, and the state of the source it was built from.
-use std::{env, fs, process::Command};
+//! Bakes into the binary what only the build knows: the compiler, the profile, and which code it is.
+//!
+//! Looks at no repository: a commit, a staged file or an edited page of prose rebuilds nothing. The revision is looked up when a record
+//! is written ([`machine::built`](../underhood/machine/built/index.html)).
+use std::{env, fmt::Write as _, fs, path::Path, process::Command};
 
-/// What decides the measured code. Notes and prose may change without making a build "dirty".
-const CODE: [&str; 6] = ["src", "labs", "benches", "Cargo.toml", "Cargo.lock", ".cargo"];
+#[path = "machine/code.rs"]
+#[allow(dead_code, unreachable_pub, reason = "the library uses the other half, and other crates too")]
+mod code;
 
-fn run(program: &str, args: &[&str]) -> Option<String> {
-    let out = Command::new(program).args(args).output().ok().filter(|o| o.status.success())?;
-    Some(String::from_utf8_lossy(&out.stdout).trim().to_string())
+/// The library's sources, each with its path from the root of the package.
+fn sources(dir: &Path, out: &mut Vec<String>) {
+    let Ok(entries) = fs::read_dir(dir) else { return };
+    for path in entries.filter_map(|e| Some(e.ok()?.path())) {
+        if path.is_dir() {
+            sources(&path, out);
+        } else if let Some(path) = path.to_str().filter(|p| p.ends_with(".rs")) {
+            out.push(path.replace('\\', "/"));
+        }
+    }
+    out.sort();
 }
 
 fn main() {
-    let unknown = || "unknown".to_string();
-    let rustc = env::var("RUSTC").ok().and_then(|r| run(&r, &["--version"])).unwrap_or_else(unknown);
-    // The sources may lie inside of somebody else's repository, whose revision says nothing about them.
-    let own = run("git", &["rev-parse", "--show-toplevel"])
-        .and_then(|top| Some(fs::canonicalize(top).ok()? == fs::canonicalize(".").ok()?));
-    let git = |args: &[&str]| run("git", args).filter(|_| own == Some(true));
-    let rev = git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(unknown);
-    let mut status = vec!["status", "--porcelain", "--"];
-    status.extend(CODE);
-    let dirty = git(&status).map_or_else(unknown, |s| (!s.is_empty()).to_string());
-    let source = match (rev.as_str(), dirty.as_str()) {
-        ("unknown", _) => "revision unknown, built outside of its repository".to_string(),
-        (rev, "false") => format!("revision {rev}"),
-        (rev, _) => format!("revision {rev} with changes"),
-    };
-    let get = |k: &str| env::var(k).unwrap_or_else(|_| unknown());
+    let get = |k: &str| env::var(k).unwrap_or_else(|_| "unknown".to_string());
+    let version =
+        |rustc: String| Command::new(rustc).arg("--version").output().ok().filter(|o| o.status.success());
+    let rustc = env::var("RUSTC").ok().and_then(version);
+    let rustc =
+        rustc.map_or_else(|| "unknown".into(), |o| String::from_utf8_lossy(&o.stdout).trim().to_string());
     println!("cargo:rustc-env=UNDERHOOD_RUSTC={rustc}");
-    println!("cargo:rustc-env=UNDERHOOD_REV={rev}");
-    println!("cargo:rustc-env=UNDERHOOD_DIRTY={dirty}");
-    println!("cargo:rustc-env=UNDERHOOD_SOURCE={source}");
     println!("cargo:rustc-env=UNDERHOOD_PROFILE={}", get("PROFILE"));
     println!("cargo:rustc-env=UNDERHOOD_OPT={}", get("OPT_LEVEL"));
     println!("cargo:rustc-env=UNDERHOOD_TARGET={}", get("TARGET"));
@@ -37,8 +36,38 @@ fn main() {
         "cargo:rustc-env=UNDERHOOD_RUSTFLAGS={}",
         env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default().replace('\x1f', " ")
     );
-    for path in CODE.iter().chain(&[".git/HEAD", ".git/refs", ".git/index"]) {
-        if std::path::Path::new(path).exists() {
+
+    let mut files = Vec::new();
+    sources(Path::new("src"), &mut files);
+    // All of it decides whether a revision holds this very code.
+    let mut all = Vec::new();
+    for file in &files {
+        all.extend_from_slice(file.as_bytes());
+        all.extend(fs::read(file).unwrap_or_default());
+    }
+    let hash = format!("{:032x}", code::hash(&all));
+    println!("cargo:rustc-env=UNDERHOOD_CODE={hash}");
+    println!("cargo:rustc-env=UNDERHOOD_SHORT={}", &hash[..12]);
+
+    let mut table = String::from("[\n");
+    for file in &files {
+        let module = file
+            .trim_start_matches("src/")
+            .trim_end_matches(".rs")
+            .trim_end_matches("/mod")
+            .replace('/', "::");
+        if !code::is_measured(&module) || module == "lib" {
+            continue;
+        }
+        let (hash, paths) = code::of_module(&module, &fs::read_to_string(file).unwrap_or_default());
+        let _ = writeln!(table, "({module:?}, {hash:#x}, &{paths:?}),");
+    }
+    table.push(']');
+    let to = Path::new(&env::var("OUT_DIR").expect("cargo sets it")).join("modules.rs");
+    fs::write(to, table).expect("OUT_DIR can be written");
+
+    for path in ["src", "Cargo.toml", "Cargo.lock", ".cargo"] {
+        if Path::new(path).exists() {
             println!("cargo:rerun-if-changed={path}");
         }
     }

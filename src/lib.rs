@@ -6,6 +6,7 @@
 //! |---|---|---|
 //! | [`structures`] | what we write by hand: locks, lock-free structures, reclamation, futures, limits | nothing else of this crate |
 //! | [`stats`] | intervals, ratios, laws: pure functions | nothing |
+//! | [`words`] | numbers with units, names made harmless: pure functions | `stats` |
 //! | [`lab`] | what a lab is: steps, contenders, parameters, claims, mechanisms; the plan and the sample | `stats` |
 //! | [`machine`] | what this machine is, and what it is fit to show | `lab`, `stats` |
 //! | [`measure`] | the ways to measure, one file each, named after what they measure | `machine` and above |
@@ -33,3 +34,4 @@ pub mod record;
 pub mod show;
 pub mod stats;
 pub mod structures;
+pub mod words;

@@ -18,14 +18,13 @@ use underhood::{
     lab::{
         Pick, Predict, Step,
         plan::{Mode, Plan},
-        sample::Sample,
+        sample::{AA, Sample},
     },
     machine::memory::{self, Mapping, Room},
     measure::{
         latency::{histogram, quantile},
         throughput::Lane,
     },
-    record::AA,
 };
 
 #[path = "../labs/alloc_first_touch.rs"]

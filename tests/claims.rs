@@ -8,8 +8,8 @@ use std::collections::BTreeSet;
 use common::{changed, record};
 use underhood::{
     judge::{Verdict, judge},
-    lab::{Expect, Lab, Step},
-    record::{AA, Record},
+    lab::{Expect, Lab, Step, sample::AA},
+    record::Record,
 };
 
 /// Records in which the claim's ratio (or value) is `value`; the baseline and its twin say the same of each other.

@@ -125,7 +125,7 @@ fn what_may_not_be_quoted_or_did_other_work_is_not_compared() {
         found[0].rows.iter().all(|r| matches!(&r.shown, Shown::Cannot(why) if why.contains("unequal work")))
     );
     // Without an A/A row nobody knows the smallest difference.
-    let bare: Vec<Record> = b.iter().filter(|r| r.case != underhood::record::AA).cloned().collect();
+    let bare: Vec<Record> = b.iter().filter(|r| r.case != underhood::lab::sample::AA).cloned().collect();
     let found = pairs(&[&LAB], &a, &bare, true);
     assert!(found[0].rows.iter().all(|r| matches!(&r.shown, Shown::Cannot(why) if why.contains("A/A"))));
 }

@@ -7,7 +7,7 @@ use std::sync::{
 use underhood::{
     lab::{
         plan::{Mode, Plan},
-        sample::Sample,
+        sample::{AA, Sample},
     },
     machine::{allowed_cpus, sched::SchedTimes},
     measure::{
@@ -16,7 +16,6 @@ use underhood::{
         throughput::{Apart, Crowd, Lane, crossover, crowd},
         witness, work,
     },
-    record::AA,
 };
 
 fn plan() -> Plan {

@@ -4,8 +4,8 @@ mod common;
 use common::*;
 use underhood::{
     judge::guess::{self, Score},
-    lab::{Predict, Step},
-    record::{AA, Guess, Prediction, Record},
+    lab::{Predict, Step, sample::AA},
+    record::{Guess, Prediction, Record},
     show::{Look, picture},
 };
 

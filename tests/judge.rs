@@ -4,8 +4,11 @@ mod common;
 use common::*;
 use underhood::{
     judge::*,
-    lab::{Claim, Expect, Kind, Launch, Step, pick, sample::Sample},
-    record::{AA, Record, aa_band},
+    lab::{
+        Claim, Expect, Kind, Launch, Step, pick,
+        sample::{AA, Sample},
+    },
+    record::{Record, aa_band},
 };
 
 /// Records of [`READS`] at `0 ns` with these headlines and an A/A row that reaches about 2 % from 1.

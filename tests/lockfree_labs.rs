@@ -19,13 +19,15 @@ use underhood::{
         stopped::stopped,
         wakeup::{self, Between, wakes},
     },
-    lab::plan::{Mode, Plan},
+    lab::{
+        plan::{Mode, Plan},
+        sample::AA,
+    },
     machine::allowed_cpus,
     measure::{
         handover::relay,
         outcomes::{MANNERS, Manner, OneCpu, PROGRAMS, Program, litmus},
     },
-    record::AA,
     structures::{
         lockfree::{self, queue::Queue, snapshot::Snapshot, stack::Stack},
         reclaim::{epoch::Epoch, hazard::Hazard, leak::Leak},

@@ -13,7 +13,10 @@ use std::{
 
 use underhood::{
     contenders::bag::{self, Bag, Tallies},
-    lab::plan::{Mode, Plan},
+    lab::{
+        plan::{Mode, Plan},
+        sample::AA,
+    },
     machine::allowed_cpus,
     measure::{
         allocated,
@@ -23,7 +26,6 @@ use underhood::{
         witness,
         worst::{common, singles},
     },
-    record::AA,
     structures::{
         lockfree::{mpmc::Mpmc, queue::Queue, stack::Stack},
         reclaim::{epoch::Epoch, hazard::Hazard},

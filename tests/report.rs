@@ -7,12 +7,13 @@ use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
 use common::*;
 use underhood::{
-    lab::{Lab, Predict, sample::Sample},
-    record::{AA, Guess, Lane, Picture, Prediction, Record, Store},
-    show::{
-        escape,
-        report::{Kept, MOST_BYTES},
+    lab::{
+        Lab, Predict,
+        sample::{AA, Sample},
     },
+    record::{Guess, Lane, Picture, Prediction, Record, Store},
+    show::report::{Kept, MOST_BYTES},
+    words::escape,
 };
 
 /// The page of records alone.

@@ -4,14 +4,18 @@ mod common;
 use common::*;
 use underhood::{
     judge::judge,
-    lab::{Kind, Lab, Launch, Say, Step, pick, sample::Sample},
-    record::{AA, Record},
+    lab::{
+        Kind, Lab, Launch, Say, Step, pick,
+        sample::{AA, Sample},
+    },
+    record::Record,
     show::{
-        Look, notes, number,
+        Look, notes,
         quote::{brief, quote},
         table,
     },
     stats::Interval,
+    words::number,
 };
 
 const PLAIN: Look = Look { width: 80, color: false, plain: true };

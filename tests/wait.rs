@@ -98,7 +98,7 @@ fn a_queue_that_cannot_be_here_is_a_reason() {
     for s in &samples {
         assert_eq!(s.unmeasured.is_some(), s.param == "elsewhere", "{s:?}");
     }
-    assert_eq!(samples.iter().filter(|s| s.case == underhood::record::AA).count(), 2);
+    assert_eq!(samples.iter().filter(|s| s.case == underhood::lab::sample::AA).count(), 2);
 }
 
 #[test]

@@ -13,13 +13,12 @@ use std::{
 use underhood::{
     lab::{
         plan::{Mode, Plan},
-        sample::Sample,
+        sample::{AA, Sample},
     },
     measure::lateness::{
         Lateness, RuntimeSeen, RuntimeWatch, SchedStat, Schedule, SpinProbe, SpinReport, interleave,
         occupies_worker, split, watch_runtime,
     },
-    record::AA,
 };
 
 #[path = "../labs/async_starvation.rs"]

@@ -3,13 +3,7 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, builder::PossibleValuesParser};
 
-use crate::{
-    lab::{
-        Lab,
-        plan::{Mode, Plan},
-    },
-    machine::{allowed_cpus, built::FEATURES},
-};
+use crate::{lab::{Lab, plan::{Mode, Plan}}, machine::{allowed_cpus, built::FEATURES}};
 
 /// A workbench for concurrency and memory internals: predict, measure on your own machine, quote the number.
 #[derive(Debug, Parser)]
@@ -43,7 +37,7 @@ pub(super) struct Traced {
     pub(super) trace: Option<PathBuf>,
 }
 
-const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("UNDERHOOD_SOURCE"), ")");
+const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (code ", env!("UNDERHOOD_SHORT"), ")");
 const EXITS: &str = "Exit codes: 0 quotable, 1 failed, 2 usage, 3 measured but not quotable, 4 machine unfit, 130 interrupted.";
 
 #[derive(Debug, Subcommand)]

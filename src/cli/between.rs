@@ -5,12 +5,7 @@ use super::{
     Outcome,
     out::{End, Out},
 };
-use crate::{
-    judge::between::{self, Differs, Pair, Row, Shown},
-    lab::Lab,
-    record::{Record, Store},
-    show::{escape, number, origin},
-};
+use crate::{judge::between::{Differs, Pair, Row, Shown, self}, lab::Lab, record::{Record, Store}, words::{escape, number}, show::origin};
 
 /// Refused is what is too unlike; exit code 4 if that is everything, 3 if somebody insisted.
 pub(super) fn compare(

@@ -6,18 +6,7 @@ use super::{
     args::Run,
     out::{End, Out},
 };
-use crate::{
-    contenders::lock,
-    lab::{Contender, Kind, Lab, ONCE, Origin, Step, plan::Plan, sample::Sample},
-    measure::{
-        cost::{Ops, Solo, solo},
-        launch,
-        throughput::{self, Apart, Crowd, Lane},
-        work,
-    },
-    record::AA,
-    stats,
-};
+use crate::{contenders::lock, lab::{Contender, Kind, Lab, ONCE, Origin, Step, plan::Plan, sample::{Sample, AA}}, measure::{cost::{Ops, Solo, solo}, launch, throughput::{Apart, Crowd, Lane, self}, work}, stats};
 
 const TRIALS: usize = 20;
 /// Of twenty 95 % intervals nineteen should cover; fewer than seventeen happen by chance once in sixty times.

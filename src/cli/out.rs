@@ -8,7 +8,7 @@ use std::{
 use anstyle::{AnsiColor, Style};
 
 use super::args::Common;
-use crate::show::{self, Look};
+use crate::show::{Look, self};
 
 /// Why a command stopped early.
 #[derive(Debug)]

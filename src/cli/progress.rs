@@ -5,15 +5,7 @@ use super::{
     out::{End, Out},
     ready, run, tell,
 };
-use crate::{
-    judge::{
-        self, Verdict,
-        guess::{self, Score},
-    },
-    lab::{Lab, Launch, Step, plan::Mode},
-    machine::Level,
-    record::{Prediction, Record, find, runs_of},
-};
+use crate::{judge::{Verdict, guess::{Score, self}, self}, lab::{Lab, Launch, Step, plan::Mode}, machine::Level, record::{Prediction, Record, find, runs_of}};
 
 /// How far a lab is.
 #[derive(Debug, Default, serde::Serialize)]
@@ -100,7 +92,7 @@ fn words(state: &State, last: &str) -> String {
     if *not_shown_count > 0 {
         text.push_str(&format!("; not shown here: {}", count(not_shown_count, "claim")));
     }
-    format!("{text}; last run {}", crate::show::escape::line(last))
+    format!("{text}; last run {}", crate::words::escape::line(last))
 }
 
 /// `underhood next`: steps through what is left of the first lab that is not done, as far as this machine can show it.

@@ -11,12 +11,7 @@ use super::{
     run::Workplace,
     tell,
 };
-use crate::{
-    judge::guess,
-    lab::{Kind, Lab, Predict, Step},
-    record::{Guess, Prediction, Record, SCHEMA},
-    show,
-};
+use crate::{judge::guess, lab::{Kind, Lab, Predict, Step}, record::{Guess, Prediction, Record, SCHEMA}, show};
 
 /// Guesses on the command line must be understood before anything is measured.
 pub(super) fn check_guesses(steps: &[&'static Step], run: &Run) -> Result<(), End> {

@@ -7,13 +7,7 @@ use super::{
     out::{End, Out},
     ready, run,
 };
-use crate::{
-    judge,
-    lab::{Kind, Lab},
-    machine::{Level, Machine},
-    record::{Loaded, Record, Store, runs_of},
-    show::{self, notes::Mismatch},
-};
+use crate::{judge, lab::{Kind, Lab}, machine::{Level, Machine}, record::{Loaded, Record, Store, runs_of}, show::{notes::Mismatch, self}};
 
 /// `underhood check`.
 pub(super) fn check(_common: &Common, out: &mut Out) -> Result<Outcome, End> {

@@ -8,12 +8,7 @@ use super::{
     ready,
     run::Workplace,
 };
-use crate::{
-    lab::{Lab, Launch},
-    machine::Machine,
-    record::Record,
-    show::number,
-};
+use crate::{lab::{Lab, Launch}, machine::Machine, record::Record, words::number};
 
 pub(super) fn verify(
     id: &str,

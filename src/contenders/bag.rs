@@ -16,24 +16,7 @@ use crossbeam::{
     utils::CachePadded,
 };
 
-use crate::{
-    contenders::treiber::Treiber,
-    lab::{plan::Plan, sample::Sample},
-    measure::{
-        allocated,
-        throughput::{Apart, Crowd, Lane},
-    },
-    record::AA,
-    structures::{
-        lock::{guard::Exclusive, ttas},
-        lockfree::{
-            mpmc::Mpmc,
-            queue::{Queue, QueueHandle},
-            stack::{Stack, StackHandle},
-        },
-        reclaim::Reclaim,
-    },
-};
+use crate::{contenders::treiber::Treiber, lab::{plan::Plan, sample::{Sample, AA}}, measure::{allocated, throughput::{Apart, Crowd, Lane}}, structures::{lock::{guard::Exclusive, ttas}, lockfree::{mpmc::Mpmc, queue::{Queue, QueueHandle}, stack::{Stack, StackHandle}}, reclaim::Reclaim}};
 
 /// What comes out next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,10 +18,7 @@ use tokio::{
     task,
 };
 
-use crate::measure::{
-    lateness::{Seen, Verdict, Watched},
-    trace,
-};
+use crate::measure::{lateness::{Seen, Verdict, Watched}, trace};
 
 /// A program that was started.
 pub struct Play {

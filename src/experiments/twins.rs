@@ -7,10 +7,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::structures::task::{
-    executor::Executor,
-    machine::{self, Machine, State},
-};
+use crate::structures::task::{executor::Executor, machine::{Machine, State, self}};
 
 /// An async fn and its twin.
 #[derive(Clone, Copy, Debug)]

@@ -6,10 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::{
-    machine::{group::ThrottledClock, sched::SchedStat},
-    measure::witness::{self, ThreadId},
-};
+use crate::{machine::{group::ThrottledClock, sched::SchedStat}, measure::witness::{ThreadId, self}};
 
 /// CPU time and run-queue delay of all collector threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

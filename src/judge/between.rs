@@ -7,13 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::{
-    judge::{enough_launches, not_quotable, unequal_work},
-    lab::{Kind, Lab, Launch, Step},
-    record::{AA, Record, aa_band, find},
-    show::notes::cited,
-    stats::{self, Interval},
-};
+use crate::{judge::{enough_launches, not_quotable, unequal_work, cited::cited}, lab::{Kind, Lab, Launch, Step, sample::AA}, record::{Record, aa_band, find}, stats::{Interval, self}};
 
 /// What a fact is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

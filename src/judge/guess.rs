@@ -3,12 +3,7 @@
 //! A number that is a guess stands for the range from half to double of it; whoever knows better gives a range. A truth is the
 //! whole interval over launches, so a guess is inside, outside, or it can't be told; what may not be quoted is no truth to hold a
 //! guess against.
-use crate::{
-    judge::{Compared, compare, enough_launches, not_quotable},
-    lab::{Lab, Predict, Step},
-    record::{AA, Guess, Prediction, Record, find, runs_of},
-    show::{escape, number},
-};
+use crate::{judge::{Compared, compare, enough_launches, not_quotable}, lab::{Lab, Predict, Step, sample::AA}, record::{Guess, Prediction, Record, find, runs_of}, words::{escape, number}};
 
 /// How a guess came out.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
@@ -134,7 +129,7 @@ fn against_best(step: &Step, p: &Prediction, guessed: &str, records: &[Record]) 
         .filter_map(|r| Some((r, r.interval_of(&p.value)?.mid)))
         .collect();
     row.sort_by(|a, b| if more_is_better(&p.value) { b.1.total_cmp(&a.1) } else { a.1.total_cmp(&b.1) });
-    let at = crate::show::origin::at(&p.param);
+    let at = crate::words::at(&p.param);
     let Some((best, _)) = row.first() else { return none("nothing was measured") };
     let guessed_name = escape::line(guessed);
     let Some((mine, _)) = row.iter().find(|(r, _)| r.case == guessed) else {

@@ -1,15 +1,11 @@
 //! Claims against records: held, refuted, or not shown here. Pure, and slow to claim: whatever is in doubt is "not shown here".
 pub mod between;
-pub mod doubts;
+pub mod cited;
 pub mod guess;
 
 use serde::Serialize;
 
-use crate::{
-    lab::{Claim, Expect, Kind, Lab, Launch, Pick, Step},
-    record::{Record, aa_band, find, ratio, runs_of},
-    stats::Interval,
-};
+use crate::{lab::{Claim, Expect, Kind, Lab, Launch, Pick, Step}, record::{Record, aa_band, find, ratio, runs_of}, stats::Interval};
 
 /// How a claim came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

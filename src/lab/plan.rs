@@ -66,6 +66,13 @@ impl Plan {
         }
     }
 
+    /// The same with part of the slice, and no less than `least` except in a smoke run.
+    #[must_use]
+    pub fn part(&self, part: f64, least: Duration) -> Self {
+        let least = if self.is_smoke() { Duration::ZERO } else { least };
+        Self { slice: self.slice.mul_f64(part).max(least), ..self.clone() }
+    }
+
     /// True where a number is not meant, only that the code runs.
     pub fn is_smoke(&self) -> bool {
         self.mode == Mode::Smoke

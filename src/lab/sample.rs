@@ -3,6 +3,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+/// The name of the engine's own row: the baseline once more, against itself.
+pub const AA: &str = "A/A";
+
 /// One case at one parameter in one launch. Values are named with their unit as suffix: `_ns`, `_bytes`, `_per_s`,
 /// `_share` (0 to 1), `_ratio`, `_count`; durations are always in ns.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

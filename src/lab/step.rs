@@ -359,9 +359,7 @@ impl Step {
     /// is paired. No contender is timed before it has shown that it does what its name says: if one of them fails its check, every
     /// case at every parameter is unmeasured, for that reason.
     pub fn run(&self, plan: &Plan, cases: &[&'static str], params: &[&'static str]) -> Vec<Sample> {
-        let (part, least) = self.slice;
-        let least = if plan.is_smoke() { Duration::ZERO } else { least };
-        let plan = Plan { slice: plan.slice.mul_f64(part).max(least), ..plan.clone() };
+        let plan = plan.part(self.slice.0, self.slice.1);
         let alone = self.launch == Launch::Isolated;
         let mut seen = Vec::new();
         let mine = self.contenders.iter().filter(|c| !alone || cases.contains(&c.id));

@@ -1,25 +1,44 @@
-//! What only the build knows. The build script bakes it into the binary, so that a record tells of the code that ran and
-//! not of the source tree that happens to lie beside it.
-use std::collections::BTreeMap;
+//! What only the build knows, and which revision holds the same code. The build script bakes the first into the binary, so that a record
+//! tells of the code that ran and not of the source tree that happens to lie beside it.
+use std::{
+    collections::BTreeMap,
+    io::Write as _,
+    path::Path,
+    process::{Command, Stdio},
+};
 
-/// The crates whose code is measured or decides a number. `crossbeam` is a facade, so its parts count too.
-const CONTENDERS: &[&str] = &[
-    "arc-swap",
+use super::code;
+use crate::lab::Origin;
+
+/// The crates that decide a number beside the contenders that the labs name: the clock, the histograms, the generators, and the parts of
+/// those that are facades.
+const PARTS: &[&str] = &[
     "criterion",
-    "flume",
-    "haphazard",
+    "foldhash",
     "hdrhistogram",
     "libmimalloc-sys",
     "loom",
-    "mimalloc",
     "mmtk",
-    "parking_lot",
-    "rtrb",
-    "seqlock",
     #[cfg(feature = "snmalloc")]
     "snmalloc-sys",
     #[cfg(feature = "jemalloc")]
     "tikv-jemalloc-sys",
+];
+
+/// The contenders, as `Cargo.toml` names their packages. A test holds this against the manifest and against the labs' rosters.
+const CONTENDERS: &[&str] = &[
+    "arc-swap",
+    "dashmap",
+    "flume",
+    "governor",
+    "haphazard",
+    "mimalloc",
+    "papaya",
+    "parking_lot",
+    "rtrb",
+    "scc",
+    "seqlock",
+    "spin",
     "tokio",
 ];
 
@@ -44,13 +63,114 @@ pub fn facts() -> BTreeMap<String, String> {
         ("profile", profile(env!("UNDERHOOD_PROFILE"), env!("UNDERHOOD_OPT"), cfg!(debug_assertions))),
         ("rustflags", or(env!("UNDERHOOD_RUSTFLAGS"), "none")),
         ("target", or(env!("UNDERHOOD_TARGET"), "unknown")),
-        ("revision", or(env!("UNDERHOOD_REV"), "unknown")),
-        ("dirty", or(env!("UNDERHOOD_DIRTY"), "unknown")),
         ("features", or(FEATURES.trim_start_matches(" --features"), "default")),
         ("versions", or(&versions(LOCK), "unknown")),
     ]
     .map(|(key, value)| (key.to_string(), value))
     .into()
+}
+
+/// Every module of the library that can change a number.
+const MODULES: &[code::Module] = &include!(concat!(env!("OUT_DIR"), "/modules.rs"));
+
+/// The facts that belong to one lab's code: `code`, the key of what decides its numbers; `revision` and `dirty`, looked up now.
+/// A revision is claimed only if it holds the library's sources and the lab's file exactly as they were built.
+pub fn of_lab(origin: &Origin, stem: &str) -> BTreeMap<String, String> {
+    let versions = versions(LOCK);
+    let build = [
+        env!("UNDERHOOD_RUSTC"),
+        env!("UNDERHOOD_RUSTFLAGS"),
+        env!("UNDERHOOD_TARGET"),
+        env!("UNDERHOOD_OPT"),
+    ];
+    let key = code::key(
+        origin.text,
+        MODULES,
+        &format!("{} {versions} {} {}", build.join(" "), origin.package, origin.version),
+    );
+    let (revision, dirty) = match revision(origin, stem) {
+        Some((revision, same)) => (revision, if same { "false" } else { "true" }),
+        None => ("unknown".to_string(), "unknown"),
+    };
+    let mut facts: BTreeMap<String, String> =
+        [("code", key), ("revision", revision), ("dirty", dirty.to_string())]
+            .map(|(k, v)| (k.to_string(), v))
+            .into();
+    if origin.package != env!("CARGO_PKG_NAME") {
+        facts.insert("package".into(), format!("{} {}", origin.package, origin.version));
+    }
+    facts
+}
+
+/// The newest revision of the package's own repository, and whether it holds the code that was built; `None` without one.
+fn revision(origin: &Origin, stem: &str) -> Option<(String, bool)> {
+    let dir = Path::new(origin.manifest_dir);
+    // The sources may lie inside of somebody else's repository, whose revision says nothing about them.
+    let top = git(dir, &["rev-parse", "--show-toplevel"])?;
+    if std::fs::canonicalize(top.trim()).ok()? != std::fs::canonicalize(dir).ok()? {
+        return None;
+    }
+    let head = git(dir, &["rev-parse", "--short=12", "HEAD"])?.trim().to_string();
+    let ours = origin.package == env!("CARGO_PKG_NAME");
+    let lab = ["labs", "src", "benches"].iter().find_map(|room| {
+        let path = format!("{room}/{stem}.rs");
+        contents(dir, &[path]).and_then(|mut found| found.pop())
+    });
+    let mut same = lab.is_none_or(|text| text == origin.text.as_bytes());
+    if !ours {
+        same &= git(dir, &["status", "--porcelain"])?.is_empty();
+    } else {
+        let list = git(dir, &["ls-tree", "-r", "--name-only", "HEAD", "src"])?;
+        let mut files: Vec<String> =
+            list.lines().filter(|l| l.ends_with(".rs")).map(str::to_string).collect();
+        files.sort();
+        let mut all = Vec::new();
+        for (file, text) in files.iter().zip(contents(dir, &files)?) {
+            all.extend_from_slice(file.as_bytes());
+            all.extend(text);
+        }
+        let lock = contents(dir, &["Cargo.lock".into()])?.pop()?;
+        same &= format!("{:032x}", code::hash(&all)) == env!("UNDERHOOD_CODE") && lock == LOCK.as_bytes();
+    }
+    Some((head, same))
+}
+
+fn git(dir: &Path, args: &[&str]) -> Option<String> {
+    let out = Command::new("git")
+        .current_dir(dir)
+        .args(args)
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .output()
+        .ok()?;
+    out.status.success().then(|| String::from_utf8_lossy(&out.stdout).into_owned())
+}
+
+/// What these files hold in the newest revision, in their order; `None` if one of them is not in it.
+fn contents(dir: &Path, files: &[String]) -> Option<Vec<Vec<u8>>> {
+    let mut child = Command::new("git")
+        .current_dir(dir)
+        .args(["cat-file", "--batch"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .ok()?;
+    let mut ask = child.stdin.take()?;
+    let names: String = files.iter().map(|f| format!("HEAD:{f}\n")).collect();
+    // On a thread of its own, since git answers while it is asked.
+    let asking = std::thread::spawn(move || ask.write_all(names.as_bytes()));
+    let out = child.wait_with_output().ok()?.stdout;
+    let _ = asking.join();
+    let mut rest = out.as_slice();
+    let mut all = Vec::new();
+    for _ in files {
+        let line_end = rest.iter().position(|b| *b == b'\n')?;
+        let size: usize = std::str::from_utf8(&rest[..line_end]).ok()?.rsplit(' ').next()?.parse().ok()?;
+        all.push(rest.get(line_end + 1..line_end + 1 + size)?.to_vec());
+        rest = rest.get(line_end + 2 + size..)?;
+    }
+    Some(all)
 }
 
 /// `release, opt-level 3`; with ` and debug assertions` where those are on, since they are measured too.
@@ -62,7 +182,9 @@ pub fn profile(profile: &str, opt_level: &str, debug_assertions: bool) -> String
 /// `name version, name version, ...` of the contenders in a lock file, in its order. Reads simple lines and no TOML: cargo
 /// writes the file, always in the same form, and a line that looks different only goes unmentioned.
 pub fn versions(lock: &str) -> String {
-    let kept = |(name, _): &(&str, &str)| CONTENDERS.contains(name) || name.starts_with("crossbeam");
+    let kept = |(name, _): &(&str, &str)| {
+        CONTENDERS.contains(name) || PARTS.contains(name) || name.starts_with("crossbeam")
+    };
     let found: Vec<String> = packages(lock).filter(kept).map(|(n, v)| format!("{n} {v}")).collect();
     found.join(", ")
 }

@@ -8,10 +8,7 @@ use std::{
     path::Path,
 };
 
-use crate::machine::{
-    allowed_cpus,
-    cgroup::{self, Limit},
-};
+use crate::machine::{allowed_cpus, cgroup::{Limit, self}};
 
 /// The word for a fact that cannot be had.
 pub const UNKNOWN: &str = "unknown";

@@ -5,6 +5,7 @@
 //! | [`facts`] | what the system says of itself, read from files under a root, so that tests can bring a recorded root |
 //! | [`cgroup`] | the CPU and memory limits of a container, v1, v2 or both |
 //! | [`group`] | a control group of our own: made, counted, removed, also after a crash |
+//! | [`code`] | which code was measured: a key for each lab |
 //! | [`built`] | what only the build knows: compiler, profile, revision, versions of the contenders |
 //! | [`pin`] | which CPUs are allowed, and how a thread stays on one |
 //! | [`probe`] | what is measured, in which order; the clock, and whether CPUs really run at once |
@@ -18,6 +19,7 @@
 //! again from a record of another machine.
 pub mod built;
 pub mod cgroup;
+pub mod code;
 pub mod core_to_core;
 pub mod during;
 pub mod facts;

@@ -17,13 +17,7 @@ use std::{
 
 use hdrhistogram::Histogram;
 
-use crate::{
-    lab::{Point, plan::Plan, sample::Sample},
-    machine::pin_current_thread,
-    measure::{order::Order, scatter::Scatter, witness, work},
-    record::AA,
-    stats,
-};
+use crate::{lab::{Point, plan::Plan, sample::{Sample, AA}}, machine::pin_current_thread, measure::{order::Order, scatter::Scatter, witness, work}, stats};
 
 /// Runs a closure inside the critical section of a lock that lives in here.
 pub type Enter = Box<dyn Fn(&mut dyn FnMut()) + Send + Sync>;

@@ -18,11 +18,7 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::{
-    lab::{plan::Plan, sample::Sample},
-    measure::order::Order,
-    record::AA,
-};
+use crate::{lab::{plan::Plan, sample::{Sample, AA}}, measure::order::Order};
 
 pub use self::runtime::{RuntimeSeen, RuntimeWatch, occupies_worker, watch_runtime};
 pub use self::spin::{SpinProbe, SpinReport};

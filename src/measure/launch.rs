@@ -17,12 +17,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    lab::{Lab, Launch, Step, plan::Plan, sample::Sample},
-    machine::group,
-    measure::order::Order,
-    record::AA,
-};
+use crate::{lab::{Lab, Launch, Step, plan::Plan, sample::{Sample, AA}}, machine::group, measure::order::Order};
 
 /// Set in a child's environment: the [`Errand`], as JSON.
 const ERRAND: &str = "UNDERHOOD_ERRAND";

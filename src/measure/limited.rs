@@ -25,10 +25,7 @@ use std::{
 };
 
 use super::launch;
-use crate::{
-    lab::sample::Sample,
-    machine::group::{self, Bound, Counted, Group, Refused},
-};
+use crate::{lab::sample::Sample, machine::group::{Bound, Counted, Group, Refused, self}};
 
 /// Set for the process inside: the group's folder, or nothing if there is none to enter.
 const INSIDE: &str = "UNDERHOOD_INSIDE";

@@ -12,19 +12,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{
-    lab::{
-        plan::{Mode, Plan},
-        sample::Sample,
-    },
-    measure::{
-        gang::{Gang, Window, idle_lanes},
-        order::Order,
-        scatter::Scatter,
-    },
-    record::AA,
-    stats,
-};
+use crate::{lab::{plan::{Mode, Plan}, sample::{Sample, AA}}, measure::{gang::{Gang, Window, idle_lanes}, order::Order, scatter::Scatter}, stats};
 
 pub use crate::measure::gang::{Apart, Lane};
 

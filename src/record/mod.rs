@@ -1,6 +1,7 @@
 //! The one serialised type: what a run measured of one case, as one JSON line that anybody can read with `jq`.
 //!
 //! Raw values of every launch are kept, so that any interval can be computed again from the store.
+pub mod doubts;
 mod machines;
 mod picture;
 mod prediction;
@@ -12,11 +13,9 @@ use std::collections::{BTreeMap, HashSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{
-    lab::{Kind, plan::Mode, sample::Sample},
-    machine::Machine,
-    stats::{self, Interval},
-};
+use crate::{lab::{Kind, plan::Mode, sample::Sample}, machine::Machine, stats::{Interval, self}};
+
+pub use crate::lab::sample::AA;
 
 pub use self::picture::{Lane, Picture};
 pub use self::prediction::{Guess, Prediction};
@@ -25,9 +24,6 @@ pub use self::store::{Loaded, Store, StoreError, is_lab_name};
 
 /// Raised when the meaning of a field changes. A reader skips and counts records of a newer schema.
 pub const SCHEMA: u32 = 1;
-
-/// The name of the engine's own row: the baseline once more, against itself.
-pub const AA: &str = "A/A";
 
 /// One case at one parameter in one run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

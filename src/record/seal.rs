@@ -2,11 +2,7 @@
 use std::{collections::BTreeMap, time::SystemTime};
 
 use super::{AA, Record, SCHEMA};
-use crate::{
-    judge::doubts,
-    lab::{Lab, Step, plan::Plan, sample::Sample},
-    machine::Machine,
-};
+use crate::{record::doubts, lab::{Lab, Step, plan::Plan, sample::Sample}, machine::{Machine, built}};
 
 /// Turns the launches of one run of a step into records: one for each case and parameter, with every doubt. `during` is what the run
 /// saw of others ([`crate::machine::Watchful`]).
@@ -19,6 +15,9 @@ pub fn seal(
     launches: Vec<Vec<Sample>>,
     during: BTreeMap<String, f64>,
 ) -> Vec<Record> {
+    let mut machine = machine.clone();
+    machine.facts.extend(built::of_lab(&lab.origin, lab.stem));
+    let machine = &machine;
     let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let of_run = doubts::of_run(step, plan, machine);
     // Every declared row, so that one that was lost in all launches is missed; and the A/A rows that came.

@@ -5,11 +5,7 @@
 use std::fmt::Write;
 
 use super::{answer, escape, notes, number, origin, table};
-use crate::{
-    judge::{guess, not_quotable},
-    lab::{Lab, Step},
-    record::{Record, find},
-};
+use crate::{judge::{guess, not_quotable}, lab::{Lab, Step}, record::{Record, find}};
 
 /// One row a value: every record has as many rows as values, with the interval over launches. Durations are in ns, sizes in bytes,
 /// shares between 0 and 1, as the value's suffix says. A row without numbers says why in `doubts`.

@@ -7,11 +7,7 @@
 //! A pl013_mutex, B pl013_rwlock, C rwlock_sharded; ...
 //! ```
 use super::{escape, wrap};
-use crate::{
-    judge::{Compared, compare, guess::more_is_better},
-    lab::Step,
-    record::Record,
-};
+use crate::{judge::{Compared, compare, guess::more_is_better}, lab::Step, record::Record};
 
 /// With fewer lines or columns a map shows no more than its rows.
 const LEAST: usize = 3;

@@ -10,19 +10,15 @@
 //! | [`export`] | for a spreadsheet, a page of Markdown, a deck of cards |
 //! | [`lanes`], [`perfetto`] | a trace as swim lanes, and as a file that Perfetto opens |
 //! | [`report`](mod@report) | everything as one HTML page |
-//! | [`number`] | one number, with unit and interval |
 //! | [`picture`] | one step as a picture of characters, and where its code is |
 //! | [`origin`] | machine, versions and grade in one line each |
-//! | [`mod@escape`] | makes strings from records harmless |
 pub mod answer;
 pub mod check;
-pub mod escape;
 pub mod export;
 mod heat;
 pub mod lanes;
 pub mod notes;
 mod notes_grid;
-pub mod number;
 pub mod origin;
 pub mod perfetto;
 pub mod picture;

@@ -3,11 +3,7 @@ use super::{
     escape, number,
     table::{Doubts, against_baseline, no_ratio, rows},
 };
-use crate::{
-    judge::{Compared, not_quotable},
-    lab::{Lab, Step},
-    record::{AA, Record, aa_band, find, runs_of},
-};
+use crate::{judge::{Compared, not_quotable}, lab::{Lab, Step, sample::AA}, record::{Record, aa_band, find, runs_of}};
 
 /// A step's table before it is text.
 struct Grid {

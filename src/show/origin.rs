@@ -1,10 +1,6 @@
 //! Where a number comes from, in one line each: machine, versions, grade, date. All of it escaped for a terminal.
 use super::{escape, number};
-use crate::{
-    lab::Kind,
-    machine::{Grade, Level, Machine},
-    record::Record,
-};
+use crate::{lab::Kind, machine::{Grade, Level, Machine}, record::Record};
 
 /// CPU, CPUs allowed of those online, memory, hypervisor, kernel. What is unknown says so.
 pub fn machine(machine: &Machine) -> String {
@@ -74,11 +70,6 @@ pub fn day(record: &Record) -> String {
     escape::line(record.at.split('T').next().unwrap_or(&record.at))
 }
 
-/// ` at 400 ns` after the name of a case; nothing where the step has no parameter.
-pub fn at(param: &str) -> String {
-    if param.is_empty() { String::new() } else { format!(" at {}", escape::line(param)) }
-}
-
 fn level_words(level: Level) -> &'static str {
     match level {
         Level::Fit => "fit",
@@ -96,4 +87,3 @@ fn kind_words(kind: Kind) -> &'static str {
         Kind::Chance => "how often something happens",
         Kind::Count => "counts and sizes",
     }
-}

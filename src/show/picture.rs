@@ -5,14 +5,7 @@
 //! std_rwlock  |             .-o--.            1.30 M/s
 //! ```
 use super::{Look, escape, heat, number, origin, table::rows, wrap};
-use crate::{
-    judge::{
-        Compared, compare,
-        guess::{self, more_is_better},
-    },
-    lab::{Lab, Step},
-    record::{AA, Guess, Prediction, Record, runs_of},
-};
+use crate::{judge::{Compared, compare, guess::{more_is_better, self}}, lab::{Lab, Step, sample::AA}, record::{Guess, Prediction, Record, runs_of}};
 
 /// Beyond this factor between the ends a linear axis shows nothing of the small values.
 const LINEAR: f64 = 8.0;

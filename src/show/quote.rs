@@ -1,11 +1,6 @@
 //! The sentence that may be quoted, with everything a sceptic asks for; or why there is none.
 use super::{escape, number, origin, wrap};
-use crate::{
-    judge::{Compared, compare, enough_launches, not_quotable, unequal_work},
-    lab::{Lab, Launch, Pick, Say, Step},
-    record::{Record, find, ratio, runs_of},
-    stats::Interval,
-};
+use crate::{judge::{Compared, compare, enough_launches, not_quotable, unequal_work}, lab::{Lab, Launch, Pick, Say, Step}, record::{Record, find, ratio, runs_of}, stats::Interval};
 
 /// What `underhood quote` prints.
 #[derive(Clone, Debug, PartialEq, Eq)]

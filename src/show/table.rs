@@ -12,12 +12,7 @@ use super::{
     number::{self, band},
     origin, wrap,
 };
-use crate::{
-    judge::{Compared, Finding, Verdict, compare, not_quotable},
-    lab::{Lab, Step},
-    record::{AA, Record, aa_band, find, runs_of},
-    stats::median,
-};
+use crate::{judge::{Compared, Finding, Verdict, compare, not_quotable}, lab::{Lab, Step, sample::AA}, record::{Record, aa_band, find, runs_of}, stats::median};
 
 /// Shows the newest run of a step. Ends with a line end; says so if there is no run.
 pub fn table(lab: &Lab, step: &Step, records: &[Record], look: Look) -> String {

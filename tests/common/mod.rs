@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 
 use underhood::{
-    lab::{Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick, plan::Mode, sample::Sample},
+    lab::{
+        Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick,
+        plan::Mode,
+        sample::{AA, Sample},
+    },
     machine::{Grade, Level, Machine},
-    record::{AA, Record},
+    record::Record,
 };
 
 pub(crate) const HEADLINE: &str = "ops_per_s";

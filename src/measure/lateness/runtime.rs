@@ -14,10 +14,7 @@ use std::{
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{
-    lab::sample::{Receipts, Sample},
-    measure::trace,
-};
+use crate::{lab::sample::{Receipts, Sample}, measure::trace};
 
 use super::{Lateness, SchedTimes, Schedule, ThreadTimes, ns, outside_wakes, timer_probe, wake_probe};
 

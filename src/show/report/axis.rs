@@ -1,5 +1,5 @@
 //! A value axis: where a value lies, and which values to name on it.
-use crate::show::number;
+use crate::words::number;
 
 /// Above this quotient of the largest and the smallest value the small ones would all lie on one spot of a linear axis.
 const LOG_FROM: f64 = 20.0;

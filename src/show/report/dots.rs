@@ -7,11 +7,7 @@ use std::collections::BTreeSet;
 use maud::{Markup, PreEscaped, html};
 
 use super::{axis::Axis, finding};
-use crate::{
-    lab::Step,
-    record::{Record, aa_band, find},
-    show::{escape, number, origin},
-};
+use crate::{lab::Step, record::{Record, aa_band, find}, words::{escape, number}, show::origin};
 
 /// The chart of the records of one run at one parameter; `None` if none of them has a number.
 pub(super) fn chart(step: &Step, records: &[Record], rows: &[&Record]) -> Option<Markup> {

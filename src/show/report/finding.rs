@@ -1,11 +1,5 @@
 //! The title of a chart: what it shows, in a sentence that the same records would refute.
-use crate::{
-    judge::Compared,
-    lab::Step,
-    record::{AA, Record},
-    show::{escape, number, origin, table::against_baseline},
-    stats::Interval,
-};
+use crate::{judge::Compared, lab::{Step, sample::AA}, record::Record, words::{escape, number}, show::{origin, table::against_baseline}, stats::Interval};
 
 /// The row that only says what the harness costs is no contender.
 const HARNESS: &str = "empty";

@@ -3,12 +3,7 @@
 //! Each cell has its number; the colour only repeats who wins.
 use maud::{Markup, html};
 
-use crate::{
-    judge::{Compared, guess::more_is_better},
-    lab::Step,
-    record::{AA, Record},
-    show::{escape, heat::grid, number, table::against_baseline},
-};
+use crate::{judge::{Compared, guess::more_is_better}, lab::{Step, sample::AA}, record::Record, words::{escape, number}, show::{heat::grid, table::against_baseline}};
 
 /// Who wins a cell.
 #[derive(Clone, Copy, PartialEq, Eq)]

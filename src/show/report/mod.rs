@@ -13,7 +13,7 @@
 //! | `axis.rs` | where a value lies |
 //!
 //! Shown are the runs that [`notes::cited`](super::notes::cited) chooses, so page and notes agree. Text from records is escaped twice: what
-//! is invisible or reorders text by [`super::escape`], what is markup by maud.
+//! is invisible or reorders text by [`crate::words::escape`], what is markup by maud.
 mod axis;
 mod dots;
 mod finding;
@@ -26,16 +26,7 @@ mod swim;
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::{escape, notes::cited, origin, quote};
-use crate::{
-    judge::{
-        Finding, Verdict,
-        guess::{Reveal, reveal},
-        judge,
-    },
-    lab::{Kind, Lab, Step},
-    machine::Level,
-    record::{Picture, Prediction, Record},
-};
+use crate::{judge::{Finding, Verdict, guess::{Reveal, reveal}, judge}, lab::{Kind, Lab, Step}, machine::Level, record::{Picture, Prediction, Record}};
 
 /// Bytes of a page. A page that would be longer shows less of its tables and says so.
 pub const MOST_BYTES: usize = 200_000;

@@ -1,11 +1,7 @@
 //! A whole and its parts: a bar for each case, divided as the step's columns divide its headline (the pause ledger).
 use maud::{Markup, html};
 
-use crate::{
-    lab::Step,
-    record::{AA, Record},
-    show::{escape, number, origin},
-};
+use crate::{lab::{Step, sample::AA}, record::Record, words::{escape, number}, show::origin};
 
 /// The columns that are parts of the headline, as shares of it: `lost_runq_share` of what `lost_share` says was lost.
 fn parts(step: &Step) -> Option<Vec<(&'static str, String)>> {

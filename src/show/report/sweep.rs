@@ -4,12 +4,7 @@
 use maud::{Markup, html};
 
 use super::{axis::Axis, finding};
-use crate::{
-    lab::Step,
-    record::{AA, Record},
-    show::{escape, number, origin},
-    stats::Interval,
-};
+use crate::{lab::{Step, sample::AA}, record::Record, words::{escape, number}, show::origin, stats::Interval};
 
 /// A case with what it gave at each place of the horizontal axis.
 struct Line<'a> {

@@ -59,7 +59,7 @@ pub(super) fn is_unit(word: &str) -> bool {
 pub fn label(name: &str) -> String {
     let (what, _) = split(name);
     let what = if what.is_empty() { name } else { what };
-    super::escape::line(&what.replace('_', " "))
+    crate::words::escape::line(&what.replace('_', " "))
 }
 
 /// A value alone, with three significant digits; digits before the point are never rounded away.
