@@ -1,7 +1,7 @@
 //! What a semaphore must do in every execution, in both manners.
 
 use super::{Scenario, asleep, join};
-use crate::lock::semaphore::{Barging, Fifo, Semaphore};
+use crate::lock::semaphore::{Barging, Fifo, MAX_PERMITS, Semaphore};
 use crate::sync::cell::UnsafeCell;
 use crate::sync::{hint, thread};
 use std::sync::Arc;
@@ -70,6 +70,20 @@ pub const SCENARIOS: &[Scenario] = &[
         threads: 3,
         bound: Some(1),
         run: fifo_one_word,
+    },
+    Scenario {
+        name: "fifo_far",
+        oracle: "a permit that was granted long ago, 2^32 permits before the look, is still granted",
+        threads: 3,
+        bound: Some(1),
+        run: fifo_far,
+    },
+    Scenario {
+        name: "fifo_wraps",
+        oracle: "permits are handed over while the numbers of the line wrap",
+        threads: 2,
+        bound: Some(2),
+        run: fifo_wraps,
     },
     Scenario {
         name: "barging_one",
@@ -210,6 +224,47 @@ fn fifo_one_word(turns: usize) {
         shared.0.release(2);
         shared.0.release(2);
         others.into_iter().for_each(join);
+    }
+}
+
+fn fifo_far(turns: usize) {
+    fn asked(s: &Guarded<Fifo>) {
+        while let Some(none) = s.0.try_acquire_many(0) {
+            none.forget(); // until somebody waits: below zero not even none can be taken
+            hint::spin_loop();
+        }
+    }
+    for _ in 0..turns {
+        let shared = Guarded::<Fifo>::new(0);
+        let first = shared.together(|s| s.0.acquire().forget());
+        asked(&shared);
+        shared.0.release(1); // granted; when the thread looks is its affair
+        let giver = shared.together(|s| {
+            for _ in 0..2 {
+                asked(s);
+                s.0.release(MAX_PERMITS);
+            }
+        });
+        for _ in 0..2 {
+            shared.0.acquire_many(MAX_PERMITS).forget();
+        }
+        join(first);
+        join(giver);
+        assert_eq!(shared.0.available(), 0, "a permit is left over");
+    }
+}
+
+fn fifo_wraps(turns: usize) {
+    for _ in 0..turns {
+        let shared = Arc::new(Guarded(Fifo::starting_at(0, u64::from(u32::MAX)), UnsafeCell::new(0)));
+        let other = shared.together(|s| {
+            s.0.acquire_many(2).forget(); // the numbers 2^32 and 2^32 + 1, in 32 bits 0 and 1
+            assert_eq!(s.number(), 1, "the permit came without what was done before it");
+        });
+        shared.add(); // nobody has a permit yet
+        shared.0.release(2);
+        join(other);
+        assert_eq!(shared.0.available(), 0, "a permit is left over");
     }
 }
 
