@@ -39,11 +39,12 @@
 //! # Limits
 //! Permits are not tied to threads; a [`Permits`] may be dropped by another thread than the one that acquired it. At most
 //! [`MAX_PERMITS`] are there, and (`Fifo`) at most as many are missing. One more is refused, by a panic or an error, and changes
-//! nothing. No cancellation. 80 bytes (`Fifo`: 16 and [`hint::SLEEP_WORDS`] words), 16 bytes (`Barging`).
+//! nothing. A wait of `Barging` may have a time-out; one of `Fifo` can't, since a number that is drawn can't be given back: the
+//! numbers behind it would be called too early. No other cancellation. 80 bytes (`Fifo`: 16 and [`hint::SLEEP_WORDS`] words), 16 bytes (`Barging`).
 //!
-//! What wraps: the words slept on. A thread that stands still between its look at a word and its sleep, while exactly a multiple
-//! of 2^32 wake-ups go through that word, would sleep on. `queued` wraps; a thread would have to stand still between its look and
-//! its step while exactly 2^32 permits are queued for. `granted` never does in practice (64 bits).
+//! What wraps: the words slept on, and `queued`. A thread that stands still between look and sleep, while exactly 2^32 wake-ups go
+//! through its word, would sleep on. `queued` comes to harm only if exactly 2^32 permits are queued for between a look and the step
+//! after it. `granted` does not wrap in practice (64 bits).
 //!
 //! # Source
 //! E. W. Dijkstra's P and V (1965). `Fifo`: the count in front is the "benaphore" (B. Schillings, 1996), the line behind it
@@ -51,9 +52,11 @@
 
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::sync::atomic::{AtomicU32, AtomicU64};
+use crate::sync::time::Deadline;
 use crate::sync::{futex, hint};
 use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 /// A semaphore that serves in order of arrival.
 ///
@@ -283,6 +286,11 @@ impl Fifo {
         }
     }
 
+    /// Permits that waiting threads lack at this moment; out of date as soon as it is read.
+    pub fn missing(&self) -> u32 {
+        parts(self.state.load(Relaxed)).0.min(0).unsigned_abs()
+    }
+
     /// Waits until the permits up to number `last` are granted.
     #[cold]
     fn wait_for(&self, last: u64) {
@@ -325,7 +333,8 @@ impl Semaphore for Barging {
     fn acquire_many(&self, count: u32) -> Permits<'_, Self> {
         match self.try_acquire_many(count) {
             Some(permits) => permits,
-            None => self.acquire_contended(count),
+            // Never `None` without a deadline.
+            None => self.acquire_contended(count, None).expect("there is no deadline"),
         }
     }
 
@@ -366,6 +375,11 @@ impl Semaphore for Barging {
     }
 }
 
+/// A state of [`Barging`] that has been taken out of; MANY goes with the last who waits.
+fn without_many(state: u64) -> u64 {
+    if state < ONE_WAITING { state & !MANY } else { state }
+}
+
 impl Barging {
     /// As [`new`](Semaphore::new), but as if so many threads waited already, and so many wake-ups had been sent: for tests of the
     /// limits.
@@ -381,8 +395,19 @@ impl Barging {
         Self { state: AtomicU64::new(state), turn: AtomicU32::new(turn) }
     }
 
+    /// As [`acquire_many`](Semaphore::acquire_many), but gives up when it has waited so long. May wait longer, never shorter.
+    ///
+    /// # Panics
+    /// As [`acquire_many`](Semaphore::acquire_many).
+    pub fn acquire_many_for(&self, count: u32, timeout: Duration) -> Option<Permits<'_, Self>> {
+        self.try_acquire_many(count)
+            .or_else(|| self.acquire_contended(count, Some(&Deadline::after(timeout))))
+    }
+
+    /// `None` if the deadline came first. Who gives up has looked at the permits once more, and found too few; so a wake-up that was
+    /// spent on it was for permits that somebody else took, and whose release wakes the next.
     #[cold]
-    fn acquire_contended(&self, count: u32) -> Permits<'_, Self> {
+    fn acquire_contended(&self, count: u32, deadline: Option<&Deadline>) -> Option<Permits<'_, Self>> {
         if count > MAX_PERMITS {
             refuse(TooManyPermits { available: self.available().into(), change: -i64::from(count) });
         }
@@ -394,15 +419,15 @@ impl Barging {
             hint::spin_loop();
         }
         let mut counted = 0; // what we have added to the waiting threads: nothing, then one
+        let mut in_time = true;
         loop {
             // First the turn, then the state: a wake-up after the first look changes the turn, and the sleep is refused.
             let turn = self.turn.load(Acquire); // E3
             let state = self.state.load(Relaxed);
             if state & PERMITS >= u64::from(count) {
-                let left = state - u64::from(count) - counted;
-                let left = if left < ONE_WAITING { left & !MANY } else { left };
+                let left = without_many(state - u64::from(count) - counted);
                 if self.state.compare_exchange_weak(state, left, Acquire, Relaxed).is_ok() {
-                    return Permits { semaphore: self, count }; // E1
+                    return Some(Permits { semaphore: self, count }); // E1
                 }
             } else if counted == 0 {
                 assert!(state / ONE_WAITING < WAITING_MOST, "2^31 - 1 threads wait for this semaphore");
@@ -412,8 +437,17 @@ impl Barging {
                 if self.state.compare_exchange_weak(state, waiting, Relaxed, Relaxed).is_ok() {
                     counted = ONE_WAITING;
                 }
+            } else if !in_time {
+                // Relaxed: it carries nothing, and hands E1 on, being a read-modify-write.
+                let left = without_many(state - counted);
+                if self.state.compare_exchange_weak(state, left, Relaxed, Relaxed).is_ok() {
+                    return None;
+                }
             } else {
-                futex::wait(&self.turn, turn);
+                match deadline {
+                    None => futex::wait(&self.turn, turn),
+                    Some(deadline) => in_time = futex::wait_until(&self.turn, turn, deadline),
+                }
             }
         }
     }
