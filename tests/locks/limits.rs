@@ -3,9 +3,18 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     thread,
+    time::Duration,
 };
 
-use underhood::lock::semaphore::{Barging, Fifo, MAX_PERMITS, Semaphore, TooManyPermits};
+use underhood::lock::{
+    event::Event,
+    rwlock::RwLock,
+    rwlock_fair::RwLockFair,
+    rwlock_sharded::RwLockSharded,
+    semaphore::{Barging, Fifo, MAX_PERMITS, Semaphore, TooManyPermits},
+    seqlock::SeqLock,
+};
+use underhood::lockfree::counter::Sharded;
 
 /// The message of the panic that `f` must end in.
 fn panics<R>(f: impl FnOnce() -> R) -> String {
@@ -104,4 +113,116 @@ fn a_semaphore_counts_its_waiting_threads() {
     semaphore.release(1);
     drop(semaphore.acquire());
     assert_eq!(semaphore.available(), 1);
+}
+
+#[test]
+fn one_reader_more_than_a_lock_counts_is_refused() {
+    let lock = RwLock::new(7);
+    let inside: Vec<_> = (0..65_535).map(|_| lock.read()).collect();
+    assert!(lock.try_read().is_none() && lock.try_write().is_none());
+    assert!(panics(|| lock.read()).contains("65,535 readers"));
+    assert!(panics(|| lock.try_read_for(Duration::MAX)).contains("65,535 readers"));
+    drop(inside);
+    assert_eq!(*lock.write(), 7, "all have left, and the refused ones were not counted");
+
+    let lock = RwLockFair::new(7);
+    let inside: Vec<_> = (0..16_383).map(|_| lock.read()).collect();
+    assert!(lock.try_read().is_none() && lock.try_write().is_none());
+    assert!(panics(|| lock.read()).contains("16,383 readers"));
+    drop(inside);
+    assert_eq!(*lock.write(), 7, "as above");
+
+    let lock = RwLockSharded::starting_at(7, (1 << 30) - 2);
+    let last = lock.read();
+    assert!(lock.try_read().is_none() && lock.try_write().is_none());
+    assert!(panics(|| lock.read()).contains("2^30 - 1 readers"));
+    drop(last);
+    assert_eq!(*lock.try_read().expect("there is room for one again"), 7);
+}
+
+/// One that waits counts as one that is inside: it will be.
+#[test]
+fn a_fair_lock_counts_waiting_readers_with_those_inside() {
+    static WRITTEN: Event = Event::new();
+    let lock: &'static RwLockFair<u8> = Box::leak(Box::new(RwLockFair::new(7)));
+    let inside: Vec<_> = (0..16_382).map(|_| lock.read()).collect();
+    let writer = thread::spawn(|| {
+        *lock.write() = 8;
+        WRITTEN.set();
+    });
+    while lock.try_read().is_some() {
+        thread::yield_now(); // until the writer waits for those inside
+    }
+    let last = thread::spawn(|| *lock.read());
+    // The last reader waits with the writer; one more is refused, once it has counted itself.
+    thread::sleep(Duration::from_millis(50));
+    assert!(panics(|| lock.read()).contains("16,383 readers"));
+    assert!(!WRITTEN.is_set());
+    drop(inside);
+    writer.join().unwrap();
+    assert_eq!((last.join().unwrap(), *lock.read()), (8, 8));
+}
+
+#[test]
+fn one_waiting_writer_more_than_a_lock_counts_is_refused() {
+    let lock = RwLock::starting_at(7, 16_383, 0);
+    let inside = lock.try_write();
+    assert!(inside.is_none(), "others wait");
+    // The lock is handed to writers, so one enters; then there is one place in the line again, and none behind it.
+    let inside = lock.write();
+    assert!(panics(|| lock.write()).contains("16,383 writers"));
+    assert!(panics(|| lock.try_write_for(Duration::ZERO)).contains("16,383 writers"));
+    drop(inside);
+
+    let lock = RwLock::starting_at(7, 16_382, 0);
+    let inside = lock.write();
+    assert!(lock.try_write_for(Duration::from_millis(1)).is_none(), "it counts itself, and gives up");
+    assert!(lock.try_write_for(Duration::from_millis(1)).is_none(), "and was taken out of the count");
+    drop(inside);
+}
+
+#[test]
+fn more_slots_than_there_are_numbers_are_refused() {
+    let too_many = usize::MAX / 2 + 2;
+    assert!(panics(|| RwLockSharded::with_slots(0, too_many)).contains("a power of two"));
+    assert!(panics(|| Sharded::new(too_many)).contains("a power of two"));
+}
+
+/// It would wait for itself, for ever.
+#[test]
+fn an_update_inside_an_update_is_refused() {
+    let lock = SeqLock::<u64, 1>::new(1);
+    let inside = |f: &dyn Fn()| {
+        panics(|| {
+            lock.update(|value| {
+                f();
+                value + 1
+            });
+        })
+    };
+    for refused in
+        [inside(&|| _ = lock.read()), inside(&|| lock.write(5)), inside(&|| lock.update(|v| v + 1))]
+    {
+        assert!(refused.contains("waits for itself"), "{refused}");
+        assert_eq!(lock.read(), 1, "the value is as it was, and the lock is free");
+    }
+    lock.update(|value| {
+        assert!(lock.try_read().is_none(), "this one only says no");
+        value + 1
+    });
+    // Another lock, or another thread, is no matter.
+    let other = SeqLock::<u64, 1>::new(1);
+    lock.update(|value| {
+        other.update(|v| v + 1);
+        value + other.read()
+    });
+    assert_eq!((lock.read(), other.read()), (4, 2));
+    let lock = Arc::new(lock);
+    let waits = lock.clone();
+    lock.update(|value| {
+        let other = thread::spawn(move || waits.read());
+        thread::sleep(Duration::from_millis(10)); // it waits, and does not panic
+        assert!(!other.is_finished());
+        value
+    });
 }
