@@ -66,6 +66,7 @@ const STRUCTURES: &[&str] = &[
     "lock/handoff",
     "lock/rwlock_fair",
     "lock/event",
+    "lock/condvar",
     "flow/adaptive",
     "flow/bulkhead",
     "flow/circuit_breaker",

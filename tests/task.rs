@@ -87,6 +87,62 @@ fn cancelling_drops_the_future_where_it_stands() {
 }
 
 #[test]
+fn the_id_of_another_executor_is_refused() {
+    let (mut mine, mut other) = (Executor::new(), Executor::new());
+    let (task, theirs) = (mine.spawn(turn()), other.spawn(turn()));
+    assert_ne!(task, theirs, "both are the first of their executor");
+    let refused = |f: &mut dyn FnMut()| {
+        let panic = catch_unwind(AssertUnwindSafe(f)).expect_err("it is another executor's");
+        assert_eq!(panic.downcast_ref(), Some(&"the id of another executor's task"));
+    };
+    refused(&mut || _ = mine.cancel(theirs));
+    refused(&mut || _ = mine.waker(theirs));
+    assert_eq!((mine.alive_count(), other.alive_count()), (1, 1), "nobody was cancelled");
+    assert!(mine.cancel(task) && other.cancel(theirs));
+}
+
+#[test]
+fn a_task_that_is_gone_gives_its_place_away_and_its_id_finds_nobody() {
+    let mut executor = Executor::new();
+    let mut ids = Vec::new();
+    for turn in 0..1_000 {
+        let task = match turn % 3 {
+            0 => executor.spawn(async {}),
+            1 => executor.spawn(std::future::pending()),
+            _ => executor.spawn(async { panic!("on purpose") }),
+        };
+        assert_eq!(task.index(), turn, "in the order of spawning");
+        match turn % 3 {
+            0 => executor.run(),
+            1 => assert!(executor.cancel(task)),
+            _ => assert!(catch_unwind(AssertUnwindSafe(|| executor.step())).is_err()),
+        }
+        ids.push(task);
+    }
+    assert_eq!((executor.alive_count(), executor.places_count()), (0, 1), "one task at a time, one place");
+    let last = executor.spawn(std::future::pending());
+    assert!(ids.is_sorted() && !ids.contains(&last));
+    for gone in ids {
+        assert!(!executor.cancel(gone), "a task that is gone is not cancelled, nor is the one in its place");
+        executor.waker(gone).wake();
+    }
+    assert_eq!(executor.ready(), [last], "no old wake enters the list");
+    assert!(executor.cancel(last));
+}
+
+#[test]
+fn an_old_waker_does_not_poll_the_task_in_its_place() {
+    let mut executor = Executor::new();
+    let first = executor.spawn(std::future::pending());
+    let waker = executor.waker(first);
+    assert!(executor.step().is_some_and(|p| p.task == first) && executor.cancel(first));
+    let second = executor.spawn(std::future::pending());
+    assert_eq!(executor.step().map(|p| p.task), Some(second));
+    waker.wake(); // enters the old id
+    assert_eq!(executor.step(), None, "the second was not woken");
+}
+
+#[test]
 fn a_panic_takes_its_own_task_only() {
     let mut executor = Executor::new();
     executor.spawn(async { panic!("on purpose") });

@@ -3,7 +3,13 @@ use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand, builder::PossibleValuesParser};
 
-use crate::{lab::{Lab, plan::{Mode, Plan}}, machine::{allowed_cpus, built::FEATURES}};
+use crate::{
+    lab::{
+        Lab,
+        plan::{Mode, Plan},
+    },
+    machine::{allowed_cpus, built::FEATURES},
+};
 
 /// A workbench for concurrency and memory internals: predict, measure on your own machine, quote the number.
 #[derive(Debug, Parser)]

@@ -5,7 +5,13 @@ use super::{
     Outcome,
     out::{End, Out},
 };
-use crate::{judge::between::{Differs, Pair, Row, Shown, self}, lab::Lab, record::{Record, Store}, words::{escape, number}, show::origin};
+use crate::{
+    judge::between::{self, Differs, Pair, Row, Shown},
+    lab::Lab,
+    record::{Record, Store},
+    show::origin,
+    words::{escape, number},
+};
 
 /// Refused is what is too unlike; exit code 4 if that is everything, 3 if somebody insisted.
 pub(super) fn compare(
@@ -102,7 +108,13 @@ fn line(pair: &Pair<'_>, row: &Row<'_>) -> String {
         Shown::Cannot(why) => format!("not compared: {}", escape::line(why)),
     };
     let mark = if row.a.quotable && row.b.quotable { "" } else { " (not quotable)" };
-    format!("{}{}: {} and now {}: {shown}{mark}", row.a.case, origin::at(&row.a.param), of(row.a), of(row.b))
+    format!(
+        "{}{}: {} and now {}: {shown}{mark}",
+        row.a.case,
+        crate::words::at(&row.a.param),
+        of(row.a),
+        of(row.b)
+    )
 }
 
 fn json(pair: &Pair<'_>, row: Option<&Row<'_>>, unlike: Option<&str>, out: &mut Out) -> Result<(), End> {

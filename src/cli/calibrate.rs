@@ -6,7 +6,21 @@ use super::{
     args::Run,
     out::{End, Out},
 };
-use crate::{contenders::lock, lab::{Contender, Kind, Lab, ONCE, Origin, Step, plan::Plan, sample::{Sample, AA}}, measure::{cost::{Ops, Solo, solo}, launch, throughput::{Apart, Crowd, Lane, self}, work}, stats};
+use crate::{
+    contenders::lock,
+    lab::{
+        Contender, Kind, Lab, ONCE, Origin, Step,
+        plan::Plan,
+        sample::{AA, Sample},
+    },
+    measure::{
+        cost::{Ops, Solo, solo},
+        launch,
+        throughput::{self, Apart, Crowd, Lane},
+        work,
+    },
+    stats,
+};
 
 const TRIALS: usize = 20;
 /// Of twenty 95 % intervals nineteen should cover; fewer than seventeen happen by chance once in sixty times.

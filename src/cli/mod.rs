@@ -35,7 +35,10 @@ use self::{
     args::{Command, Top},
     out::{End, Out},
 };
-use crate::{lab::Lab, measure::{launch, trace::Tracer}};
+use crate::{
+    lab::Lab,
+    measure::{launch, trace::Tracer},
+};
 
 /// Set by Ctrl-C; whoever measures looks at it between children, and ends them.
 static STOP: AtomicBool = AtomicBool::new(false);

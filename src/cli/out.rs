@@ -8,7 +8,7 @@ use std::{
 use anstyle::{AnsiColor, Style};
 
 use super::args::Common;
-use crate::show::{Look, self};
+use crate::show::{self, Look};
 
 /// Why a command stopped early.
 #[derive(Debug)]

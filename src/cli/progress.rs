@@ -5,7 +5,15 @@ use super::{
     out::{End, Out},
     ready, run, tell,
 };
-use crate::{judge::{Verdict, guess::{Score, self}, self}, lab::{Lab, Launch, Step, plan::Mode}, machine::Level, record::{Prediction, Record, find, runs_of}};
+use crate::{
+    judge::{
+        self, Verdict,
+        guess::{self, Score},
+    },
+    lab::{Lab, Launch, Step, plan::Mode},
+    machine::Level,
+    record::{Prediction, Record, find, runs_of},
+};
 
 /// How far a lab is.
 #[derive(Debug, Default, serde::Serialize)]

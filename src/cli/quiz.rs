@@ -7,7 +7,13 @@ use super::{
     out::{End, Out},
     ready, step, tell,
 };
-use crate::{judge::guess::{Tally, self}, lab::{Lab, Step}, measure::order::Order, record::{Prediction, Record, Store}, show::answer::{Answer, self}};
+use crate::{
+    judge::guess::{self, Tally},
+    lab::{Lab, Step},
+    measure::order::Order,
+    record::{Prediction, Record, Store},
+    show::answer::{self, Answer},
+};
 
 /// Days of the calibration that are shown; the totals count all.
 const DAYS: usize = 10;

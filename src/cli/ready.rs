@@ -6,7 +6,11 @@ use super::{
     args::Common,
     out::{End, Out},
 };
-use crate::{lab::{Lab, plan::Plan}, machine::Machine, record::Store};
+use crate::{
+    lab::{Lab, plan::Plan},
+    machine::Machine,
+    record::Store,
+};
 
 /// The store that was asked for, or the usual one.
 pub(super) fn store(common: &Common) -> Result<Store, End> {

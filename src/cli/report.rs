@@ -11,7 +11,10 @@ use super::{
     out::{End, Out},
     ready,
 };
-use crate::{lab::Lab, show::{report::Kept, self}};
+use crate::{
+    lab::Lab,
+    show::{self, report::Kept},
+};
 
 /// Writes the page, of all labs or of `only` some; `-` is stdout, and the usual place is beside the records.
 pub(super) fn report(

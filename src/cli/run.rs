@@ -5,7 +5,14 @@ use super::{
     out::{End, Out},
     ready, step,
 };
-use crate::{judge, lab::{Lab, Launch, Step, plan::Plan, sample::AA}, machine::{Level, Machine, Watchful}, measure::launch, record::{Record, Store, runs_of, self}, show};
+use crate::{
+    judge,
+    lab::{Lab, Launch, Step, plan::Plan, sample::AA},
+    machine::{Level, Machine, Watchful},
+    measure::launch,
+    record::{self, Record, Store, runs_of},
+    show,
+};
 
 /// Runs a lab (or the steps asked for) and says how well it went.
 pub(super) fn lab(lab: &'static Lab, run: &Run, common: &Common, out: &mut Out) -> Result<Outcome, End> {

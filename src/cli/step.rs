@@ -11,7 +11,12 @@ use super::{
     run::Workplace,
     tell,
 };
-use crate::{judge::guess, lab::{Kind, Lab, Predict, Step}, record::{Guess, Prediction, Record, SCHEMA}, show};
+use crate::{
+    judge::guess,
+    lab::{Kind, Lab, Predict, Step},
+    record::{Guess, Prediction, Record, SCHEMA},
+    show,
+};
 
 /// Guesses on the command line must be understood before anything is measured.
 pub(super) fn check_guesses(steps: &[&'static Step], run: &Run) -> Result<(), End> {
@@ -115,7 +120,7 @@ pub(super) fn reveal(
     let reveal = guess::reveal(step, prediction, records);
     out.prose("", &reveal.text)?;
     if !prediction.why.is_empty() {
-        out.prose("", &format!("Your reason was: {}", show::escape::line(&prediction.why)))?;
+        out.prose("", &format!("Your reason was: {}", crate::words::escape::line(&prediction.why)))?;
     }
     out.json(&serde_json::json!({
         "prediction": prediction, "score": reveal.score, "off_ratio": reveal.off_ratio, "text": reveal.text,

@@ -7,7 +7,13 @@ use super::{
     out::{End, Out},
     ready, run,
 };
-use crate::{judge, lab::{Kind, Lab}, machine::{Level, Machine}, record::{Loaded, Record, Store, runs_of}, show::{notes::Mismatch, self}};
+use crate::{
+    judge,
+    lab::{Kind, Lab},
+    machine::{Level, Machine},
+    record::{Loaded, Record, Store, runs_of},
+    show::{self, notes::Mismatch},
+};
 
 /// `underhood check`.
 pub(super) fn check(_common: &Common, out: &mut Out) -> Result<Outcome, End> {
@@ -128,7 +134,7 @@ pub(super) fn notes(
         let ids: BTreeSet<String> = before.records.iter().map(|r| r.id.clone()).collect();
         let fresh = loaded.records.into_iter().filter(|r| !ids.contains(&r.id));
         let known: Vec<Record> = before.records.iter().cloned().chain(fresh).collect();
-        let chosen = show::notes::cited(lab, &known);
+        let chosen = crate::judge::cited::cited(lab, &known);
         if chosen.is_empty() || chosen == before.records && before.skipped().is_none() {
             continue;
         }

@@ -8,7 +8,11 @@ use super::{
     ready,
     run::chosen,
 };
-use crate::{lab::Lab, measure::trace::{Trace, Tracer}, show::{lanes, perfetto}};
+use crate::{
+    lab::Lab,
+    measure::trace::{Trace, Tracer},
+    show::{lanes, perfetto},
+};
 
 /// Nothing of it is a measurement: no record is written, and the exit code only says whether there is a file.
 pub(super) fn trace(

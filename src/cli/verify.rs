@@ -8,7 +8,12 @@ use super::{
     ready,
     run::Workplace,
 };
-use crate::{lab::{Lab, Launch}, machine::Machine, record::Record, words::number};
+use crate::{
+    lab::{Lab, Launch},
+    machine::Machine,
+    record::Record,
+    words::number,
+};
 
 pub(super) fn verify(
     id: &str,

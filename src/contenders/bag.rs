@@ -16,7 +16,26 @@ use crossbeam::{
     utils::CachePadded,
 };
 
-use crate::{contenders::treiber::Treiber, lab::{plan::Plan, sample::{Sample, AA}}, measure::{allocated, throughput::{Apart, Crowd, Lane}}, structures::{lock::{guard::Exclusive, ttas}, lockfree::{mpmc::Mpmc, queue::{Queue, QueueHandle}, stack::{Stack, StackHandle}}, reclaim::Reclaim}};
+use crate::{
+    contenders::treiber::Treiber,
+    lab::{
+        plan::Plan,
+        sample::{AA, Sample},
+    },
+    measure::{
+        allocated,
+        throughput::{Apart, Crowd, Lane},
+    },
+    structures::{
+        lock::{guard::Exclusive, ttas},
+        lockfree::{
+            mpmc::Mpmc,
+            queue::{Queue, QueueHandle},
+            stack::{Stack, StackHandle},
+        },
+        reclaim::Reclaim,
+    },
+};
 
 /// What comes out next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

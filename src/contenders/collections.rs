@@ -7,7 +7,10 @@ use std::{
 };
 
 use super::{limiter_keyed::Foldhash, list::List};
-use crate::measure::{cost::{Ops, Solo}, order::Order};
+use crate::measure::{
+    cost::{Ops, Solo},
+    order::Order,
+};
 
 /// A map from numbers to numbers, for one thread.
 pub trait Pairs: 'static {

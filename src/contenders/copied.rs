@@ -15,7 +15,14 @@ use std::{
 use arc_swap::ArcSwap;
 use crossbeam::utils::CachePadded;
 
-use crate::{measure::{cost::Ops, throughput::{Apart, Crowd, Lane}, work}, structures::lock};
+use crate::{
+    measure::{
+        cost::Ops,
+        throughput::{Apart, Crowd, Lane},
+        work,
+    },
+    structures::lock,
+};
 
 /// `N` words that are copied out and replaced as a whole.
 pub trait Copied<const N: usize>: Send + Sync + 'static {

@@ -11,7 +11,13 @@ use std::{
 
 use crossbeam::utils::CachePadded;
 
-use crate::{measure::{cost::Ops, throughput::{Apart, Crowd, Lane}}, structures::lockfree::counter as lockfree};
+use crate::{
+    measure::{
+        cost::Ops,
+        throughput::{Apart, Crowd, Lane},
+    },
+    structures::lockfree::counter as lockfree,
+};
 
 /// A count that many threads add to. All orderings are relaxed: the count carries no other data.
 pub trait Counter: Send + Sync + 'static {

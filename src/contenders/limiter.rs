@@ -21,7 +21,16 @@ use governor::{
     state::{InMemoryState, NotKeyed},
 };
 
-use crate::{measure::{cost::{Ops, Solo}, throughput::{Apart, Crowd, Lane}}, structures::flow::{Quota, fixed_window::FixedWindow, gcra::Gcra, leaky_bucket::LeakyBucket, sliding_log::SlidingLog, token_bucket::TokenBucket}};
+use crate::{
+    measure::{
+        cost::{Ops, Solo},
+        throughput::{Apart, Crowd, Lane},
+    },
+    structures::flow::{
+        Quota, fixed_window::FixedWindow, gcra::Gcra, leaky_bucket::LeakyBucket, sliding_log::SlidingLog,
+        token_bucket::TokenBucket,
+    },
+};
 
 /// What a limiter is to allow, as a person says it.
 #[derive(Clone, Copy, Debug)]

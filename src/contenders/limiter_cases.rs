@@ -9,7 +9,11 @@ use super::{
     },
     limiter_keyed::{self, Foldhash, KeyClocked, KeyGovernor},
 };
-use crate::{contenders::gate::Check, measure::{cost::Solo, throughput::Crowd}, structures::flow::{fixed_window::FixedWindow, gcra::Gcra, keyed::Keyed, token_bucket::TokenBucket}};
+use crate::{
+    contenders::gate::Check,
+    measure::{cost::Solo, throughput::Crowd},
+    structures::flow::{fixed_window::FixedWindow, gcra::Gcra, keyed::Keyed, token_bucket::TokenBucket},
+};
 
 /// For one limiter.
 pub const CHECKS: &[Check] = &[

@@ -13,7 +13,14 @@ use governor::{
 };
 
 use super::limiter::{Come, Governor, HUNDRED, Limit, ONE, Rate, Ticking, Told, Unlimited};
-use crate::{measure::{cost::{Ops, Solo}, order::Order, throughput::{Apart, Crowd, Lane}}, structures::flow::keyed::Keyed};
+use crate::{
+    measure::{
+        cost::{Ops, Solo},
+        order::Order,
+        throughput::{Apart, Crowd, Lane},
+    },
+    structures::flow::keyed::Keyed,
+};
 
 /// The hasher that governor takes by default, by way of hashbrown.
 pub type Foldhash = foldhash::fast::RandomState;

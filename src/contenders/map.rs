@@ -12,7 +12,15 @@ use std::{
 
 use crossbeam::utils::CachePadded;
 
-use crate::{lab::sample::Sample, measure::{allocated, keys::{Skew, self}, order::Order, throughput::{Apart, Crowd, Lane}}};
+use crate::{
+    lab::sample::Sample,
+    measure::{
+        allocated,
+        keys::{self, Skew},
+        order::Order,
+        throughput::{Apart, Crowd, Lane},
+    },
+};
 
 /// A map from numbers to numbers.
 pub trait Map: Default + Send + Sync + 'static {

@@ -15,7 +15,16 @@ use std::{
 
 use crossbeam::utils::CachePadded;
 
-use crate::{contenders::map::{KEYS, Map}, lab::sample::Sample, measure::{cost::Ops, keys::{Skew, self}, order::Order, throughput::{Apart, Crowd, Lane}}};
+use crate::{
+    contenders::map::{KEYS, Map},
+    lab::sample::Sample,
+    measure::{
+        cost::Ops,
+        keys::{self, Skew},
+        order::Order,
+        throughput::{Apart, Crowd, Lane},
+    },
+};
 
 /// Draws of a lane before it begins again. Small enough for a first-level cache beside the map's own lines.
 const DRAWS: usize = 4_096;

@@ -13,7 +13,13 @@ use std::{
 
 use crossbeam::{channel, queue::ArrayQueue};
 
-use crate::{measure::{handover::{Leg, Relay, until}, throughput::{Apart, Crowd, Lane}}, structures::lockfree::{mpmc::Mpmc, ring}};
+use crate::{
+    measure::{
+        handover::{Leg, Relay, until},
+        throughput::{Apart, Crowd, Lane},
+    },
+    structures::lockfree::{mpmc::Mpmc, ring},
+};
 
 /// A bounded queue as its two ends.
 pub trait Pipe: 'static {

@@ -13,7 +13,17 @@ use arc_swap::{ArcSwap, Cache};
 use crossbeam::epoch::{self, Atomic, Owned};
 use haphazard::{AtomicPtr, HazardPointer};
 
-use crate::{lab::sample::Sample, measure::{cost::Ops, throughput::{Apart, Crowd, Lane}}, structures::{lockfree::snapshot::{Snapshot, SnapshotHandle}, reclaim::{Reclaim, epoch::Epoch, hazard::Hazard, leak::Leak}}};
+use crate::{
+    lab::sample::Sample,
+    measure::{
+        cost::Ops,
+        throughput::{Apart, Crowd, Lane},
+    },
+    structures::{
+        lockfree::snapshot::{Snapshot, SnapshotHandle},
+        reclaim::{Reclaim, epoch::Epoch, hazard::Hazard, leak::Leak},
+    },
+};
 
 /// What is published.
 pub trait Value: Send + Sync + 'static {}

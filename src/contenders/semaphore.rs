@@ -15,7 +15,13 @@ use std::{
 use crossbeam::utils::CachePadded;
 use hdrhistogram::Histogram;
 
-use crate::{lab::{plan::Plan, sample::Sample}, machine::pin_current_thread, measure::{throughput::Apart, witness}, stats, structures::lock::semaphore::{Barging, Fifo, Semaphore}};
+use crate::{
+    lab::{plan::Plan, sample::Sample},
+    machine::pin_current_thread,
+    measure::{throughput::Apart, witness},
+    stats,
+    structures::lock::semaphore::{Barging, Fifo, Semaphore},
+};
 
 /// Permits that are taken and given without guards, so that one thread may give what another took.
 pub trait Permitted: Send + Sync + Sized + 'static {

@@ -4,7 +4,14 @@
 //! was freed last is handed out again, from a list that every allocator has. A burst of [`BURST`] blocks is more than
 //! glibc's thread cache keeps of a size (7 blocks up to 2.41, 16 later: malloc/malloc.c, TCACHE_FILL_COUNT), so the
 //! bins of the arena and their lock are part of it.
-use crate::{contenders::alloc::{ALIGN, ALLOCATORS, Allocator, Block}, machine::memory, measure::{cost::Ops, throughput::{Apart, Crowd, Lane}}};
+use crate::{
+    contenders::alloc::{ALIGN, ALLOCATORS, Allocator, Block},
+    machine::memory,
+    measure::{
+        cost::Ops,
+        throughput::{Apart, Crowd, Lane},
+    },
+};
 
 /// Blocks in a burst.
 pub const BURST: usize = 64;

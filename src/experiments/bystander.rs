@@ -22,7 +22,17 @@ use std::{
 
 use hdrhistogram::Histogram;
 
-use crate::{contenders::alloc::{ALIGN, Allocator, Block}, experiments::victim::{Operation, Victim, spin}, lab::sample::Sample, machine::{memory::{Mapping, self}, pin_current_thread, sched::runq_of_this_thread}, measure::latency::{difference, histogram, ns, quantile, with_known}};
+use crate::{
+    contenders::alloc::{ALIGN, Allocator, Block},
+    experiments::victim::{Operation, Victim, spin},
+    lab::sample::Sample,
+    machine::{
+        memory::{self, Mapping},
+        pin_current_thread,
+        sched::runq_of_this_thread,
+    },
+    measure::latency::{difference, histogram, ns, quantile, with_known},
+};
 
 /// Waits from here on are split: reading schedstat costs about 1 us, too much for each operation.
 const SPLIT_FROM_NS: u64 = 50_000;

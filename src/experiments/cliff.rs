@@ -2,7 +2,13 @@
 //! to the byte, by counting faults; and how what was freed before moves it.
 use std::time::Instant;
 
-use crate::{contenders::alloc::{ALIGN, Allocator, Block, BlockError, fix_mmap_threshold}, experiments::cycle::{Extent, cycle, doubts}, lab::sample::Sample, machine::memory, measure::latency::{difference, histogram, with_known}};
+use crate::{
+    contenders::alloc::{ALIGN, Allocator, Block, BlockError, fix_mmap_threshold},
+    experiments::cycle::{Extent, cycle, doubts},
+    lab::sample::Sample,
+    machine::memory,
+    measure::latency::{difference, histogram, with_known},
+};
 
 /// A block is touched at so many places to see whether its pages are there: spread over all of it, so that each is a page of
 /// its own, a huge one too from 128 MiB on.

@@ -10,7 +10,12 @@ use std::{
 
 use hdrhistogram::Histogram;
 
-use crate::{contenders::alloc::{ALIGN, Allocator, Block, BlockError, tuned_by_environment}, lab::sample::Sample, machine::{memory, sched::runq_of_this_thread}, measure::latency::{difference, histogram, ns, quantile, with_known}};
+use crate::{
+    contenders::alloc::{ALIGN, Allocator, Block, BlockError, tuned_by_environment},
+    lab::sample::Sample,
+    machine::{memory, sched::runq_of_this_thread},
+    measure::latency::{difference, histogram, ns, quantile, with_known},
+};
 
 /// A cycle of fewer looks at the clock than this is mostly clock: three of them are inside it.
 const CLOCKS: f64 = 20.0;

@@ -10,7 +10,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{contenders::alloc::{ALIGN, Allocator, Block}, experiments::cycle::tuned, lab::sample::Sample, machine::memory, measure::latency::{ns, with_known}, stats};
+use crate::{
+    contenders::alloc::{ALIGN, Allocator, Block},
+    experiments::cycle::tuned,
+    lab::sample::Sample,
+    machine::memory,
+    measure::latency::{ns, with_known},
+    stats,
+};
 
 /// What the threads do.
 #[derive(Clone, Copy, Debug)]

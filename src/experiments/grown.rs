@@ -6,7 +6,13 @@
 //! carves blocks out of larger mappings copies.
 use std::time::Instant;
 
-use crate::{contenders::alloc::{ALIGN, Allocator, Block, BlockError}, experiments::cycle::doubts, lab::sample::Sample, machine::memory::{Mapping, self}, measure::latency::{difference, ns, with_known}};
+use crate::{
+    contenders::alloc::{ALIGN, Allocator, Block, BlockError},
+    experiments::cycle::doubts,
+    lab::sample::Sample,
+    machine::memory::{self, Mapping},
+    measure::latency::{difference, ns, with_known},
+};
 
 /// How the block grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

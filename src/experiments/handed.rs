@@ -13,7 +13,16 @@ use std::{
 use hdrhistogram::Histogram;
 use rtrb::{Consumer, RingBuffer};
 
-use crate::{contenders::alloc::Allocator, experiments::{burst::{BURST, Burst}, cycle::tuned}, lab::sample::Sample, machine::{pin_current_thread, sched::runq_of_this_thread}, measure::latency::{difference, histogram, ns}};
+use crate::{
+    contenders::alloc::Allocator,
+    experiments::{
+        burst::{BURST, Burst},
+        cycle::tuned,
+    },
+    lab::sample::Sample,
+    machine::{pin_current_thread, sched::runq_of_this_thread},
+    measure::latency::{difference, histogram, ns},
+};
 
 /// Lists under way at once.
 const LISTS: usize = 4;

@@ -18,7 +18,10 @@ use tokio::{
     task,
 };
 
-use crate::measure::{lateness::{Seen, Verdict, Watched}, trace};
+use crate::measure::{
+    lateness::{Seen, Verdict, Watched},
+    trace,
+};
 
 /// A program that was started.
 pub struct Play {

@@ -7,7 +7,12 @@ use std::{fs, io, path::Path, time::Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::{experiments::cycle::Extent, lab::sample::Sample, machine::memory::{Mapping, self}, measure::latency::{difference, histogram, ns, quantile, with_known}};
+use crate::{
+    experiments::cycle::Extent,
+    lab::sample::Sample,
+    machine::memory::{self, Mapping},
+    measure::latency::{difference, histogram, ns, quantile, with_known},
+};
 
 /// Which pages, and when.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

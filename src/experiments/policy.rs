@@ -10,7 +10,10 @@ use std::{
 };
 
 use crate::contenders::lock::Guarded;
-use crate::{lab::{Contender, sample::Sample}, stats};
+use crate::{
+    lab::{Contender, sample::Sample},
+    stats,
+};
 
 /// Threads of the crowd. Their holds overlap, so that the lock is hardly ever free of them.
 pub const CROWD: usize = 3;

@@ -11,7 +11,14 @@ use std::{
     thread,
 };
 
-use crate::{contenders::map::{Map, OneLock, Sharded}, machine::memory::{Room, resident_bytes}, measure::{order::Order, throughput::{Apart, Crowd, Lane}}};
+use crate::{
+    contenders::map::{Map, OneLock, Sharded},
+    machine::memory::{Room, resident_bytes},
+    measure::{
+        order::Order,
+        throughput::{Apart, Crowd, Lane},
+    },
+};
 
 /// The lock-free map.
 pub type Papaya = papaya::HashMap<u32, u64>;

@@ -6,7 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{contenders::alloc::{ALIGN, Allocator, Block}, experiments::{bystander::Watched, cycle::doubts, victim::Victim}, lab::sample::Sample, machine::memory, measure::latency::{ns, with_known}};
+use crate::{
+    contenders::alloc::{ALIGN, Allocator, Block},
+    experiments::{bystander::Watched, cycle::doubts, victim::Victim},
+    lab::sample::Sample,
+    machine::memory,
+    measure::latency::{ns, with_known},
+};
 
 /// How long the bystander is watched without a purge: no shorter than a purge of some hundred MiB.
 const CALM: Duration = Duration::from_millis(20);

@@ -20,7 +20,20 @@ use crossbeam::utils::CachePadded;
 use tokio::{runtime::Builder, sync::Semaphore};
 
 use crate::contenders::arrivals::exponential;
-use crate::{measure::{cost::{Ops, Solo}, lateness::Lateness, order::Order}, structures::flow::{Quota, adaptive::{Adaptive, AdaptiveSettings}, bulkhead::Bulkhead, circuit_breaker::{BreakerSettings, CircuitBreaker}, gcra::Gcra}};
+use crate::{
+    measure::{
+        cost::{Ops, Solo},
+        lateness::Lateness,
+        order::Order,
+    },
+    structures::flow::{
+        Quota,
+        adaptive::{Adaptive, AdaptiveSettings},
+        bulkhead::Bulkhead,
+        circuit_breaker::{BreakerSettings, CircuitBreaker},
+        gcra::Gcra,
+    },
+};
 
 /// Requests that the backend works on at once; the others wait in its queue, which has no bound.
 pub const WORKERS: u32 = 16;

@@ -13,7 +13,16 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{experiments::victim::spin, lab::sample::Sample, machine::{memory::{Mapping, self}, pin_current_thread, sched::runq_of_this_thread}, measure::latency::{difference, histogram, ns, quantile, with_known}};
+use crate::{
+    experiments::victim::spin,
+    lab::sample::Sample,
+    machine::{
+        memory::{self, Mapping},
+        pin_current_thread,
+        sched::runq_of_this_thread,
+    },
+    measure::latency::{difference, histogram, ns, quantile, with_known},
+};
 
 /// How a page is taken away. Only this call is timed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

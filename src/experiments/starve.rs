@@ -25,7 +25,10 @@ use tokio::{
 };
 
 use self::offence::Offence;
-use crate::measure::{lateness::{Lateness, SchedTimes, Schedule, ThreadTimes, outside_wakes, timer_probe, wake_probe}, trace};
+use crate::measure::{
+    lateness::{Lateness, SchedTimes, Schedule, ThreadTimes, outside_wakes, timer_probe, wake_probe},
+    trace,
+};
 
 /// How the runtime is starved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

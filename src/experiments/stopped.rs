@@ -12,7 +12,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{contenders::bag::{Access, Bag, for_ever}, lab::{plan::Plan, sample::Sample}, structures::{lockfree::{queue::QueueHandle, stack::StackHandle}, reclaim::{Handle, Reclaim}}};
+use crate::{
+    contenders::bag::{Access, Bag, for_ever},
+    lab::{plan::Plan, sample::Sample},
+    structures::{
+        lockfree::{queue::QueueHandle, stack::StackHandle},
+        reclaim::{Handle, Reclaim},
+    },
+};
 
 /// A bag in which a thread can be stopped halfway.
 pub trait Stops: Access {

@@ -8,7 +8,10 @@ use std::{
     hash::{BuildHasherDefault, DefaultHasher},
 };
 
-use crate::{measure::{cost::Ops, latency, order::Order}, structures::flow::{Quota, fair_queue::FairQueue, gcra::Gcra, keyed::Keyed}};
+use crate::{
+    measure::{cost::Ops, latency, order::Order},
+    structures::flow::{Quota, fair_queue::FairQueue, gcra::Gcra, keyed::Keyed},
+};
 
 /// Tenants; the misbehaving one is number 0.
 pub const TENANTS: u32 = 10_000;

@@ -11,7 +11,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{measure::{audit::{Evidence, Flaw, Timed}, keys::{Skew, draw}}, stats};
+use crate::{
+    measure::{
+        audit::{Evidence, Flaw, Timed},
+        keys::{Skew, draw},
+    },
+    stats,
+};
 
 /// A benchmark: its name, the mistake it makes, and the run.
 #[derive(Clone, Copy, Debug)]

@@ -7,7 +7,10 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::structures::task::{executor::Executor, machine::{Machine, State, self}};
+use crate::structures::task::{
+    executor::Executor,
+    machine::{self, Machine, State},
+};
 
 /// An async fn and its twin.
 #[derive(Clone, Copy, Debug)]

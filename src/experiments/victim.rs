@@ -1,7 +1,7 @@
 //! The small operations whose lateness shows who is hurt by another thread's memory calls.
 use std::{hint, io, thread, time::Duration};
 
-use crate::machine::memory::{Mapping, self};
+use crate::machine::memory::{self, Mapping};
 
 /// What the victims map: 64 KiB at a time, or 32 MiB once, page by page.
 const MAP_BYTES: usize = 64 << 10;

@@ -6,7 +6,10 @@ use std::{collections::BTreeMap, thread};
 
 use tokio::sync::mpsc;
 
-use crate::structures::task::{executor::{Executor, TaskId}, machine::turn};
+use crate::structures::task::{
+    executor::{Executor, TaskId},
+    machine::turn,
+};
 
 /// Who woke whom, and how often: `ping` and `pong` throw a ball `balls` times each, `yielder` yields as often, and `outside` throws
 /// the ball in. The first polls are by the hand of `spawn`.

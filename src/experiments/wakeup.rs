@@ -10,7 +10,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{machine::pin_current_thread, measure::{handover::until, order::Order, outcomes::OneCpu, throughput::Apart}};
+use crate::{
+    machine::pin_current_thread,
+    measure::{handover::until, order::Order, outcomes::OneCpu, throughput::Apart},
+};
 
 /// What stands between the write and the look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

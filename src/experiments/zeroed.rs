@@ -4,7 +4,13 @@
 //! the first write to each page pays. A block that was used before must be cleared by somebody.
 use std::time::Instant;
 
-use crate::{contenders::alloc::{ALIGN, Allocator, Block, BlockError}, experiments::cycle::{Extent, Parts, doubts}, lab::sample::Sample, machine::memory, measure::latency::{difference, histogram, ns, quantile, with_known}};
+use crate::{
+    contenders::alloc::{ALIGN, Allocator, Block, BlockError},
+    experiments::cycle::{Extent, Parts, doubts},
+    lab::sample::Sample,
+    machine::memory,
+    measure::latency::{difference, histogram, ns, quantile, with_known},
+};
 
 /// Who makes the memory zero.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use crate::{machine::{group::ThrottledClock, sched::SchedStat}, measure::witness::{ThreadId, self}};
+use crate::{
+    machine::{group::ThrottledClock, sched::SchedStat},
+    measure::witness::{self, ThreadId},
+};
 
 /// CPU time and run-queue delay of all collector threads.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

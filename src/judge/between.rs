@@ -7,7 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use crate::{judge::{enough_launches, not_quotable, unequal_work, cited::cited}, lab::{Kind, Lab, Launch, Step, sample::AA}, record::{Record, aa_band, find}, stats::{Interval, self}};
+use crate::{
+    judge::{cited::cited, enough_launches, not_quotable, unequal_work},
+    lab::{Kind, Lab, Launch, Step, sample::AA},
+    record::{Record, aa_band, find},
+    stats::{self, Interval},
+};
 
 /// What a fact is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]

@@ -3,7 +3,12 @@
 //! A number that is a guess stands for the range from half to double of it; whoever knows better gives a range. A truth is the
 //! whole interval over launches, so a guess is inside, outside, or it can't be told; what may not be quoted is no truth to hold a
 //! guess against.
-use crate::{judge::{Compared, compare, enough_launches, not_quotable}, lab::{Lab, Predict, Step, sample::AA}, record::{Guess, Prediction, Record, find, runs_of}, words::{escape, number}};
+use crate::{
+    judge::{Compared, compare, enough_launches, not_quotable},
+    lab::{Lab, Predict, Step, sample::AA},
+    record::{Guess, Prediction, Record, find, runs_of},
+    words::{escape, number},
+};
 
 /// How a guess came out.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]

@@ -5,7 +5,11 @@ pub mod guess;
 
 use serde::Serialize;
 
-use crate::{lab::{Claim, Expect, Kind, Lab, Launch, Pick, Step}, record::{Record, aa_band, find, ratio, runs_of}, stats::Interval};
+use crate::{
+    lab::{Claim, Expect, Kind, Lab, Launch, Pick, Step},
+    record::{Record, aa_band, find, ratio, runs_of},
+    stats::Interval,
+};
 
 /// How a claim came out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]

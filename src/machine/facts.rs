@@ -8,7 +8,10 @@ use std::{
     path::Path,
 };
 
-use crate::machine::{allowed_cpus, cgroup::{Limit, self}};
+use crate::machine::{
+    allowed_cpus,
+    cgroup::{self, Limit},
+};
 
 /// The word for a fact that cannot be had.
 pub const UNKNOWN: &str = "unknown";

@@ -5,7 +5,10 @@
 //! is one, since a claim would rest on it.
 use std::collections::BTreeMap;
 
-use crate::{lab::Kind, machine::{Grade, Level, facts::UNKNOWN}};
+use crate::{
+    lab::Kind,
+    machine::{Grade, Level, facts::UNKNOWN},
+};
 
 /// From this share of N times one spinner's work on, N CPUs count as really there. Two quiet virtual CPUs do 0.96 to 1.00;
 /// a busy loop on one of two leaves 0.75.

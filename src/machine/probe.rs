@@ -9,7 +9,13 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{machine::{core_to_core::handoff_ns, during::Watchful, late::hiccups, pin_current_thread, sched::runq_of_this_thread}, stats::median};
+use crate::{
+    machine::{
+        core_to_core::handoff_ns, during::Watchful, late::hiccups, pin_current_thread,
+        sched::runq_of_this_thread,
+    },
+    stats::median,
+};
 
 /// More spinners than this tell no more: a hypervisor or a neighbour that takes CPUs away shows in 128 as well.
 pub const MAX_LANES: usize = 128;

@@ -17,7 +17,16 @@ use std::{
 
 use hdrhistogram::Histogram;
 
-use crate::{lab::{Point, plan::Plan, sample::{Sample, AA}}, machine::pin_current_thread, measure::{order::Order, scatter::Scatter, witness, work}, stats};
+use crate::{
+    lab::{
+        Point,
+        plan::Plan,
+        sample::{AA, Sample},
+    },
+    machine::pin_current_thread,
+    measure::{order::Order, scatter::Scatter, witness, work},
+    stats,
+};
 
 /// Runs a closure inside the critical section of a lock that lives in here.
 pub type Enter = Box<dyn Fn(&mut dyn FnMut()) + Send + Sync>;

@@ -12,7 +12,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{lab::{plan::Plan, sample::{Sample, AA}}, machine::pin_current_thread, measure::{order::Order, witness}, stats};
+use crate::{
+    lab::{
+        plan::Plan,
+        sample::{AA, Sample},
+    },
+    machine::pin_current_thread,
+    measure::{order::Order, witness},
+    stats,
+};
 
 /// Runs that many operations.
 pub type Ops = Box<dyn FnMut(u64)>;

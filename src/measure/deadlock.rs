@@ -15,7 +15,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::measure::witness::{ThreadId, self};
+use crate::measure::witness::{self, ThreadId};
 
 /// How a lock is wanted or held.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

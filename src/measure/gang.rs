@@ -13,7 +13,15 @@ use std::{
 
 use crossbeam::utils::CachePadded;
 
-use crate::{lab::plan::Plan, machine::{pin_current_thread, sched::SchedTimes}, measure::{witness::{ThreadId, self}, work}, stats};
+use crate::{
+    lab::plan::Plan,
+    machine::{pin_current_thread, sched::SchedTimes},
+    measure::{
+        witness::{self, ThreadId},
+        work,
+    },
+    stats,
+};
 
 /// Runs that many operations on one lane, each with a hold of so many iterations of [`work::spin`]. What it writes as it goes (its dice, its
 /// tally) has cache lines of its own: two lanes that are allocated one after the other would else share one, and that would be what is measured.

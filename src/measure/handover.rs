@@ -16,7 +16,16 @@ use std::{
 
 use crossbeam::utils::CachePadded;
 
-use crate::{lab::{Timed, plan::Plan, sample::{Sample, AA}}, machine::pin_current_thread, measure::{gang::Apart, order::Order, scatter::Scatter, witness}, stats};
+use crate::{
+    lab::{
+        Timed,
+        plan::Plan,
+        sample::{AA, Sample},
+    },
+    machine::pin_current_thread,
+    measure::{gang::Apart, order::Order, scatter::Scatter, witness},
+    stats,
+};
 
 /// One thread's part: it returns when it has moved that many values, and its partner is told the same number. What it writes as it goes has
 /// cache lines of its own, as a lane's has.

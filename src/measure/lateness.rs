@@ -18,7 +18,13 @@ use std::time::Duration;
 
 use hdrhistogram::Histogram;
 
-use crate::{lab::{plan::Plan, sample::{Sample, AA}}, measure::order::Order};
+use crate::{
+    lab::{
+        plan::Plan,
+        sample::{AA, Sample},
+    },
+    measure::order::Order,
+};
 
 pub use self::runtime::{RuntimeSeen, RuntimeWatch, occupies_worker, watch_runtime};
 pub use self::spin::{SpinProbe, SpinReport};

@@ -17,7 +17,15 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{lab::{Lab, Launch, Step, plan::Plan, sample::{Sample, AA}}, machine::group, measure::order::Order};
+use crate::{
+    lab::{
+        Lab, Launch, Step,
+        plan::Plan,
+        sample::{AA, Sample},
+    },
+    machine::group,
+    measure::order::Order,
+};
 
 /// Set in a child's environment: the [`Errand`], as JSON.
 const ERRAND: &str = "UNDERHOOD_ERRAND";

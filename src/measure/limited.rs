@@ -25,7 +25,10 @@ use std::{
 };
 
 use super::launch;
-use crate::{lab::sample::Sample, machine::group::{Bound, Counted, Group, Refused, self}};
+use crate::{
+    lab::sample::Sample,
+    machine::group::{self, Bound, Counted, Group, Refused},
+};
 
 /// Set for the process inside: the group's folder, or nothing if there is none to enter.
 const INSIDE: &str = "UNDERHOOD_INSIDE";

@@ -12,7 +12,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{machine::pin_current_thread, measure::{handover::until, order::Order, throughput::Apart}};
+use crate::{
+    machine::pin_current_thread,
+    measure::{handover::until, order::Order, throughput::Apart},
+};
 
 /// A program. `x` and `y` are 0 at first; `r0` to `r3` are what was loaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,7 +22,16 @@ use std::{
 
 use crossbeam::utils::CachePadded;
 
-use crate::{lab::{plan::Plan, sample::Sample}, machine::pin_current_thread, measure::{halt::halt, order::Order, throughput::{Crowd, Lane}, witness::{ThreadId, self}}};
+use crate::{
+    lab::{plan::Plan, sample::Sample},
+    machine::pin_current_thread,
+    measure::{
+        halt::halt,
+        order::Order,
+        throughput::{Crowd, Lane},
+        witness::{self, ThreadId},
+    },
+};
 
 /// After a stop, what was under way may be finished.
 const GRACE: Duration = Duration::from_micros(100);

@@ -12,7 +12,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{lab::{plan::{Mode, Plan}, sample::{Sample, AA}}, measure::{gang::{Gang, Window, idle_lanes}, order::Order, scatter::Scatter}, stats};
+use crate::{
+    lab::{
+        plan::{Mode, Plan},
+        sample::{AA, Sample},
+    },
+    measure::{
+        gang::{Gang, Window, idle_lanes},
+        order::Order,
+        scatter::Scatter,
+    },
+    stats,
+};
 
 pub use crate::measure::gang::{Apart, Lane};
 

@@ -18,7 +18,20 @@ use std::{
 
 use hdrhistogram::Histogram;
 
-use crate::{lab::{plan::Plan, sample::{Sample, AA}}, machine::pin_current_thread, measure::{latency, order::Order, scatter::Scatter, throughput::{Crowd, Lane}}, stats};
+use crate::{
+    lab::{
+        plan::Plan,
+        sample::{AA, Sample},
+    },
+    machine::pin_current_thread,
+    measure::{
+        latency,
+        order::Order,
+        scatter::Scatter,
+        throughput::{Crowd, Lane},
+    },
+    stats,
+};
 
 /// A time without a finished operation that is worth a note, in ns.
 const GAP_NS: u64 = 20_000;

@@ -1,7 +1,14 @@
 //! Every reason why a number may not be quoted, as data. A doubt says what was seen, with its number.
 use std::collections::BTreeMap;
 
-use crate::{lab::{Kind, Step, plan::{Mode, Plan}, sample::{Sample, AA}}, machine::{Level, Machine}};
+use crate::{
+    lab::{
+        Kind, Step,
+        plan::{Mode, Plan},
+        sample::{AA, Sample},
+    },
+    machine::{Level, Machine},
+};
 
 /// Below three launches there is no interval worth the name.
 const LAUNCHES: usize = 3;

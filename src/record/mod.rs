@@ -13,7 +13,11 @@ use std::collections::{BTreeMap, HashSet};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{lab::{Kind, plan::Mode, sample::Sample}, machine::Machine, stats::{Interval, self}};
+use crate::{
+    lab::{Kind, plan::Mode, sample::Sample},
+    machine::Machine,
+    stats::{self, Interval},
+};
 
 pub use crate::lab::sample::AA;
 

@@ -2,7 +2,11 @@
 use std::{collections::BTreeMap, time::SystemTime};
 
 use super::{AA, Record, SCHEMA};
-use crate::{record::doubts, lab::{Lab, Step, plan::Plan, sample::Sample}, machine::{Machine, built}};
+use crate::{
+    lab::{Lab, Step, plan::Plan, sample::Sample},
+    machine::{Machine, built},
+    record::doubts,
+};
 
 /// Turns the launches of one run of a step into records: one for each case and parameter, with every doubt. `during` is what the run
 /// saw of others ([`crate::machine::Watchful`]).

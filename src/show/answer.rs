@@ -1,5 +1,6 @@
 //! The model answer to a lab's question, from the reader's own records: for the quiz and for cards.
-use super::{escape, origin, quote};
+use super::{origin, quote};
+use crate::words::escape;
 use crate::{lab::Lab, record::Record};
 
 /// What may be answered.

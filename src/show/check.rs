@@ -1,7 +1,10 @@
 //! What `underhood check` prints: facts, what was measured, grades, and what may be quoted.
 use std::fmt::Write;
 
-use crate::{lab::Kind, machine::{Level, Machine, grade::amount}};
+use crate::{
+    lab::Kind,
+    machine::{Level, Machine, grade::amount},
+};
 
 /// Facts in the order in which one asks for them; others follow by name.
 const ORDER: &str = "os kernel libc hypervisor container cgroup cpu_limit memory_limit_bytes cpu cpus_online cpus_allowed smt \

@@ -4,8 +4,13 @@
 //! gets an apostrophe in front; control characters become visible escapes, as everywhere.
 use std::fmt::Write;
 
-use super::{answer, escape, notes, number, origin, table};
-use crate::{judge::{guess, not_quotable}, lab::{Lab, Step}, record::{Record, find}};
+use super::{answer, notes, origin, table};
+use crate::words::{escape, number};
+use crate::{
+    judge::{guess, not_quotable},
+    lab::{Lab, Step},
+    record::{Record, find},
+};
 
 /// One row a value: every record has as many rows as values, with the interval over launches. Durations are in ns, sizes in bytes,
 /// shares between 0 and 1, as the value's suffix says. A row without numbers says why in `doubts`.
@@ -132,7 +137,7 @@ fn result<'a>(lab: &Lab, step: &Step, records: &'a [Record]) -> Option<(String, 
         Some(format!(
             "{}{}: {}",
             escape::line(&r.case),
-            origin::at(&r.param),
+            crate::words::at(&r.param),
             number::interval(step.headline, &i)
         ))
     };

@@ -6,8 +6,13 @@
 //! 1us     C 1.2x     .         A 1.1x
 //! A pl013_mutex, B pl013_rwlock, C rwlock_sharded; ...
 //! ```
-use super::{escape, wrap};
-use crate::{judge::{Compared, compare, guess::more_is_better}, lab::Step, record::Record};
+use super::wrap;
+use crate::words::escape;
+use crate::{
+    judge::{Compared, compare, guess::more_is_better},
+    lab::Step,
+    record::Record,
+};
 
 /// With fewer lines or columns a map shows no more than its rows.
 const LEAST: usize = 3;

@@ -1,7 +1,10 @@
 //! A [`Trace`] as lanes: one for each thread and each task, with spans that nest; and the lanes as text.
 use std::{collections::BTreeMap, thread::ThreadId};
 
-use crate::{measure::trace::{Event, Trace, What}, record::{Picture, self}};
+use crate::{
+    measure::trace::{Event, Trace, What},
+    record::{self, Picture},
+};
 
 /// What a span is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

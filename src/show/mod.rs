@@ -56,7 +56,9 @@ pub(crate) fn wrap(text: &str, width: usize, start: usize, indent: usize) -> Str
     let mut parts: Vec<String> = Vec::new();
     for word in text.split(' ').filter(|w| !w.is_empty()) {
         match parts.last_mut() {
-            Some(last) if number::is_unit(word) || last.starts_with('[') && last.ends_with(',') => {
+            Some(last)
+                if crate::words::number::is_unit(word) || last.starts_with('[') && last.ends_with(',') =>
+            {
                 last.push(' ');
                 last.push_str(word);
             }

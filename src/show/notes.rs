@@ -9,8 +9,13 @@
 //! [`check`] needs nothing else. Everything outside of the markers belongs to people.
 use std::{collections::HashMap, fmt};
 
-use super::{escape, notes_grid, number, origin, quote};
-use crate::{judge::{Verdict, judge}, lab::{Lab, Say, plan::Mode}, record::{Record, runs_of}};
+use super::{notes_grid, origin, quote};
+use crate::words::{escape, number};
+use crate::{
+    judge::{Verdict, judge},
+    lab::{Lab, Say, plan::Mode},
+    record::{Record, runs_of},
+};
 
 /// Lines of a block, without the markers.
 pub const MOST_LINES: usize = 25;
@@ -95,7 +100,7 @@ pub fn check(text: &str, labs: &[&Lab], records: &[Record]) -> Result<Vec<Mismat
 
 /// The lines of a lab's block, at most so many (rows of tables are left out for that).
 pub(super) fn section(lab: &Lab, records: &[Record], most_lines: usize) -> Vec<String> {
-    let records = cited(lab, records);
+    let records = crate::judge::cited::cited(lab, records);
     let mut out = vec![format!("*{}*", lab.question), String::new()];
     if records.is_empty() {
         out.push(format!("Not measured yet: `cargo run --release --bin {}`", lab.stem));

@@ -1,9 +1,11 @@
 //! The tables of a block of NOTES.md, fitted into the lines that are left for them.
-use super::{
-    escape, number,
-    table::{Doubts, against_baseline, no_ratio, rows},
+use super::table::{Doubts, against_baseline, no_ratio, rows};
+use crate::words::{escape, number};
+use crate::{
+    judge::{Compared, not_quotable},
+    lab::{Lab, Step, sample::AA},
+    record::{Record, aa_band, find, runs_of},
 };
-use crate::{judge::{Compared, not_quotable}, lab::{Lab, Step, sample::AA}, record::{Record, aa_band, find, runs_of}};
 
 /// A step's table before it is text.
 struct Grid {

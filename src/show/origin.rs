@@ -1,6 +1,10 @@
 //! Where a number comes from, in one line each: machine, versions, grade, date. All of it escaped for a terminal.
-use super::{escape, number};
-use crate::{lab::Kind, machine::{Grade, Level, Machine}, record::Record};
+use crate::words::{escape, number};
+use crate::{
+    lab::Kind,
+    machine::{Grade, Level, Machine},
+    record::Record,
+};
 
 /// CPU, CPUs allowed of those online, memory, hypervisor, kernel. What is unknown says so.
 pub fn machine(machine: &Machine) -> String {
@@ -87,3 +91,4 @@ fn kind_words(kind: Kind) -> &'static str {
         Kind::Chance => "how often something happens",
         Kind::Count => "counts and sizes",
     }
+}

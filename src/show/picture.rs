@@ -4,8 +4,16 @@
 //! std_mutex   |   .-o-.                       658 k/s
 //! std_rwlock  |             .-o--.            1.30 M/s
 //! ```
-use super::{Look, escape, heat, number, origin, table::rows, wrap};
-use crate::{judge::{Compared, compare, guess::{more_is_better, self}}, lab::{Lab, Step, sample::AA}, record::{Guess, Prediction, Record, runs_of}};
+use super::{Look, heat, origin, table::rows, wrap};
+use crate::words::{escape, number};
+use crate::{
+    judge::{
+        Compared, compare,
+        guess::{self, more_is_better},
+    },
+    lab::{Lab, Step, sample::AA},
+    record::{Guess, Prediction, Record, runs_of},
+};
 
 /// Beyond this factor between the ends a linear axis shows nothing of the small values.
 const LINEAR: f64 = 8.0;
@@ -204,5 +212,5 @@ pub fn places(lab: &Lab, step: &Step, read: impl Fn(&str) -> Option<String>) -> 
 /// A parameter as the reader was asked about it, for prompts: `std_mutex at hold_1us`.
 pub fn asked(step: &Step) -> String {
     let (case, param) = guess::asked(step);
-    format!("{}{}", if case.is_empty() { "the best" } else { case }, origin::at(param))
+    format!("{}{}", if case.is_empty() { "the best" } else { case }, crate::words::at(param))
 }

@@ -1,6 +1,12 @@
 //! The sentence that may be quoted, with everything a sceptic asks for; or why there is none.
-use super::{escape, number, origin, wrap};
-use crate::{judge::{Compared, compare, enough_launches, not_quotable, unequal_work}, lab::{Lab, Launch, Pick, Say, Step}, record::{Record, find, ratio, runs_of}, stats::Interval};
+use super::{origin, wrap};
+use crate::words::{escape, number};
+use crate::{
+    judge::{Compared, compare, enough_launches, not_quotable, unequal_work},
+    lab::{Lab, Launch, Pick, Say, Step},
+    record::{Record, find, ratio, runs_of},
+    stats::Interval,
+};
 
 /// What `underhood quote` prints.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -215,9 +221,9 @@ pub(super) fn sentence<'a>(
                 "Between {}{} and {}{} this machine shows no difference in {}: {value} and {other}, ratio {}; this run \
                  could not have shown one under {}.",
                 say.of.case,
-                origin::at(say.of.param),
+                crate::words::at(say.of.param),
                 pick.case,
-                origin::at(pick.param),
+                crate::words::at(pick.param),
                 number::label(say.of.value),
                 number::interval("ratio", &ratio),
                 number::band(band)
@@ -239,7 +245,7 @@ fn against_none(step: &Step, (of, a): (&Record, &Pick), (other, b): (&Record, &P
 }
 
 fn quotable<'a>(records: &'a [Record], run: &str, pick: &Pick) -> Result<&'a Record, String> {
-    let missing = || format!("the run has no case {}{}", pick.case, origin::at(pick.param));
+    let missing = || format!("the run has no case {}{}", pick.case, crate::words::at(pick.param));
     let record = find(records, run, pick.case, pick.param).ok_or_else(missing)?;
     not_quotable(record).map_or(Ok(record), Err)
 }

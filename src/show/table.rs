@@ -7,12 +7,17 @@ use comfy_table::{
     Cell, ColumnConstraint, ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle, Width,
 };
 
-use super::{
-    Look, escape,
+use super::{Look, origin, wrap};
+use crate::words::{
+    escape,
     number::{self, band},
-    origin, wrap,
 };
-use crate::{judge::{Compared, Finding, Verdict, compare, not_quotable}, lab::{Lab, Step, sample::AA}, record::{Record, aa_band, find, runs_of}, stats::median};
+use crate::{
+    judge::{Compared, Finding, Verdict, compare, not_quotable},
+    lab::{Lab, Step, sample::AA},
+    record::{Record, aa_band, find, runs_of},
+    stats::median,
+};
 
 /// Shows the newest run of a step. Ends with a line end; says so if there is no run.
 pub fn table(lab: &Lab, step: &Step, records: &[Record], look: Look) -> String {
@@ -314,7 +319,7 @@ fn floor(step: &Step, records: &[Record], run: &str, look: Look) -> String {
         .params()
         .into_iter()
         .filter_map(|param| {
-            Some(format!("{}{}", band(aa_band(records, run, param, step.headline)?), origin::at(param)))
+            Some(format!("{}{}", band(aa_band(records, run, param, step.headline)?), crate::words::at(param)))
         })
         .collect();
     if bands.is_empty() {
@@ -326,7 +331,7 @@ fn floor(step: &Step, records: &[Record], run: &str, look: Look) -> String {
 
 /// A row as sentences.
 fn sentences(step: &Step, records: &[Record], r: &Record) -> String {
-    let name = format!("{}{}", escape::line(&r.case), origin::at(&r.param));
+    let name = format!("{}{}", escape::line(&r.case), crate::words::at(&r.param));
     let mut out = match r.interval_of(step.headline) {
         Some(i) => format!("{name}: {} {}.", number::label(step.headline), number::words(step.headline, &i)),
         None => format!("{name}: unmeasured."),

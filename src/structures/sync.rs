@@ -10,8 +10,15 @@
 //! | chaos | `tests/chaos/sync.rs` | real threads, random pauses at each step, cells that notice an overlap |
 //! | modelled | `tests/model/sync.rs` | loom: every interleaving and every value that a load may return; ordering mutants |
 //!
-//! What a structure must do so that all three work: no `cfg`, no names from elsewhere in the crate, no `const fn new` (the
-//! modelled atomics cannot be made in a constant), and a guard holds the cell's tracked pointer for as long as it lives.
+//! What a structure must do so that all three work: no `cfg`, no names from elsewhere in the crate, no `const fn new` but by
+//! [`constructor`] (the modelled atomics cannot be made in a constant), and a guard holds the cell's tracked pointer for as long as
+//! it lives.
+
+/// A function that is `const` on this face, and an ordinary one on those whose atomics and cells can't be made in a constant.
+macro_rules! constructor {
+    ($(#[$about:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$about])* $vis const fn $($rest)* };
+}
+pub(crate) use constructor;
 
 /// Atomics and fences: std's.
 pub mod atomic {
@@ -68,6 +75,9 @@ pub mod thread {
     }
 }
 
+#[path = "sync/time.rs"]
+pub mod time;
+
 #[cfg_attr(any(target_os = "linux", target_os = "android"), path = "sync/futex_linux.rs")]
 #[cfg_attr(not(any(target_os = "linux", target_os = "android")), path = "sync/futex_table.rs")]
 pub mod futex;
@@ -81,15 +91,15 @@ pub mod cell {
 
     /// A place that may change behind a shared reference; who may touch it when is the structure's affair.
     #[repr(transparent)]
-    pub struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+    pub struct UnsafeCell<T: ?Sized>(std::cell::UnsafeCell<T>);
 
     /// A shared access to an [`UnsafeCell`], from its creation until it is dropped.
     #[repr(transparent)]
-    pub struct ConstPtr<T>(*const T);
+    pub struct ConstPtr<T: ?Sized>(*const T);
 
     /// An exclusive access to an [`UnsafeCell`], from its creation until it is dropped.
     #[repr(transparent)]
-    pub struct MutPtr<T>(*mut T);
+    pub struct MutPtr<T: ?Sized>(*mut T);
 
     impl<T> UnsafeCell<T> {
         /// A cell with `value` in it.
@@ -103,7 +113,9 @@ pub mod cell {
         pub fn into_inner(self) -> T {
             self.0.into_inner()
         }
+    }
 
+    impl<T: ?Sized> UnsafeCell<T> {
         /// The value by the borrow checker's leave: `&mut self` excludes everybody else.
         #[inline(always)]
         pub fn exclusive(&mut self) -> &mut T {
@@ -135,7 +147,7 @@ pub mod cell {
         }
     }
 
-    impl<T> ConstPtr<T> {
+    impl<T: ?Sized> ConstPtr<T> {
         /// The value.
         /// # Safety
         /// The cell is alive, and nobody writes to it while the reference lives.
@@ -146,7 +158,7 @@ pub mod cell {
         }
     }
 
-    impl<T> MutPtr<T> {
+    impl<T: ?Sized> MutPtr<T> {
         /// The value, to read.
         /// # Safety
         /// The cell is alive, and nobody else touches it while the reference lives.
@@ -166,17 +178,17 @@ pub mod cell {
         }
     }
 
-    impl<T> fmt::Debug for UnsafeCell<T> {
+    impl<T: ?Sized> fmt::Debug for UnsafeCell<T> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("UnsafeCell { .. }")
         }
     }
-    impl<T> fmt::Debug for ConstPtr<T> {
+    impl<T: ?Sized> fmt::Debug for ConstPtr<T> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("ConstPtr { .. }")
         }
     }
-    impl<T> fmt::Debug for MutPtr<T> {
+    impl<T: ?Sized> fmt::Debug for MutPtr<T> {
         fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
             f.write_str("MutPtr { .. }")
         }

@@ -50,7 +50,7 @@ fn split(name: &str) -> (&str, Scale) {
 }
 
 /// True for the symbol of a unit, alone or before a mark: a line is not broken before it.
-pub(super) fn is_unit(word: &str) -> bool {
+pub fn is_unit(word: &str) -> bool {
     let word = word.trim_end_matches(['.', ',', ';', ')']);
     UNITS.iter().flat_map(|(_, scale)| scale.iter()).any(|(_, symbol)| symbol.strip_prefix(' ') == Some(word))
 }

@@ -3,6 +3,15 @@
 
 #[path = "../../src/structures/sync/futex_table.rs"]
 mod futex_table;
+#[path = "../../src/structures/sync/time.rs"]
+pub mod time;
+
+/// Not `const`, though it could be: no structure may need it.
+#[allow(unused_macros, reason = "a face has all its names, whatever part the structures use")]
+macro_rules! constructor {
+    ($(#[$about:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$about])* $vis fn $($rest)* };
+}
+pub(crate) use constructor;
 
 /// When to pause, and for how long.
 pub mod chaos {
@@ -160,12 +169,17 @@ pub mod futex {
     use super::atomic::AtomicU32;
     use super::chaos::{once_in, step};
     use super::futex_table as real;
+    use super::time::Deadline;
 
     pub fn wait(word: &AtomicU32, expected: u32) {
         step();
         if !once_in(8) {
             real::wait(&word.0, expected);
         }
+    }
+    pub fn wait_until(word: &AtomicU32, expected: u32, deadline: &Deadline) -> bool {
+        step();
+        once_in(8) || real::wait_until(&word.0, expected, deadline)
     }
     pub fn wake_one(word: &AtomicU32) {
         step();
@@ -229,16 +243,16 @@ pub mod cell {
     use super::chaos::step;
     use std::sync::atomic::{AtomicIsize, Ordering::Relaxed};
 
-    pub struct UnsafeCell<T> {
-        value: std::cell::UnsafeCell<T>,
+    pub struct UnsafeCell<T: ?Sized> {
         /// Readers inside, or -1 for a writer. Relaxed, so that it gives the structure under test no order for free.
         inside: AtomicIsize,
+        value: std::cell::UnsafeCell<T>,
     }
-    pub struct ConstPtr<T> {
+    pub struct ConstPtr<T: ?Sized> {
         value: *const T,
         inside: *const AtomicIsize,
     }
-    pub struct MutPtr<T> {
+    pub struct MutPtr<T: ?Sized> {
         value: *mut T,
         inside: *const AtomicIsize,
     }
@@ -251,6 +265,9 @@ pub mod cell {
             assert_eq!(self.inside.into_inner(), 0, "somebody is inside the cell that is taken apart");
             self.value.into_inner()
         }
+    }
+
+    impl<T: ?Sized> UnsafeCell<T> {
         pub fn exclusive(&mut self) -> &mut T {
             assert_eq!(*self.inside.get_mut(), 0, "somebody is inside the cell that is held exclusively");
             self.value.get_mut()
@@ -277,7 +294,7 @@ pub mod cell {
         }
     }
 
-    impl<T> ConstPtr<T> {
+    impl<T: ?Sized> ConstPtr<T> {
         /// # Safety
         /// As on the std face.
         pub unsafe fn deref(&self) -> &T {
@@ -286,7 +303,7 @@ pub mod cell {
             unsafe { &*self.value }
         }
     }
-    impl<T> MutPtr<T> {
+    impl<T: ?Sized> MutPtr<T> {
         /// # Safety
         /// As on the std face.
         pub unsafe fn deref(&self) -> &T {
@@ -303,14 +320,14 @@ pub mod cell {
         }
     }
 
-    impl<T> Drop for ConstPtr<T> {
+    impl<T: ?Sized> Drop for ConstPtr<T> {
         fn drop(&mut self) {
             step();
             // SAFETY: the cell outlives its accesses: whoever uses the pointer has promised that already.
             unsafe { &*self.inside }.fetch_sub(1, Relaxed);
         }
     }
-    impl<T> Drop for MutPtr<T> {
+    impl<T: ?Sized> Drop for MutPtr<T> {
         fn drop(&mut self) {
             step();
             // SAFETY: the cell outlives its accesses: whoever uses the pointer has promised that already.

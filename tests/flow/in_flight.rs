@@ -50,6 +50,59 @@ fn who_waits_gets_the_place_and_who_finds_the_queue_full_is_told_so() {
     assert_eq!((door.inside(), door.waiting()), (0, 0));
 }
 
+/// The count of those inside ends where that of the waiting begins: neither runs over into the other.
+#[test]
+fn a_bulkhead_counts_to_the_end_of_its_word() {
+    let door = Bulkhead::starting_at(u32::MAX, 1, u32::MAX - 2);
+    let passes = [door.try_enter().expect("one place"), door.enter().expect("the last place")];
+    assert_eq!((door.inside(), door.waiting()), (u32::MAX, 0));
+    assert!(door.try_enter().is_none(), "it is full");
+    thread::scope(|s| {
+        let door = &door;
+        let waits = s.spawn(move || drop(door.enter().expect("there is room in the queue")));
+        while door.waiting() == 0 {
+            thread::yield_now();
+        }
+        assert!(door.enter().is_err(), "and so is the queue");
+        assert_eq!((door.inside(), door.waiting()), (u32::MAX, 1));
+        drop(passes);
+        waits.join().unwrap();
+    });
+    assert_eq!((door.inside(), door.waiting()), (u32::MAX - 2, 0));
+}
+
+/// The highest limit fills its part of the word, and no more; a cut in that state, and 2^16 of them, leave the others alone.
+#[test]
+fn an_adaptive_limit_counts_to_the_end_of_its_word() {
+    let settings =
+        AdaptiveSettings { start: u16::MAX, min: 1, max: u16::MAX, target_ns: 100, keep_percent: 99 };
+    let limit = Adaptive::new(settings).unwrap();
+    let mut inside: Vec<_> = (0..u16::MAX).map(|_| limit.try_enter(0).expect("below the limit")).collect();
+    assert!(limit.try_enter(0).is_none(), "it is full");
+    inside.pop().expect("many").report(0, true); // would raise it
+    assert_eq!((limit.inside(), limit.limit()), (u16::MAX - 1, u16::MAX));
+    inside.clear();
+    for cut in 0..(1 << 16) + 2 {
+        limit.try_enter(0).expect("nobody is inside").report(101, true); // late: a cut, and a new round
+        assert_eq!(limit.inside(), 0, "after {cut} cuts");
+        assert!((1..u16::MAX).contains(&limit.limit()));
+    }
+}
+
+/// 2^22 changes of state, and some: the generation wraps and leaves the rest of the word alone.
+#[test]
+fn the_generation_of_a_breaker_wraps() {
+    let breaker = CircuitBreaker::new(BreakerSettings { failures: 1, open_ns: 1, probes: 1 }).unwrap();
+    let mut now_ns = 0;
+    for _ in 0..(1 << 22) / 3 + 2 {
+        breaker.try_call(now_ns).expect("closed").report(now_ns, false);
+        assert_eq!(breaker.state(), State::Open);
+        now_ns += 2_000_000;
+        breaker.try_call(now_ns).expect("a probe").report(now_ns, true);
+        assert_eq!(breaker.state(), State::Closed);
+    }
+}
+
 const SETTINGS: AdaptiveSettings =
     AdaptiveSettings { start: 8, min: 2, max: 20, target_ns: 100, keep_percent: 50 };
 

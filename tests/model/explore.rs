@@ -7,7 +7,7 @@
 //! `@site line column role ordering`, `@passed scenario executions`, `@failed scenario executions message`, and before the last,
 //! if it was asked for, `@step thread what` for each step of the execution that failed, and `@drawn line` for a history.
 
-use super::mutate::{Change, Role, Site, Step, TABLE, Table, World};
+use super::mutate::{Change, Role, Site, Step, TABLE, Table, Whim, World};
 use super::scenarios::{self, Scenario};
 use std::env;
 use std::panic;
@@ -61,7 +61,11 @@ impl Order {
         let mut vars = vec![(STRUCTURE, self.structure.to_owned())];
         vars.extend(self.scenario.map(|name| (SCENARIO, name.to_owned())));
         if self.world != World::default() {
-            let world = if self.world.leading_fence { "leading" } else { "hostile" };
+            let world = match self.world {
+                World { leading_fence: true, .. } => "leading",
+                World { whim: Whim::First, .. } => "hostile",
+                World { whim: Whim::Second, .. } => "hostile later",
+            };
             vars.push((WORLD, world.to_owned()));
         }
         if self.told {
@@ -89,8 +93,11 @@ impl Order {
                 ORDERINGS.map(Change::To).into_iter().chain([Change::Split, Change::Drop, Change::One]);
             (site, parse(&changes.collect::<Vec<_>>(), word()))
         });
-        let hostile = is("hostile");
-        let world = World { spurious_wake: hostile, spurious_failure: hostile, leading_fence: is("leading") };
+        let world = match (is("hostile"), is("hostile later")) {
+            (true, _) => World::hostile(Whim::First),
+            (_, true) => World::hostile(Whim::Second),
+            _ => World { leading_fence: is("leading"), ..World::default() },
+        };
         Some(Self { structure: structure.path, scenario, world, mutant, told: env::var(TOLD).is_ok() })
     }
 }

@@ -49,12 +49,32 @@ pub enum Change {
 /// What the world may do at any time, and a right structure must stand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct World {
-    /// The first futex wait of an execution returns at once, as a futex may.
+    /// Futex waits return at once, as a futex may: `whim` says which.
     pub spurious_wake: bool,
-    /// The first weak compare-exchange of an execution fails though the value is the expected one.
+    /// Weak compare-exchanges fail though the value is the expected one, likewise.
     pub spurious_failure: bool,
+    /// Which of its visits to a step go wrong for whoever comes there.
+    pub whim: Whim,
     /// The second way to give SeqCst accesses their order: a fence before each SeqCst load, too.
     pub leading_fence: bool,
+}
+
+impl World {
+    /// Waits and weak compare-exchanges go wrong.
+    pub fn hostile(whim: Whim) -> Self {
+        Self { spurious_wake: true, spurious_failure: true, whim, ..Self::default() }
+    }
+}
+
+/// Which visit of an execution to a wait or a weak compare-exchange goes wrong, counted for each place in the source. Not all of them:
+/// then nobody would get on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Whim {
+    /// The first.
+    #[default]
+    First,
+    /// The second: the first went as it should.
+    Second,
 }
 
 /// The table for one exploration.
@@ -71,9 +91,9 @@ pub struct Table {
     pub world: World,
     /// Every site that some execution reached, with its ordering as written (`Relaxed` where there is none).
     pub seen: BTreeMap<Site, Ordering>,
-    /// Per execution: threads spawned so far, and what is left of the world's tricks.
+    /// Per execution: threads spawned so far, and visits to the places at which the world plays tricks.
     pub spawned: usize,
-    pub tricks: World,
+    pub visits: BTreeMap<(&'static str, u32, u32), usize>,
     /// The steps of this execution, if somebody wants to see it.
     pub trace: Option<Vec<Step>>,
 }
@@ -93,7 +113,7 @@ impl Table {
     /// Call at the start of each execution.
     pub fn begin_execution(&mut self) {
         self.spawned = 0;
-        self.tricks = self.world;
+        self.visits.clear();
         self.trace.iter_mut().for_each(Vec::clear);
     }
 }
@@ -133,9 +153,19 @@ pub fn signal(at: &'static Location<'static>, role: Role) -> Option<Change> {
     visit(at, role, Relaxed)
 }
 
-/// Takes one of the world's tricks for this execution, if it is still to be played.
+/// Whether the world plays this trick on this visit to the step that asks.
+#[track_caller]
 pub fn trick(which: fn(&mut World) -> &mut bool) -> bool {
-    TABLE.with_borrow_mut(|t| std::mem::take(which(&mut t.tricks)))
+    let at = Location::caller();
+    TABLE.with_borrow_mut(|t| {
+        let visit = t.visits.entry((at.file(), at.line(), at.column())).or_default();
+        *visit += 1;
+        let due = match t.world.whim {
+            Whim::First => 1,
+            Whim::Second => 2,
+        };
+        *which(&mut t.world) && *visit == due
+    })
 }
 
 /// Whether a SeqCst load has a fence before it in this run.

@@ -2,7 +2,7 @@
 
 use super::children::{Answer, End, run};
 use super::explore::{Order, bound};
-use super::mutate::{Change, Role, Shown, Site, World, mutants};
+use super::mutate::{Change, Role, Shown, Site, Whim, World, mutants};
 use super::scenarios::Structure;
 use super::survivors::{SURVIVORS, Survivor};
 use super::verdict::{self, Fate, Outcome, class, excuse};
@@ -84,9 +84,9 @@ pub fn structure(s: &Structure) -> Score {
     Score { path: s.path, outcomes, executions, took: started.elapsed(), complaints }
 }
 
-/// Every scenario, in a friendly and in a hostile world; the sites they reached and the executions, or what failed.
+/// Every scenario, in a friendly world and in two hostile ones; the sites they reached and the executions, or what failed.
 fn scenarios(s: &Structure) -> Result<(BTreeMap<Site, Ordering>, usize), Vec<String>> {
-    let hostile = World { spurious_wake: true, spurious_failure: true, ..World::default() };
+    let worlds = [World::default(), World::hostile(Whim::First), World::hostile(Whim::Second)];
     let order = |scenario, world| Order {
         structure: s.path,
         scenario: Some(scenario),
@@ -94,13 +94,19 @@ fn scenarios(s: &Structure) -> Result<(BTreeMap<Site, Ordering>, usize), Vec<Str
         mutant: None,
         told: false,
     };
-    let orders: Vec<Order> =
-        s.scenarios.iter().flat_map(|c| [order(c.name, World::default()), order(c.name, hostile)]).collect();
+    let orders: Vec<Order> = s.scenarios.iter().flat_map(|c| worlds.map(|w| order(c.name, w))).collect();
     let answers = run(&orders);
     let mut failures = Vec::new();
     for (order, answer) in orders.iter().zip(&answers) {
-        let world =
-            if order.world == hostile { ", with a spurious wake-up and a spurious CAS failure" } else { "" };
+        let world = match order.world {
+            World { spurious_wake: false, .. } => "",
+            World { whim: Whim::First, .. } => {
+                ", with spurious wake-ups and CAS failures on the first visit to each place"
+            }
+            World { whim: Whim::Second, .. } => {
+                ", with spurious wake-ups and CAS failures on the second visit to each place"
+            }
+        };
         let what = format!("{}, scenario {}{world}", s.path, order.scenario.unwrap_or_default());
         match &answer.end {
             End::Passed => {}
@@ -112,12 +118,12 @@ fn scenarios(s: &Structure) -> Result<(BTreeMap<Site, Ordering>, usize), Vec<Str
             }
         }
     }
-    for (scenario, pair) in s.scenarios.iter().zip(answers.chunks(2)) {
+    for (scenario, pair) in s.scenarios.iter().zip(answers.chunks(worlds.len())) {
         let search = match bound(scenario) {
             None => "complete".to_owned(),
             Some(bound) => format!("explored up to {bound} preemptions"),
         };
-        let (friendly, hostile) = (pair[0].executions, pair[1].executions);
+        let (friendly, hostile) = (pair[0].executions, pair[1].executions + pair[2].executions);
         println!(
             "  {:20} {friendly:>7} + {hostile:>6} executions, {search}: {}",
             scenario.name, scenario.oracle
@@ -145,7 +151,7 @@ fn other_emulation(s: &Structure, sites: &BTreeMap<Site, Ordering>) -> Vec<Strin
 
 /// An atomic step that no scenario reaches has no mutants: it must not count as proven.
 fn unreached(s: &Structure, source: &[&str], sites: &BTreeMap<Site, Ordering>) -> Vec<String> {
-    const STEPS: [&str; 11] = [
+    const STEPS: [&str; 12] = [
         ".load(",
         ".store(",
         ".swap(",
@@ -154,6 +160,7 @@ fn unreached(s: &Structure, source: &[&str], sites: &BTreeMap<Site, Ordering>) -
         ".fetch_",
         "fence(",
         "futex::wait(",
+        "futex::wait_until(",
         "futex::wake_one(",
         "futex::wake_all(",
         ".unpark(",

@@ -31,10 +31,57 @@ pub mod atomic;
 #[path = "sync/shadow.rs"]
 mod shadow;
 
+/// An ordinary function: modelled words can't be made in a constant.
+#[allow(unused_macros, reason = "a face has all its names, whatever part the structures use")]
+macro_rules! constructor {
+    ($(#[$about:meta])* $vis:vis fn $($rest:tt)*) => { $(#[$about])* #[track_caller] $vis fn $($rest)* };
+}
+pub(crate) use constructor;
+
+/// Time-outs without time: how long a scenario waits says what happens.
+pub mod time {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    #[derive(Debug)]
+    pub struct Deadline(Cell<Over>);
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    pub(super) enum Over {
+        /// [`Duration::ZERO`]: nobody sleeps. Also what comes of a sleep that ends before anybody wakes: nothing else is changed by it.
+        Now,
+        /// Anything in between: the thread sleeps, and the time is over when it is woken. So a wake-up is spent on one who gives up.
+        WhenWoken,
+        /// [`Duration::MAX`]: it sleeps until it is woken.
+        Never,
+    }
+
+    impl Deadline {
+        pub fn after(timeout: Duration) -> Self {
+            Self(Cell::new(match timeout {
+                Duration::ZERO => Over::Now,
+                Duration::MAX => Over::Never,
+                _ => Over::WhenWoken,
+            }))
+        }
+
+        pub(super) fn when(&self) -> Over {
+            self.0.get()
+        }
+
+        pub(super) fn woken(&self) {
+            if self.when() == Over::WhenWoken {
+                self.0.set(Over::Now);
+            }
+        }
+    }
+}
+
 pub mod futex {
     use super::atomic::{AtomicU32, Ordering::Relaxed};
     use super::mutate::{self, Change, Role};
     use super::thread::index;
+    use super::time::{Deadline, Over};
     use loom::sync::{Condvar, Mutex};
     use std::panic::Location;
 
@@ -64,6 +111,17 @@ pub mod futex {
         if word.load_as(Relaxed) == expected {
             drop(word.futex.woken.wait(held).unwrap());
         }
+    }
+
+    #[track_caller]
+    pub fn wait_until(word: &AtomicU32, expected: u32, deadline: &Deadline) -> bool {
+        if deadline.when() == Over::Now {
+            mutate::note(Location::caller(), index(), || "the time is over".to_owned());
+            return false;
+        }
+        wait(word, expected);
+        deadline.woken();
+        deadline.when() != Over::Now
     }
 
     #[track_caller]
@@ -192,9 +250,9 @@ pub mod thread {
 pub mod cell {
     use loom::cell as model;
 
-    pub struct UnsafeCell<T>(model::UnsafeCell<T>);
-    pub struct ConstPtr<T>(model::ConstPtr<T>);
-    pub struct MutPtr<T>(model::MutPtr<T>);
+    pub struct UnsafeCell<T: ?Sized>(model::UnsafeCell<T>);
+    pub struct ConstPtr<T: ?Sized>(model::ConstPtr<T>);
+    pub struct MutPtr<T: ?Sized>(model::MutPtr<T>);
 
     impl<T> UnsafeCell<T> {
         #[track_caller]
@@ -206,6 +264,9 @@ pub mod cell {
             self.0.with_mut(|_| {}); // loom's own `into_inner` looks at nothing
             self.0.into_inner()
         }
+    }
+
+    impl<T: ?Sized> UnsafeCell<T> {
         #[track_caller]
         pub fn exclusive(&mut self) -> &mut T {
             // SAFETY: `&mut self` lives as long as the reference. That no other thread's access is unordered with this one
@@ -230,7 +291,7 @@ pub mod cell {
         }
     }
 
-    impl<T> ConstPtr<T> {
+    impl<T: ?Sized> ConstPtr<T> {
         /// # Safety
         /// As on the std face.
         pub unsafe fn deref(&self) -> &T {
@@ -239,7 +300,7 @@ pub mod cell {
         }
     }
 
-    impl<T> MutPtr<T> {
+    impl<T: ?Sized> MutPtr<T> {
         /// # Safety
         /// As on the std face.
         pub unsafe fn deref(&self) -> &T {

@@ -13,7 +13,16 @@ use std::{
 };
 
 pub use self::roster::*;
-use crate::{lab::Contender, measure::{acquire::{Enter, self}, cost::{Ops, Solo}, order::Order, throughput::{Apart, Crowd, Lane}, work}};
+use crate::{
+    lab::Contender,
+    measure::{
+        acquire::{self, Enter},
+        cost::{Ops, Solo},
+        order::Order,
+        throughput::{Apart, Crowd, Lane},
+        work,
+    },
+};
 
 /// A number behind a lock. A mutex reads exclusively; that is the point of comparing it.
 pub trait Guarded: Default + Send + Sync + 'static {

@@ -2,7 +2,13 @@
 use crossbeam::sync::ShardedLock;
 
 use super::{Empty, Guarded, Lock, lock};
-use crate::{lab::Contender, structures::lock::{handoff::Handoff, mcs::Mcs, mutex::Mutex, rwlock::RwLock, rwlock_fair::RwLockFair, rwlock_sharded::RwLockSharded, tas::Tas, ticket::Ticket, ttas::Ttas}};
+use crate::{
+    lab::Contender,
+    structures::lock::{
+        handoff::Handoff, mcs::Mcs, mutex::Mutex, rwlock::RwLock, rwlock_fair::RwLockFair,
+        rwlock_sharded::RwLockSharded, tas::Tas, ticket::Ticket, ttas::Ttas,
+    },
+};
 
 /// A lock that two readers cannot hold at once: how its guard is taken.
 macro_rules! mutex {

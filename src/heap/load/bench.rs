@@ -1,7 +1,10 @@
 //! What single operations cost the mutator, for criterion. One heap for all benches of all labs, since a process has one.
 use std::{sync::LazyLock, time::Instant};
 
-use crate::{heap::{Collector, Config, Heap, Mutator, Root, possible}, lab::Bench};
+use crate::{
+    heap::{Collector, Config, Heap, Mutator, Root, possible},
+    lab::Bench,
+};
 
 const HEAP: usize = 256 << 20;
 

@@ -15,7 +15,16 @@ use super::{
     live::Small,
     sift::Sifted,
 };
-use crate::{heap::{Collector, Config, Heap, Kind, Mutator, OutOfMemory, Pause}, lab::sample::Sample, machine::{group::{Counted, self}, memory, pin_current_thread}, measure::lateness::Lateness, stats};
+use crate::{
+    heap::{Collector, Config, Heap, Kind, Mutator, OutOfMemory, Pause},
+    lab::sample::Sample,
+    machine::{
+        group::{self, Counted},
+        memory, pin_current_thread,
+    },
+    measure::lateness::Lateness,
+    stats,
+};
 
 /// If collections come too seldom, the run ends after this many times its time, or after a second if that is longer.
 const AT_MOST: u32 = 10;

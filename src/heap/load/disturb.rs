@@ -13,7 +13,15 @@ use super::{
     ledger::{self, Ledger},
     live::Small,
 };
-use crate::{heap::{Config, Heap, Mutator, Pause}, lab::sample::Sample, machine::{memory::{Mapping, self}, pin_current_thread}, measure::work};
+use crate::{
+    heap::{Config, Heap, Mutator, Pause},
+    lab::sample::Sample,
+    machine::{
+        memory::{self, Mapping},
+        pin_current_thread,
+    },
+    measure::work,
+};
 
 /// Between two collections the world runs for so long.
 const BETWEEN: Duration = Duration::from_millis(2);

@@ -4,7 +4,11 @@ use super::{
     live::{Small, large},
     sift::Sifted,
 };
-use crate::{heap::{Config, Heap, Mutator, OutOfMemory}, machine::pin_current_thread, stats};
+use crate::{
+    heap::{Config, Heap, Mutator, OutOfMemory},
+    machine::pin_current_thread,
+    stats,
+};
 
 /// `pause = base + object * live objects + large * large objects + large_mib * their payload`, in ns.
 #[derive(Clone, Debug, PartialEq)]

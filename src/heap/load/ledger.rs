@@ -18,7 +18,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{heap::{Heap, Pause}, machine::{group::ThrottledClock, memory::{Mapping, self}, sched::runq_of_this_thread}, stats};
+use crate::{
+    heap::{Heap, Pause},
+    machine::{
+        group::ThrottledClock,
+        memory::{self, Mapping},
+        sched::runq_of_this_thread,
+    },
+    stats,
+};
 
 /// A gap from here on is recorded.
 const GAP: Duration = Duration::from_micros(20);

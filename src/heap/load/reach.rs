@@ -9,7 +9,13 @@ use std::{
 };
 
 use super::{PATIENCE, sift::Sifted};
-use crate::{heap::{Heap, Mutator, OutOfMemory, Pause}, lab::sample::Sample, machine::pin_current_thread, measure::{order::Order, work}, stats};
+use crate::{
+    heap::{Heap, Mutator, OutOfMemory, Pause},
+    lab::sample::Sample,
+    machine::pin_current_thread,
+    measure::{order::Order, work},
+    stats,
+};
 
 /// What the other mutator does while collections are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -14,7 +14,10 @@ use std::{
 
 use tokio::runtime::{Builder, Runtime};
 
-use crate::{lab::sample::{Receipts, Sample}, measure::trace};
+use crate::{
+    lab::sample::{Receipts, Sample},
+    measure::trace,
+};
 
 use super::{Lateness, SchedTimes, Schedule, ThreadTimes, ns, outside_wakes, timer_probe, wake_probe};
 

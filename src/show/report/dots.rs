@@ -7,7 +7,12 @@ use std::collections::BTreeSet;
 use maud::{Markup, PreEscaped, html};
 
 use super::{axis::Axis, finding};
-use crate::{lab::Step, record::{Record, aa_band, find}, words::{escape, number}, show::origin};
+use crate::{
+    lab::Step,
+    record::{Record, aa_band, find},
+    show::origin,
+    words::{escape, number},
+};
 
 /// The chart of the records of one run at one parameter; `None` if none of them has a number.
 pub(super) fn chart(step: &Step, records: &[Record], rows: &[&Record]) -> Option<Markup> {
@@ -46,7 +51,7 @@ pub(super) fn chart(step: &Step, records: &[Record], rows: &[&Record]) -> Option
                 } }
             }
             p.key {
-                (number::label(name)) (origin::at(&first.param)) ", " (axis.kind())
+                (number::label(name)) (crate::words::at(&first.param)) ", " (axis.kind())
                 @if band.is_some() { "; shaded: A/A" }
                 @if rows.iter().any(|r| !r.quotable) { "; dashed and !: not quotable" }
                 "."

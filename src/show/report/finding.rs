@@ -1,12 +1,19 @@
 //! The title of a chart: what it shows, in a sentence that the same records would refute.
-use crate::{judge::Compared, lab::{Step, sample::AA}, record::Record, words::{escape, number}, show::{origin, table::against_baseline}, stats::Interval};
+use crate::{
+    judge::Compared,
+    lab::{Step, sample::AA},
+    record::Record,
+    show::{origin, table::against_baseline},
+    stats::Interval,
+    words::{escape, number},
+};
 
 /// The row that only says what the harness costs is no contender.
 const HARNESS: &str = "empty";
 
 /// Of the cases at one parameter.
 pub(super) fn of_cases(step: &Step, records: &[Record], rows: &[&Record]) -> String {
-    let at = rows.first().map_or(String::new(), |r| origin::at(&r.param));
+    let at = rows.first().map_or(String::new(), |r| crate::words::at(&r.param));
     let about = format!("{}{at}", number::label(step.headline));
     let known = ranked(step, rows);
     let (Some((low, least)), Some((high, most))) = (known.first(), known.last()) else {
@@ -46,14 +53,14 @@ pub(super) fn of_sweep(step: &Step, rows: &[&Record], params: &[&str]) -> String
     let tops: Vec<(&str, String)> = params.iter().filter_map(|p| Some((*p, top(p)?))).collect();
     match (tops.first(), tops.last()) {
         (Some((from, a)), Some((to, b))) if from != to && a != b => {
-            format!("{about}: highest is {a}{}, {b}{}", origin::at(from), origin::at(to))
+            format!("{about}: highest is {a}{}, {b}{}", crate::words::at(from), crate::words::at(to))
         }
         (Some((from, a)), Some((to, _))) if from != to => {
             let all = tops.iter().all(|(_, top)| top == a);
             let between = if all { "" } else { ", not in between" };
-            format!("{about}: highest is {a}{} and{}{between}", origin::at(from), origin::at(to))
+            format!("{about}: highest is {a}{} and{}{between}", crate::words::at(from), crate::words::at(to))
         }
-        (Some((at, a)), _) => format!("{about}: highest is {a}{}", origin::at(at)),
+        (Some((at, a)), _) => format!("{about}: highest is {a}{}", crate::words::at(at)),
         _ => format!("{about}: no contender was measured"),
     }
 }

@@ -3,7 +3,13 @@
 //! Each cell has its number; the colour only repeats who wins.
 use maud::{Markup, html};
 
-use crate::{judge::{Compared, guess::more_is_better}, lab::{Step, sample::AA}, record::Record, words::{escape, number}, show::{heat::grid, table::against_baseline}};
+use crate::{
+    judge::{Compared, guess::more_is_better},
+    lab::{Step, sample::AA},
+    record::Record,
+    show::{heat::grid, table::against_baseline},
+    words::{escape, number},
+};
 
 /// Who wins a cell.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -25,8 +25,18 @@ mod swim;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{escape, notes::cited, origin, quote};
-use crate::{judge::{Finding, Verdict, guess::{Reveal, reveal}, judge}, lab::{Kind, Lab, Step}, machine::Level, record::{Picture, Prediction, Record}};
+use super::{origin, quote};
+use crate::{judge::cited::cited, words::escape};
+use crate::{
+    judge::{
+        Finding, Verdict,
+        guess::{Reveal, reveal},
+        judge,
+    },
+    lab::{Kind, Lab, Step},
+    machine::Level,
+    record::{Picture, Prediction, Record},
+};
 
 /// Bytes of a page. A page that would be longer shows less of its tables and says so.
 pub const MOST_BYTES: usize = 200_000;

@@ -1,7 +1,12 @@
 //! A whole and its parts: a bar for each case, divided as the step's columns divide its headline (the pause ledger).
 use maud::{Markup, html};
 
-use crate::{lab::{Step, sample::AA}, record::Record, words::{escape, number}, show::origin};
+use crate::{
+    lab::{Step, sample::AA},
+    record::Record,
+    show::origin,
+    words::{escape, number},
+};
 
 /// The columns that are parts of the headline, as shares of it: `lost_runq_share` of what `lost_share` says was lost.
 fn parts(step: &Step) -> Option<Vec<(&'static str, String)>> {
@@ -36,7 +41,7 @@ pub(super) fn chart(step: &Step, rows: &[&Record]) -> Option<Markup> {
     let whole = number::value(step.headline, mid(most, step.headline)?);
     Some(html! {
         figure {
-            figcaption { (label) (origin::at(&first.param)) ": most with " (escape::line(&most.case)) ", " (whole) ", of that " (said(most)) }
+            figcaption { (label) (crate::words::at(&first.param)) ": most with " (escape::line(&most.case)) ", " (whole) ", of that " (said(most)) }
             div.stack { @for r in &rows {
                 p {
                     span { (escape::line(&r.case)) @if !r.quotable { " !" } }

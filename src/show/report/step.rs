@@ -2,7 +2,13 @@
 use maud::{Markup, html};
 
 use super::{Detail, Shown, dots, heat, stack, sweep, swim};
-use crate::{judge::{Finding, Verdict}, lab::{Lab, Predict, Step}, record::{Record, runs_of}, words::{escape, number}, show::table::{Doubts, folded, ratio_cell, reasons, remarks, rows}};
+use crate::{
+    judge::{Finding, Verdict},
+    lab::{Lab, Predict, Step},
+    record::{Record, runs_of},
+    show::table::{Doubts, folded, ratio_cell, reasons, remarks, rows},
+    words::{escape, number},
+};
 
 /// The id of a step on the page, for links: `lock_rwlock.readers`.
 pub(super) fn anchor(lab: &Lab, step: &Step) -> String {

@@ -4,7 +4,13 @@
 use maud::{Markup, html};
 
 use super::{axis::Axis, finding};
-use crate::{lab::{Step, sample::AA}, record::Record, words::{escape, number}, show::origin, stats::Interval};
+use crate::{
+    lab::{Step, sample::AA},
+    record::Record,
+    show::origin,
+    stats::Interval,
+    words::{escape, number},
+};
 
 /// A case with what it gave at each place of the horizontal axis.
 struct Line<'a> {
@@ -46,7 +52,7 @@ pub(super) fn percentiles(step: &Step, rows: &[&Record]) -> Option<Markup> {
         Some((r.interval_of(&value(places[i]))?, r.quotable))
     });
     let first = rows.first()?;
-    let about = format!("{}{}", number::label(prefix), origin::at(&first.param));
+    let about = format!("{}{}", number::label(prefix), crate::words::at(&first.param));
     let tops: Vec<(&str, String)> = labels
         .iter()
         .enumerate()

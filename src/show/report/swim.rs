@@ -3,7 +3,11 @@ use std::fmt::Write as _;
 
 use maud::{Markup, PreEscaped, html};
 
-use crate::{lab::{Predict, Step}, record::{Lane, Picture}, words::{escape, number}};
+use crate::{
+    lab::{Predict, Step},
+    record::{Lane, Picture},
+    words::{escape, number},
+};
 
 /// What a band's shapes mean; told apart by their height, not by their colour.
 const KEY: &str = "tall: in a call that blocks; middle: polled, or polls a task; low: ready, and waits for a worker; hairline: parked; \

@@ -15,7 +15,8 @@
 //!   predecessor did, so the places may stand for things: connections, buffers.
 //!
 //! # Limits
-//! Places and waiting places up to 2^32 - 1 each. Newcomers don't overtake; among the waiting, the kernel wakes in the order of falling
+//! Places and waiting places up to 2^32 - 1 each: each half of the word counts to its limit and no further. `handed` counts places, so
+//! it is never above the first limit. Newcomers don't overtake; among the waiting, the kernel wakes in the order of falling
 //! asleep (mostly), and one who is about to fall asleep may take the place of one who is being woken. No time-outs: a caller that can't
 //! wait uses [`try_enter`](Bulkhead::try_enter). A thread that enters twice can wait for itself. A pass that is leaked
 //! (`mem::forget`) is a place lost for good. 16 bytes beside the two limits. `new` is not `const`.
@@ -76,8 +77,14 @@ impl Bulkhead {
         if limit == 0 {
             return Err(NoPlaces);
         }
+        Ok(Self::starting_at(limit, queue, 0))
+    }
+
+    /// As if so many were inside already: for tests of the limit.
+    #[doc(hidden)]
+    pub fn starting_at(limit: u32, queue: u32, inside: u32) -> Self {
         let (limit, queue) = (u64::from(limit), u64::from(queue));
-        Ok(Self { limit, queue, state: AtomicU64::new(0), handed: AtomicU32::new(0) })
+        Self { limit, queue, state: AtomicU64::new(inside.into()), handed: AtomicU32::new(0) }
     }
 
     /// Goes in if there is a place now; never waits.

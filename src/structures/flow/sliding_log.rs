@@ -22,7 +22,7 @@
 //! # Limits
 //! 8 bytes for each unit of the limit: exactness is paid in memory, and a decision is two to four loads in different places. A cost
 //! other than 1 is not possible: two slots can't be taken in one step. No fairness between callers. **A clock that steps back**
-//! stands still at the newest request that passed. At the end of the clock (2^64 ns, 584 years) everything is refused. Never panics.
+//! stands still at the newest request that passed. At the end of the clock (2^64 ns, 584 years) everything is refused. Never panics: `head` would need 2^64 requests, more than one each ns until then.
 //!
 //! # Source
 //! The rule is folklore ("sliding window log"). The ring without a lock is ours; moving the cursor on for a slow thread follows

@@ -15,14 +15,14 @@
 //!
 //! # Limits
 //! A thread that sleeps while the event is set and at once reset may find it unset when it wakes, and sleeps on: a reset is for the one who
-//! knows that all have passed. All who wait are woken at once, and run in no order. 4 bytes. `new` is not `const`.
+//! knows that all have passed. All who wait are woken at once, and run in no order. 4 bytes.
 //!
 //! # Source
 //! The manual-reset event of Windows, on a futex as in U. Drepper, "Futexes Are Tricky" (2011).
 
 use crate::structures::sync::atomic::AtomicU32;
 use crate::structures::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use crate::structures::sync::{futex, hint};
+use crate::structures::sync::{constructor, futex, hint};
 use std::fmt;
 
 /// Something that happens once, or once per reset, and that threads can wait for.
@@ -45,9 +45,11 @@ impl Default for Event {
 }
 
 impl Event {
-    /// An event that has not happened.
-    pub fn new() -> Self {
-        Self { state: AtomicU32::new(UNSET) }
+    constructor! {
+        /// An event that has not happened.
+        pub fn new() -> Self {
+            Self { state: AtomicU32::new(UNSET) }
+        }
     }
 
     /// Whether it has happened.

@@ -57,13 +57,13 @@ pub unsafe trait Share {
 }
 
 /// A value that one thread at a time may touch; cost, fairness and memory are those of the algorithm `A`.
-pub struct Exclusive<A, T> {
+pub struct Exclusive<A, T: ?Sized> {
     algorithm: A,
     value: UnsafeCell<T>,
 }
 
 /// A value that threads may look at together, or change alone; cost, fairness and memory are those of the algorithm `A`.
-pub struct Shared<A, T> {
+pub struct Shared<A, T: ?Sized> {
     algorithm: A,
     value: UnsafeCell<T>,
 }
@@ -82,10 +82,41 @@ impl<A: Share, T: Default> Default for Shared<A, T> {
     }
 }
 
+impl<A: Exclude, T> From<T> for Exclusive<A, T> {
+    /// An unlocked lock around `value`.
+    fn from(value: T) -> Self {
+        Self::new(value)
+    }
+}
+
+impl<A: Share, T> From<T> for Shared<A, T> {
+    /// An unlocked lock around `value`.
+    fn from(value: T) -> Self {
+        Self::new(value)
+    }
+}
+
 impl<A: Exclude, T> Exclusive<A, T> {
     /// An unlocked lock around `value`.
     pub fn new(value: T) -> Self {
-        Self { algorithm: A::new(), value: UnsafeCell::new(value) }
+        Self::around(A::new(), value)
+    }
+
+    /// A lock around `value` by an algorithm that was made by hand.
+    pub(super) fn around(algorithm: A, value: T) -> Self {
+        Self { algorithm, value: UnsafeCell::new(value) }
+    }
+
+    /// The value, the lock being given up.
+    pub fn into_inner(self) -> T {
+        self.value.into_inner()
+    }
+}
+
+impl<A: Exclude, T: ?Sized> Exclusive<A, T> {
+    /// The algorithm, for questions that only it can answer.
+    pub(super) fn algorithm(&self) -> &A {
+        &self.algorithm
     }
 
     /// Waits until the value is free and holds it until the guard is dropped; never returns to a thread that holds it already.
@@ -106,11 +137,6 @@ impl<A: Exclude, T> Exclusive<A, T> {
     pub fn get_mut(&mut self) -> &mut T {
         self.value.exclusive()
     }
-
-    /// The value, the lock being given up.
-    pub fn into_inner(self) -> T {
-        self.value.into_inner()
-    }
 }
 
 impl<A: Share, T> Shared<A, T> {
@@ -124,6 +150,13 @@ impl<A: Share, T> Shared<A, T> {
         Self { algorithm, value: UnsafeCell::new(value) }
     }
 
+    /// The value, the lock being given up.
+    pub fn into_inner(self) -> T {
+        self.value.into_inner()
+    }
+}
+
+impl<A: Share, T: ?Sized> Shared<A, T> {
     /// Waits until nobody writes, and keeps writers out until the guard is dropped; may never return to a thread that holds a
     /// guard already.
     #[inline]
@@ -158,16 +191,11 @@ impl<A: Share, T> Shared<A, T> {
     pub fn get_mut(&mut self) -> &mut T {
         self.value.exclusive()
     }
-
-    /// The value, the lock being given up.
-    pub fn into_inner(self) -> T {
-        self.value.into_inner()
-    }
 }
 
 /// The right to the value of an [`Exclusive`] lock; dropping it unlocks, also when a panic unwinds.
 #[must_use = "a guard that is dropped at once protects nothing"]
-pub struct ExclusiveGuard<'a, A: Exclude + 'a, T> {
+pub struct ExclusiveGuard<'a, A: Exclude + 'a, T: ?Sized> {
     // Fields are dropped in this order, here and below: the access to the value ends, then the lock is released.
     value: MutPtr<T>,
     _held: A::Held<'a>,
@@ -175,19 +203,19 @@ pub struct ExclusiveGuard<'a, A: Exclude + 'a, T> {
 
 /// The right to look at the value of a [`Shared`] lock, together with other readers; dropping it leaves the lock.
 #[must_use = "a guard that is dropped at once protects nothing"]
-pub struct ReadGuard<'a, A: Share + 'a, T> {
+pub struct ReadGuard<'a, A: Share + 'a, T: ?Sized> {
     value: ConstPtr<T>,
     _held: A::Reading<'a>,
 }
 
 /// The right to change the value of a [`Shared`] lock, alone; dropping it unlocks, also when a panic unwinds.
 #[must_use = "a guard that is dropped at once protects nothing"]
-pub struct WriteGuard<'a, A: Share + 'a, T> {
+pub struct WriteGuard<'a, A: Share + 'a, T: ?Sized> {
     value: MutPtr<T>,
     _held: A::Writing<'a>,
 }
 
-impl<A: Exclude, T> Deref for ExclusiveGuard<'_, A, T> {
+impl<A: Exclude, T: ?Sized> Deref for ExclusiveGuard<'_, A, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
@@ -197,7 +225,7 @@ impl<A: Exclude, T> Deref for ExclusiveGuard<'_, A, T> {
     }
 }
 
-impl<A: Exclude, T> DerefMut for ExclusiveGuard<'_, A, T> {
+impl<A: Exclude, T: ?Sized> DerefMut for ExclusiveGuard<'_, A, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as in `deref`, and `&mut self` leaves no other user of this guard.
@@ -205,7 +233,7 @@ impl<A: Exclude, T> DerefMut for ExclusiveGuard<'_, A, T> {
     }
 }
 
-impl<A: Share, T> Deref for ReadGuard<'_, A, T> {
+impl<A: Share, T: ?Sized> Deref for ReadGuard<'_, A, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
@@ -215,7 +243,7 @@ impl<A: Share, T> Deref for ReadGuard<'_, A, T> {
     }
 }
 
-impl<A: Share, T> Deref for WriteGuard<'_, A, T> {
+impl<A: Share, T: ?Sized> Deref for WriteGuard<'_, A, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
@@ -225,7 +253,7 @@ impl<A: Share, T> Deref for WriteGuard<'_, A, T> {
     }
 }
 
-impl<A: Share, T> DerefMut for WriteGuard<'_, A, T> {
+impl<A: Share, T: ?Sized> DerefMut for WriteGuard<'_, A, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as in `deref`, and `&mut self` leaves no other user of this guard.
@@ -235,32 +263,32 @@ impl<A: Share, T> DerefMut for WriteGuard<'_, A, T> {
 
 // SAFETY: the lock gives the value to one thread at a time, which is a move to that thread: `T: Send`. `T: Sync` is not
 // needed, since two threads never hold references to it at once. The algorithm itself is shared: `A: Sync`.
-unsafe impl<A: Sync, T: Send> Sync for Exclusive<A, T> {}
+unsafe impl<A: Sync, T: ?Sized + Send> Sync for Exclusive<A, T> {}
 // SAFETY: writers get the value one thread at a time, which is a move to that thread: `T: Send`; readers hold `&T` at once
 // in several threads: `T: Sync`. The algorithm itself is shared: `A: Sync`.
-unsafe impl<A: Sync, T: Send + Sync> Sync for Shared<A, T> {}
+unsafe impl<A: Sync, T: ?Sized + Send + Sync> Sync for Shared<A, T> {}
 
-impl<A, T> fmt::Debug for Exclusive<A, T> {
+impl<A, T: ?Sized> fmt::Debug for Exclusive<A, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Exclusive { .. }") // without the value: printing must neither wait nor disturb a measurement
     }
 }
-impl<A, T> fmt::Debug for Shared<A, T> {
+impl<A, T: ?Sized> fmt::Debug for Shared<A, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Shared { .. }") // as above
     }
 }
-impl<A: Exclude, T: fmt::Debug> fmt::Debug for ExclusiveGuard<'_, A, T> {
+impl<A: Exclude, T: ?Sized + fmt::Debug> fmt::Debug for ExclusiveGuard<'_, A, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
     }
 }
-impl<A: Share, T: fmt::Debug> fmt::Debug for ReadGuard<'_, A, T> {
+impl<A: Share, T: ?Sized + fmt::Debug> fmt::Debug for ReadGuard<'_, A, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
     }
 }
-impl<A: Share, T: fmt::Debug> fmt::Debug for WriteGuard<'_, A, T> {
+impl<A: Share, T: ?Sized + fmt::Debug> fmt::Debug for WriteGuard<'_, A, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
     }

@@ -20,7 +20,8 @@
 //! # Limits
 //! First come, first served, by the draw. Under contention every acquisition costs a wake-up of another thread, some
 //! microseconds, during which nobody is inside: with short critical sections this is many times slower than barging. No
-//! poisoning. At most 2^31 - 1 threads. 4 bytes and [`hint::SLEEP_WORDS`] words beside the value. `new` is not `const`.
+//! poisoning. At most 2^31 - 1 threads, each in need of a stack. The numbers wrap, and only equality counts. 4 bytes and
+//! [`hint::SLEEP_WORDS`] words beside the value. `new` is not `const`. **No time-out**: a number that is drawn can't be given back.
 //!
 //! # Source
 //! The array-based queue lock of T. E. Anderson (IEEE TPDS 1990), with a futex instead of the spinning.
@@ -53,6 +54,9 @@ pub struct Held<'a> {
 
 const SLEEPERS: u32 = 1;
 
+// The word of a number stays the same when the number wraps.
+const _: () = assert!(hint::SLEEP_WORDS.is_power_of_two());
+
 /// A word that calls this number.
 fn call(number: u32) -> u32 {
     number << 1
@@ -64,9 +68,7 @@ unsafe impl Exclude for Raw {
     type Held<'a> = Held<'a>;
 
     fn new() -> Self {
-        // Number 0 is called; the other words called the numbers of the round before.
-        let word = |i: usize| if i == 0 { 0 } else { (i as u32).wrapping_sub(hint::SLEEP_WORDS as u32) };
-        Self { next: AtomicU32::new(0), words: array::from_fn(|i| AtomicU32::new(call(word(i)))) }
+        Self::starting_at(0)
     }
 
     #[inline]
@@ -90,7 +92,35 @@ unsafe impl Exclude for Raw {
     }
 }
 
+impl<T> Handoff<T> {
+    /// As [`new`](Exclusive::new), with `first` as the first number: for tests of the wrap-around.
+    #[doc(hidden)]
+    pub fn starting_at(value: T, first: u32) -> Self {
+        Self::around(Raw::starting_at(first), value)
+    }
+
+    /// Threads that have drawn a number and are not yet inside; out of date as soon as it is known, and too high by the number of
+    /// those who came and went while it looked.
+    pub fn waiting(&self) -> u32 {
+        let Raw { next, words } = self.algorithm();
+        // The highest number that was called. Its distance from `next` is less than 2^31, and so is that of the others.
+        let drawn = next.load(Relaxed);
+        let behind = |word: &AtomicU32| call(drawn).wrapping_sub(word.load(Relaxed) & !SLEEPERS) >> 1;
+        words.iter().map(behind).min().unwrap_or(0).saturating_sub(1)
+    }
+}
+
 impl Raw {
+    /// The first number is called; each other word called the number that it had in the round before.
+    fn starting_at(first: u32) -> Self {
+        let mut words = array::from_fn(|_| AtomicU32::new(0));
+        for before in 0..hint::SLEEP_WORDS as u32 {
+            let number = first.wrapping_sub(before);
+            words[number as usize % hint::SLEEP_WORDS] = AtomicU32::new(call(number));
+        }
+        Self { next: AtomicU32::new(first), words }
+    }
+
     #[inline]
     fn word(&self, number: u32) -> &AtomicU32 {
         &self.words[number as usize % hint::SLEEP_WORDS]

@@ -18,9 +18,10 @@
 //!
 //! # Limits
 //! First come, first served, with the weakness of every such spinning lock: it waits for the next in line even when that one is
-//! descheduled. Never sleeps. No poisoning. 8 bytes beside the value and 128 bytes of stack per thread that holds or waits. `new` is not
-//! `const`. There is no guard: **the node is on the stack of `with`**. A guard can be leaked (`mem::forget`), and the node of a leaked
+//! descheduled. Never sleeps. No poisoning. 8 bytes beside the value and 128 bytes of stack per thread that holds or waits. There is
+//! no guard: **the node is on the stack of `with`**. A guard can be leaked (`mem::forget`), and the node of a leaked
 //! guard would be freed while its successor still writes into it; a stack frame cannot be left without running its drops.
+//! **No time-out**: a node in the middle of the queue can't leave it, since the one before it is about to write into it.
 //!
 //! # Source
 //! J. M. Mellor-Crummey, M. L. Scott, "Algorithms for Scalable Synchronization on Shared-Memory Multiprocessors" (ACM TOCS 1991).
@@ -28,13 +29,13 @@
 use crate::structures::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::structures::sync::atomic::{AtomicBool, AtomicPtr};
 use crate::structures::sync::cell::UnsafeCell;
-use crate::structures::sync::hint;
+use crate::structures::sync::{constructor, hint};
 use std::fmt;
 use std::ptr;
 
 /// A value behind a queue lock. Uncontended: one swap to enter, one load and one compare-exchange to leave. The rest: see the
 /// [module](self).
-pub struct Mcs<T> {
+pub struct Mcs<T: ?Sized> {
     /// The last of the queue, whose first is the holder; null: free.
     tail: AtomicPtr<Node>,
     value: UnsafeCell<T>,
@@ -66,12 +67,28 @@ impl<T: Default> Default for Mcs<T> {
     }
 }
 
-impl<T> Mcs<T> {
+impl<T> From<T> for Mcs<T> {
     /// An unlocked lock around `value`.
-    pub fn new(value: T) -> Self {
-        Self { tail: AtomicPtr::new(ptr::null_mut()), value: UnsafeCell::new(value) }
+    fn from(value: T) -> Self {
+        Self::new(value)
+    }
+}
+
+impl<T> Mcs<T> {
+    constructor! {
+        /// An unlocked lock around `value`.
+        pub fn new(value: T) -> Self {
+            Self { tail: AtomicPtr::new(ptr::null_mut()), value: UnsafeCell::new(value) }
+        }
     }
 
+    /// The value, the lock being given up.
+    pub fn into_inner(self) -> T {
+        self.value.into_inner()
+    }
+}
+
+impl<T: ?Sized> Mcs<T> {
     /// Waits for its turn and calls `inside` with the value; unlocks also when `inside` panics.
     ///
     /// Called by the thread that is inside already, it never returns.
@@ -105,9 +122,10 @@ impl<T> Mcs<T> {
         self.value.exclusive()
     }
 
-    /// The value, the lock being given up.
-    pub fn into_inner(self) -> T {
-        self.value.into_inner()
+    /// The address of the last node in the queue, 0 if there is none: it moves when somebody arrives. For tests of the order.
+    #[doc(hidden)]
+    pub fn last(&self) -> usize {
+        self.tail.load(Relaxed).addr()
     }
 
     /// Call when it is this node's turn; leaves when done.
@@ -154,9 +172,9 @@ impl Drop for Held<'_> {
 
 // SAFETY: the lock gives the value to one thread at a time, which is a move to that thread: `T: Send`. The nodes behind `tail`
 // are only used as argued at each use.
-unsafe impl<T: Send> Sync for Mcs<T> {}
+unsafe impl<T: ?Sized + Send> Sync for Mcs<T> {}
 
-impl<T> fmt::Debug for Mcs<T> {
+impl<T: ?Sized> fmt::Debug for Mcs<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Mcs { .. }") // without the value: printing must neither wait nor disturb a measurement
     }

@@ -4,6 +4,7 @@
 //! scenarios that put it to the proof have the same name, under `tests/model/scenarios/`. A ladder, where each rung adds one
 //! idea; [`guard`] is the part they share.
 
+pub mod condvar;
 pub mod event;
 pub mod guard;
 pub mod handoff;

@@ -10,13 +10,16 @@
 //! A woken thread can't know whether others still sleep, so it takes the lock as 2: one wake-up too many at the end of a
 //! crowd, never one too few.
 //!
+//! A thread whose time is over tries once more before it gives up. So a wake-up that was spent on it is not lost: either it gets the
+//! lock, or its swap leaves a 2 to the holder, who wakes the next.
+//!
 //! # Edges
 //! - **E1** unlock's Release -> lock's Acquire: carries the value. Nothing is taken from the futex: the swap after it acquires.
 //!
 //! # Limits
 //! Unfair: a running thread overtakes a woken one, any number of times (that is what makes it fast). No poisoning: after a
 //! panic in the critical section the next thread gets the value as it was left. Locking twice from one thread is a deadlock.
-//! 4 bytes beside the value. `new` is not `const` (the modelled atomics can't be): put a static one into a `LazyLock`.
+//! 4 bytes beside the value.
 //!
 //! # Source
 //! U. Drepper, "Futexes Are Tricky" (2011), the second mutex; the bounded spin before sleeping is what Rust's std does.
@@ -24,15 +27,17 @@
 use crate::structures::sync::atomic::AtomicU32;
 use crate::structures::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::structures::sync::cell::{MutPtr, UnsafeCell};
-use crate::structures::sync::{futex, hint};
+use crate::structures::sync::time::Deadline;
+use crate::structures::sync::{constructor, futex, hint};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 /// Mutual exclusion: a value that one thread at a time may touch.
 ///
 /// Uncontended: one compare-exchange to lock, one swap to unlock, no system call. Contended: a few microseconds of
 /// spinning, then the thread sleeps. Fairness, memory and the rest: see the [module](self).
-pub struct Mutex<T> {
+pub struct Mutex<T: ?Sized> {
     raw: Raw,
     value: UnsafeCell<T>,
 }
@@ -54,21 +59,45 @@ impl<T: Default> Default for Mutex<T> {
     }
 }
 
-impl<T> Mutex<T> {
+impl<T> From<T> for Mutex<T> {
     /// An unlocked mutex around `value`.
-    pub fn new(value: T) -> Self {
-        Self { raw: Raw { state: AtomicU32::new(UNLOCKED) }, value: UnsafeCell::new(value) }
+    fn from(value: T) -> Self {
+        Self::new(value)
+    }
+}
+
+impl<T> Mutex<T> {
+    constructor! {
+        /// An unlocked mutex around `value`.
+        pub fn new(value: T) -> Self {
+            Self { raw: Raw { state: AtomicU32::new(UNLOCKED) }, value: UnsafeCell::new(value) }
+        }
     }
 
+    /// The value, the lock being given up.
+    pub fn into_inner(self) -> T {
+        self.value.into_inner()
+    }
+}
+
+impl<T: ?Sized> Mutex<T> {
     /// Waits until the value is free and holds it until the guard is dropped.
     ///
     /// Never panics. Called by the thread that already holds the lock, it never returns.
     #[inline]
     pub fn lock(&self) -> MutexGuard<'_, T> {
         if !self.raw.try_lock() {
-            self.raw.lock_contended();
+            self.raw.lock_contended(None);
         }
         self.guard()
+    }
+
+    /// As [`lock`](Self::lock), but gives up when it has waited so long. May wait longer, never shorter; reads no clock if the value is
+    /// free.
+    #[inline]
+    pub fn try_lock_for(&self, timeout: Duration) -> Option<MutexGuard<'_, T>> {
+        (self.raw.try_lock() || self.raw.lock_contended(Some(&Deadline::after(timeout))))
+            .then(|| self.guard())
     }
 
     /// Holds the value if it is free at this moment; never waits.
@@ -82,16 +111,11 @@ impl<T> Mutex<T> {
         self.value.exclusive()
     }
 
-    /// The value, the lock being given up.
-    pub fn into_inner(self) -> T {
-        self.value.into_inner()
-    }
-
     /// Call with the lock held.
     #[inline]
     fn guard(&self) -> MutexGuard<'_, T> {
-        let held = Held(&self.raw);
-        MutexGuard { value: self.value.get_mut(), _held: held }
+        let held = Held(self);
+        MutexGuard { value: self.value.get_mut(), held }
     }
 }
 
@@ -101,20 +125,28 @@ impl Raw {
         self.state.compare_exchange(UNLOCKED, LOCKED, Acquire, Relaxed).is_ok() // E1
     }
 
-    /// Apart and cold, so that `lock` stays small enough to be inlined everywhere.
+    /// Apart and cold, so that `lock` stays small enough to be inlined everywhere. False if the deadline came first.
     #[cold]
-    fn lock_contended(&self) {
+    fn lock_contended(&self, deadline: Option<&Deadline>) -> bool {
         for _ in 0..hint::SPIN_LIMIT {
             match self.state.load(Relaxed) {
-                UNLOCKED if self.try_lock() => return,
+                UNLOCKED if self.try_lock() => return true,
                 CONTENDED => break, // others sleep already: the wait is long, and spinning would only delay the holder
                 _ => hint::spin_loop(),
             }
         }
+        let mut in_time = true;
         while self.state.swap(CONTENDED, Acquire) != UNLOCKED {
             // E1 in the swap
-            futex::wait(&self.state, CONTENDED);
+            if !in_time {
+                return false; // after one more try: see the head of this file
+            }
+            match deadline {
+                None => futex::wait(&self.state, CONTENDED),
+                Some(deadline) => in_time = futex::wait_until(&self.state, CONTENDED, deadline),
+            }
         }
+        true
     }
 
     #[inline]
@@ -130,22 +162,29 @@ impl Raw {
 ///
 /// Not `Send`: the labs tell hold times by thread, so a lock is released where it was taken.
 #[must_use = "a guard that is dropped at once protects nothing"]
-pub struct MutexGuard<'a, T> {
+pub struct MutexGuard<'a, T: ?Sized> {
     // Fields are dropped in this order: the access to the value ends, then the lock is released.
     value: MutPtr<T>,
-    _held: Held<'a>,
+    held: Held<'a, T>,
 }
 
-struct Held<'a>(&'a Raw);
+struct Held<'a, T: ?Sized>(&'a Mutex<T>);
 
-impl Drop for Held<'_> {
+impl<T: ?Sized> Drop for Held<'_, T> {
     #[inline]
     fn drop(&mut self) {
-        self.0.unlock();
+        self.0.raw.unlock();
     }
 }
 
-impl<T> Deref for MutexGuard<'_, T> {
+impl<'a, T: ?Sized> MutexGuard<'a, T> {
+    /// The mutex that this guard holds. Not a method, so that none of the value's is hidden.
+    pub fn mutex(guard: &Self) -> &'a Mutex<T> {
+        guard.held.0
+    }
+}
+
+impl<T: ?Sized> Deref for MutexGuard<'_, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
@@ -155,7 +194,7 @@ impl<T> Deref for MutexGuard<'_, T> {
     }
 }
 
-impl<T> DerefMut for MutexGuard<'_, T> {
+impl<T: ?Sized> DerefMut for MutexGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as in `deref`, and `&mut self` leaves no other user of this guard.
@@ -165,16 +204,16 @@ impl<T> DerefMut for MutexGuard<'_, T> {
 
 // SAFETY: the lock gives the value to one thread at a time, which is a move to that thread: `T: Send`. `T: Sync` is not
 // needed, since two threads never hold references to it at once.
-unsafe impl<T: Send> Sync for Mutex<T> {}
+unsafe impl<T: ?Sized + Send> Sync for Mutex<T> {}
 // SAFETY: a shared guard gives out `&T` and nothing more.
-unsafe impl<T: Sync> Sync for MutexGuard<'_, T> {}
+unsafe impl<T: ?Sized + Sync> Sync for MutexGuard<'_, T> {}
 
-impl<T> fmt::Debug for Mutex<T> {
+impl<T: ?Sized> fmt::Debug for Mutex<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Mutex { .. }") // without the value: printing must neither wait nor disturb a measurement
     }
 }
-impl<T: fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
+impl<T: ?Sized + fmt::Debug> fmt::Debug for MutexGuard<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
     }

@@ -13,6 +13,9 @@
 //! | 1 | 0 | w | being written, writers wait | sets S, sleeps | counts itself in w, sleeps | keeps w and S, wakes one writer |
 //! | 0 | 0 | w | handed to the writers | sets S, sleeps | enters | - |
 //!
+//! A writer whose time is over tries once more, then takes itself out of w; if it was the last that barred the readers, it wakes them. It
+//! passes no wake-up on: while it can't enter, somebody is inside, who wakes the next writer on leaving.
+//!
 //! Readers sleep on the word itself. Writers sleep on a second word, `turn`, which counts their wake-ups; so each kind is
 //! woken apart, and a writer that was about to fall asleep while it was being woken sees that its turn came.
 //!
@@ -24,11 +27,11 @@
 //!   the word as it was freed, so it doesn't fall asleep on the new turn over an old "held".
 //!
 //! # Limits
-//! Prefers writers: no stream of readers keeps a writer out for ever, but a stream of writers does that to readers; among
-//! writers, a running one overtakes a woken one. **Reading twice from one thread can deadlock**: a writer that comes in
+//! Prefers writers: once a writer has counted itself, no stream of readers keeps it out. Until then each reader that comes or goes can
+//! make its compare-exchange fail. A stream of writers keeps readers out; among writers, a running one overtakes a woken one. **Reading twice from one thread can deadlock**: a writer that comes in
 //! between waits for the first read, and bars the second. There is no upgrade from reading to writing. No poisoning. At most
 //! 65,535 readers at once and 16,383 waiting writers; one more panics. A writer that sleeps through exactly 2^32 turns
-//! between its look and its sleep would miss its wake-up. 8 bytes beside the value. `new` is not `const`.
+//! between its look and its sleep would miss its wake-up. 8 bytes beside the value.
 //!
 //! # Source
 //! The words and policy follow from M. Bos, "Rust Atomics and Locks" (2023), chapter 9, and the futex lock of Rust's std;
@@ -37,15 +40,17 @@
 use crate::structures::sync::atomic::AtomicU32;
 use crate::structures::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::structures::sync::cell::{ConstPtr, MutPtr, UnsafeCell};
-use crate::structures::sync::{futex, hint};
+use crate::structures::sync::time::Deadline;
+use crate::structures::sync::{constructor, futex, hint};
 use std::fmt;
 use std::ops::{Deref, DerefMut};
+use std::time::Duration;
 
 /// Many readers or one writer: a value that threads may look at together, or change alone.
 ///
 /// Uncontended: one load and one compare-exchange to read, one subtraction to leave; one compare-exchange each way to write;
 /// no system call. Readers still write to the lock's cache line, twice per read. Policy and limits: see the [module](self).
-pub struct RwLock<T> {
+pub struct RwLock<T: ?Sized> {
     raw: Raw,
     value: UnsafeCell<T>,
 }
@@ -82,13 +87,37 @@ impl<T: Default> Default for RwLock<T> {
     }
 }
 
-impl<T> RwLock<T> {
+impl<T> From<T> for RwLock<T> {
     /// An unlocked lock around `value`.
-    pub fn new(value: T) -> Self {
-        let raw = Raw { state: AtomicU32::new(0), turn: AtomicU32::new(0) };
-        Self { raw, value: UnsafeCell::new(value) }
+    fn from(value: T) -> Self {
+        Self::new(value)
+    }
+}
+
+impl<T> RwLock<T> {
+    constructor! {
+        /// An unlocked lock around `value`.
+        pub fn new(value: T) -> Self {
+            Self::starting_at(value, 0, 0)
+        }
     }
 
+    constructor! {
+        /// As if so many writers waited already, and so many were woken before: for tests of the limits.
+        #[doc(hidden)]
+        pub fn starting_at(value: T, waiting: u32, turn: u32) -> Self {
+            let raw = Raw { state: AtomicU32::new(waiting * WAITING_ONE), turn: AtomicU32::new(turn) };
+            Self { raw, value: UnsafeCell::new(value) }
+        }
+    }
+
+    /// The value, the lock being given up.
+    pub fn into_inner(self) -> T {
+        self.value.into_inner()
+    }
+}
+
+impl<T: ?Sized> RwLock<T> {
     /// Waits until nobody writes and no writer waits, and keeps writers out until the guard is dropped.
     ///
     /// # Panics
@@ -96,9 +125,19 @@ impl<T> RwLock<T> {
     #[inline]
     pub fn read(&self) -> RwLockReadGuard<'_, T> {
         if !self.raw.try_read() {
-            self.raw.read_contended();
+            self.raw.read_contended(None);
         }
         self.read_guard()
+    }
+
+    /// As [`read`](Self::read), but gives up when it has waited so long. May wait longer, never shorter.
+    ///
+    /// # Panics
+    /// With 65,535 readers inside.
+    #[inline]
+    pub fn try_read_for(&self, timeout: Duration) -> Option<RwLockReadGuard<'_, T>> {
+        (self.raw.try_read() || self.raw.read_contended(Some(&Deadline::after(timeout))))
+            .then(|| self.read_guard())
     }
 
     /// Reads if nobody writes and no writer waits at this moment; never waits.
@@ -114,9 +153,20 @@ impl<T> RwLock<T> {
     #[inline]
     pub fn write(&self) -> RwLockWriteGuard<'_, T> {
         if !self.raw.try_write() {
-            self.raw.write_contended();
+            self.raw.write_contended(None);
         }
         self.write_guard()
+    }
+
+    /// As [`write`](Self::write), but gives up when it has waited so long. May wait longer, never shorter. While it waits it bars
+    /// readers, as any writer.
+    ///
+    /// # Panics
+    /// With 16,383 writers waiting.
+    #[inline]
+    pub fn try_write_for(&self, timeout: Duration) -> Option<RwLockWriteGuard<'_, T>> {
+        (self.raw.try_write() || self.raw.write_contended(Some(&Deadline::after(timeout))))
+            .then(|| self.write_guard())
     }
 
     /// Writes if nobody is inside and nobody waits at this moment; never waits.
@@ -128,11 +178,6 @@ impl<T> RwLock<T> {
     /// The value without locking: `&mut self` excludes everybody else.
     pub fn get_mut(&mut self) -> &mut T {
         self.value.exclusive()
-    }
-
-    /// The value, the lock being given up.
-    pub fn into_inner(self) -> T {
-        self.value.into_inner()
     }
 
     /// Call with the lock held for reading.
@@ -164,10 +209,15 @@ impl Raw {
         false
     }
 
+    /// False if the deadline came first.
     #[cold]
-    fn read_contended(&self) {
+    fn read_contended(&self, deadline: Option<&Deadline>) -> bool {
         self.spin_until(readable);
+        let mut in_time = true;
         while !self.try_read() {
+            if !in_time {
+                return false; // S may be left behind: one wake-up too many
+            }
             let state = self.state.load(Relaxed);
             assert!(state != READERS, "65,535 readers hold this lock; a guard may have been leaked");
             if readable(state) {
@@ -177,9 +227,10 @@ impl Raw {
             // Set S in the same step that finds the lock barred, else the writer could leave without waking us. Relaxed:
             // S carries nothing but itself, and the sleep compares the word with the one that has S in it.
             if state == asleep || self.state.compare_exchange(state, asleep, Relaxed, Relaxed).is_ok() {
-                futex::wait(&self.state, asleep);
+                in_time = sleep(&self.state, asleep, deadline);
             }
         }
+        true
     }
 
     #[inline]
@@ -195,15 +246,33 @@ impl Raw {
         self.state.compare_exchange(0, WRITER, Acquire, Relaxed).is_ok() // E1, E2
     }
 
+    /// False if the deadline came first.
     #[cold]
-    fn write_contended(&self) {
+    fn write_contended(&self, deadline: Option<&Deadline>) -> bool {
         self.spin_until(writable);
+        let mut in_time = true;
         let mut counted = 0; // what we have added to `waiting`: nothing, then one
         let mut state = self.state.load(Relaxed);
         loop {
             if writable(state) {
                 match self.state.compare_exchange(state, state - counted + WRITER, Acquire, Relaxed) {
-                    Ok(_) => return, // E1, E2
+                    Ok(_) => return true, // E1, E2
+                    Err(now) => state = now,
+                }
+                continue;
+            }
+            if !in_time {
+                // Counted, since we have slept. Readers that nobody else bars enter now. Relaxed: it carries nothing, and hands E1
+                // and E2 on, being a read-modify-write.
+                let barred = (state - WAITING_ONE) & (WRITER | WAITING) != 0;
+                let left = if barred { state - WAITING_ONE } else { state & READERS };
+                match self.state.compare_exchange(state, left, Relaxed, Relaxed) {
+                    Ok(_) => {
+                        if !barred && state & READERS_SLEEP != 0 {
+                            futex::wake_all(&self.state);
+                        }
+                        return false;
+                    }
                     Err(now) => state = now,
                 }
                 continue;
@@ -223,7 +292,7 @@ impl Raw {
             let turn = self.turn.load(Acquire); // E3
             state = self.state.load(Relaxed);
             if !writable(state) {
-                futex::wait(&self.turn, turn);
+                in_time = sleep(&self.turn, turn, deadline);
                 state = self.state.load(Relaxed);
             }
         }
@@ -271,11 +340,22 @@ impl Raw {
     }
 }
 
+/// Sleeps; false if the deadline has come.
+fn sleep(word: &AtomicU32, expected: u32, deadline: Option<&Deadline>) -> bool {
+    match deadline {
+        None => {
+            futex::wait(word, expected);
+            true
+        }
+        Some(deadline) => futex::wait_until(word, expected, deadline),
+    }
+}
+
 /// The right to look at the value of an [`RwLock`], together with other readers; dropping it leaves the lock.
 ///
 /// Not `Send`: the labs tell hold times by thread, so a lock is released where it was taken.
 #[must_use = "a guard that is dropped at once protects nothing"]
-pub struct RwLockReadGuard<'a, T> {
+pub struct RwLockReadGuard<'a, T: ?Sized> {
     // Fields are dropped in this order: the access to the value ends, then the lock is left.
     value: ConstPtr<T>,
     _held: HeldForReading<'a>,
@@ -285,7 +365,7 @@ pub struct RwLockReadGuard<'a, T> {
 ///
 /// Not `Send`: the labs tell hold times by thread, so a lock is released where it was taken.
 #[must_use = "a guard that is dropped at once protects nothing"]
-pub struct RwLockWriteGuard<'a, T> {
+pub struct RwLockWriteGuard<'a, T: ?Sized> {
     // Fields are dropped in this order: the access to the value ends, then the lock is released.
     value: MutPtr<T>,
     _held: HeldForWriting<'a>,
@@ -308,7 +388,7 @@ impl Drop for HeldForWriting<'_> {
     }
 }
 
-impl<T> Deref for RwLockReadGuard<'_, T> {
+impl<T: ?Sized> Deref for RwLockReadGuard<'_, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
@@ -318,7 +398,7 @@ impl<T> Deref for RwLockReadGuard<'_, T> {
     }
 }
 
-impl<T> Deref for RwLockWriteGuard<'_, T> {
+impl<T: ?Sized> Deref for RwLockWriteGuard<'_, T> {
     type Target = T;
     #[inline]
     fn deref(&self) -> &T {
@@ -328,7 +408,7 @@ impl<T> Deref for RwLockWriteGuard<'_, T> {
     }
 }
 
-impl<T> DerefMut for RwLockWriteGuard<'_, T> {
+impl<T: ?Sized> DerefMut for RwLockWriteGuard<'_, T> {
     #[inline]
     fn deref_mut(&mut self) -> &mut T {
         // SAFETY: as in `deref`, and `&mut self` leaves no other user of this guard.
@@ -338,23 +418,23 @@ impl<T> DerefMut for RwLockWriteGuard<'_, T> {
 
 // SAFETY: writers get the value one thread at a time, which is a move to that thread: `T: Send`; readers hold `&T` at once
 // in several threads: `T: Sync`.
-unsafe impl<T: Send + Sync> Sync for RwLock<T> {}
+unsafe impl<T: ?Sized + Send + Sync> Sync for RwLock<T> {}
 // SAFETY: a shared guard gives out `&T` and nothing more.
-unsafe impl<T: Sync> Sync for RwLockReadGuard<'_, T> {}
+unsafe impl<T: ?Sized + Sync> Sync for RwLockReadGuard<'_, T> {}
 // SAFETY: a shared guard gives out `&T` and nothing more.
-unsafe impl<T: Sync> Sync for RwLockWriteGuard<'_, T> {}
+unsafe impl<T: ?Sized + Sync> Sync for RwLockWriteGuard<'_, T> {}
 
-impl<T> fmt::Debug for RwLock<T> {
+impl<T: ?Sized> fmt::Debug for RwLock<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("RwLock { .. }") // without the value: printing must neither wait nor disturb a measurement
     }
 }
-impl<T: fmt::Debug> fmt::Debug for RwLockReadGuard<'_, T> {
+impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLockReadGuard<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
     }
 }
-impl<T: fmt::Debug> fmt::Debug for RwLockWriteGuard<'_, T> {
+impl<T: ?Sized + fmt::Debug> fmt::Debug for RwLockWriteGuard<'_, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         (**self).fmt(f)
     }

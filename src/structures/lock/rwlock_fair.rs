@@ -1,5 +1,5 @@
-//! A phase-fair reader-writer lock: reading and writing take turns. A reader waits for at most one writer, a writer for at most the
-//! readers of one phase and for the writers who came before it.
+//! A phase-fair reader-writer lock: reading and writing take turns. Once it has counted itself, a reader waits for at most one writer;
+//! once it has drawn its number, a writer waits for at most the readers of one phase and for the writers who came before it.
 //!
 //! # States
 //! Writers stand in line at a fair mutex (`handoff`), so there is at most one at a time who waits for readers or is inside. The
@@ -26,9 +26,11 @@
 //! - From writer to writer the mutex carries the value.
 //!
 //! # Limits
-//! Fair and therefore no throughput wonder: each writer lets the crowd of readers alternate with it. **Reading twice from one thread
+//! Fair and therefore no throughput wonder: each writer lets the crowd of readers alternate with it. A reader counts itself by a
+//! compare-exchange, after a short spin; while that loses to other threads, writers may pass, any number of times. **Reading twice from one thread
 //! can deadlock**: a writer that comes in between waits for the first read, and bars the second. No poisoning. At most 16,383
-//! readers inside and waiting together; one more panics. 8 bytes and a `handoff` mutex beside the value. `new` is not `const`.
+//! readers inside and waiting together; one more panics. `turn` wraps, and nobody can miss a whole round: there
+//! is one writer at a time, and it is woken once. 8 bytes and a `handoff` mutex beside the value. `new` is not `const`.
 //!
 //! # Source
 //! B. B. Brandenburg, J. H. Anderson, "Spin-Based Reader-Writer Synchronization for Multiprocessor Real-Time Systems" (Real-Time

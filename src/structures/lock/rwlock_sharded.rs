@@ -79,8 +79,17 @@ pub struct Writing<'a> {
 
 impl<T> RwLockSharded<T> {
     /// An unlocked lock around `value` with at least so many slots, at least one; the number is rounded up to a power of two.
+    ///
+    /// # Panics
+    /// If that power of two is beyond `usize`; and as [`Vec`] does if there is no memory for the slots.
     pub fn with_slots(value: T, slots: usize) -> Self {
-        Self::around(Raw::with_slots(slots), value)
+        Self::around(Raw::with_slots(slots, 0), value)
+    }
+
+    /// One slot, as if so many readers were inside it already: for tests of the limit.
+    #[doc(hidden)]
+    pub fn starting_at(value: T, readers: u32) -> Self {
+        Self::around(Raw::with_slots(1, readers), value)
     }
 }
 
@@ -91,7 +100,7 @@ unsafe impl Share for Raw {
     type Writing<'a> = Writing<'a>;
 
     fn new() -> Self {
-        Self::with_slots(thread::parallelism())
+        Self::with_slots(thread::parallelism(), 0)
     }
 
     #[inline]
@@ -133,8 +142,10 @@ unsafe impl Share for Raw {
 }
 
 impl Raw {
-    fn with_slots(slots: usize) -> Self {
-        let slots = (0..slots.next_power_of_two()).map(|_| Slot(AtomicU32::new(0))).collect();
+    fn with_slots(slots: usize, readers: u32) -> Self {
+        // Checked: in a build without overflow checks the power would be 0, and a lock without a slot lets nobody in.
+        let slots = slots.checked_next_power_of_two().expect("a power of two within usize");
+        let slots = (0..slots).map(|_| Slot(AtomicU32::new(readers))).collect();
         Self { slots, writers: Mutex::new(()) }
     }
 

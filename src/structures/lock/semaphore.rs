@@ -19,6 +19,10 @@
 //! those who queue. Who queues for n draws the numbers up to `queued + n`, and is through when `granted` has
 //! reached the last of them. Sleeping threads are spread over a few words by that last number.
 //!
+//! `granted` has 64 bits, and `queued` only its low 32, since it shares a word. Whoever queues reads `granted` first and takes the
+//! upper half from there. Short numbers would not do: two requests for all permits run through 2^32, and a thread that slept
+//! through both would find its number not yet called.
+//!
 //! # States of `Barging`
 //! | permits | waiting | acquiring n | releasing n |
 //! |---|---|---|---|
@@ -33,9 +37,14 @@
 //!   new count, so it doesn't fall asleep on the new word over an old count.
 //!
 //! # Limits
-//! Permits are not tied to threads; a [`Permits`] may be dropped by another thread than the one that acquired it. At most 2^31 - 1
-//! permits, present or missing; beyond, the counts go wrong. No cancellation. 12 bytes and
-//! [`hint::SLEEP_WORDS`] words (`Fifo`), 12 bytes (`Barging`).
+//! Permits are not tied to threads; a [`Permits`] may be dropped by another thread than the one that acquired it. At most
+//! [`MAX_PERMITS`] are there, and (`Fifo`) at most as many are missing. One more is refused, by a panic or an error, and changes
+//! nothing. A wait of `Barging` may have a time-out; one of `Fifo` can't, since a number that is drawn can't be given back: the
+//! numbers behind it would be called too early. No other cancellation. 80 bytes (`Fifo`: 16 and [`hint::SLEEP_WORDS`] words), 16 bytes (`Barging`).
+//!
+//! What wraps: the words slept on, and `queued`. A thread that stands still between look and sleep, while exactly 2^32 wake-ups go
+//! through its word, would sleep on. `queued` comes to harm only if exactly 2^32 permits are queued for between a look and the step
+//! after it. `granted` does not wrap in practice (64 bits).
 //!
 //! # Source
 //! E. W. Dijkstra's P and V (1965). `Fifo`: the count in front is the "benaphore" (B. Schillings, 1996), the line behind it
@@ -43,8 +52,11 @@
 
 use crate::structures::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::structures::sync::atomic::{AtomicU32, AtomicU64};
+use crate::structures::sync::time::Deadline;
 use crate::structures::sync::{futex, hint};
+use std::error::Error;
 use std::fmt;
+use std::time::Duration;
 
 /// A semaphore that serves in order of arrival.
 ///
@@ -54,8 +66,8 @@ pub struct Fifo {
     /// From the lowest bit: 32 bits permits ever queued for, which wrap; 32 bits permits, as a signed number, negative: what
     /// waiting threads lack. The permits stand on top so that releasing is one addition, whose carry falls off the end.
     state: AtomicU64,
-    /// Permits ever granted to those who queue; wraps.
-    granted: AtomicU32,
+    /// Permits ever granted to those who queue.
+    granted: AtomicU64,
     /// What queued threads sleep on, found by their last number; each counts the wake-ups sent through it, modulo 2^32.
     words: [AtomicU32; hint::SLEEP_WORDS],
 }
@@ -75,9 +87,41 @@ const ONE_WAITING: u64 = 1 << 33;
 /// A waiting thread wants more than one permit. Set until nobody waits.
 const MANY: u64 = 1 << 32;
 const PERMITS: u64 = MANY - 1;
-const MOST: u32 = i32::MAX.cast_unsigned();
+/// A thread that waits is counted in 31 bits; more threads than that have no room for their stacks. Checked all the same.
+const WAITING_MOST: u64 = (1 << 31) - 1;
 
-/// Permits that were acquired; dropping this gives them back.
+/// The most permits that a semaphore has, and the most that one request may ask for.
+pub const MAX_PERMITS: u32 = i32::MAX.cast_unsigned();
+
+// The word of a number stays the same when the number wraps.
+const _: () = assert!(hint::SLEEP_WORDS.is_power_of_two());
+
+/// More permits, present or missing, than a semaphore counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManyPermits {
+    /// What was there, below zero what was missing.
+    pub available: i64,
+    /// What was asked for (below zero) or given.
+    pub change: i64,
+}
+
+impl fmt::Display for TooManyPermits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { available, change } = self;
+        write!(f, "{available} permits and {change:+} are beyond the most, {MAX_PERMITS}")
+    }
+}
+
+impl Error for TooManyPermits {}
+
+/// The panic of all that can't return an error. Cold, so that the checks cost a comparison.
+#[cold]
+fn refuse(why: TooManyPermits) -> ! {
+    panic!("{why}")
+}
+
+/// Permits that were acquired; dropping this gives them back. The drop panics only if others have meanwhile released so many that
+/// these have no room ([`MAX_PERMITS`]).
 #[must_use = "permits that are dropped at once limit nothing"]
 pub struct Permits<'a, S: Semaphore> {
     semaphore: &'a S,
@@ -89,23 +133,42 @@ pub trait Semaphore: Sized {
     /// A semaphore with so many permits.
     ///
     /// # Panics
-    /// With more than 2^31 - 1.
+    /// With more than [`MAX_PERMITS`].
     fn new(permits: u32) -> Self;
 
     /// Takes one permit, waiting until there is one.
+    ///
+    /// # Panics
+    /// As [`acquire_many`](Self::acquire_many).
     #[inline]
     fn acquire(&self) -> Permits<'_, Self> {
         self.acquire_many(1)
     }
 
     /// Takes `count` permits at once, waiting until there are so many (and, in order, until those before have theirs).
+    ///
+    /// # Panics
+    /// With [`TooManyPermits`] as the message: for more than [`MAX_PERMITS`], which nobody could ever give; and, in order, if so many
+    /// would then be missing. Nothing has changed then.
     fn acquire_many(&self, count: u32) -> Permits<'_, Self>;
 
-    /// Takes `count` permits if there are so many at this moment; never waits.
+    /// Takes `count` permits if there are so many at this moment; never waits, never panics.
     fn try_acquire_many(&self, count: u32) -> Option<Permits<'_, Self>>;
 
     /// Gives `count` permits, which need not have been acquired before: "post".
-    fn release(&self, count: u32);
+    ///
+    /// # Errors
+    /// [`TooManyPermits`] if there would be more than [`MAX_PERMITS`]. Nothing has changed then.
+    fn try_release(&self, count: u32) -> Result<(), TooManyPermits>;
+
+    /// As [`try_release`](Self::try_release), for whoever knows that there is room.
+    ///
+    /// # Panics
+    /// With [`TooManyPermits`] as the message, where `try_release` returns it.
+    #[inline]
+    fn release(&self, count: u32) {
+        self.try_release(count).unwrap_or_else(|why| refuse(why));
+    }
 
     /// Permits to be had at this moment; out of date as soon as it is read.
     fn available(&self) -> u32;
@@ -127,12 +190,7 @@ impl<S: Semaphore> Drop for Permits<'_, S> {
 
 impl Semaphore for Fifo {
     fn new(permits: u32) -> Self {
-        assert!(permits <= MOST, "more than 2^31 - 1 permits");
-        Self {
-            state: AtomicU64::new(packed(permits.cast_signed(), 0)),
-            granted: AtomicU32::new(0),
-            words: std::array::from_fn(|_| AtomicU32::new(0)),
-        }
+        Self::starting_at(permits, 0)
     }
 
     #[inline]
@@ -140,12 +198,18 @@ impl Semaphore for Fifo {
         let mut state = self.state.load(Relaxed);
         loop {
             let (available, queued) = parts(state);
+            let Some(left) = less(available, count) else {
+                refuse(TooManyPermits { available: available.into(), change: -i64::from(count) })
+            };
             let missing = count.saturating_sub(available.max(0).cast_unsigned());
+            // Read between the look at the state and the step that finds the state unchanged: so it is at most 2^31 behind `queued`.
+            let granted = if missing == 0 { 0 } else { self.granted.load(Relaxed) };
             let last = queued.wrapping_add(missing);
-            let next = packed(available.wrapping_sub_unsigned(count), last);
-            match self.state.compare_exchange_weak(state, next, Acquire, Relaxed) {
+            match self.state.compare_exchange_weak(state, packed(left, last), Acquire, Relaxed) {
                 Ok(_) if missing == 0 => break,
-                Ok(_) => break self.wait_for(last),
+                Ok(_) => {
+                    break self.wait_for(granted.wrapping_add(u64::from(last.wrapping_sub(granted as u32))));
+                }
                 Err(now) => state = now,
             }
         } // E1, for whatever part was there
@@ -157,11 +221,8 @@ impl Semaphore for Fifo {
         let mut state = self.state.load(Relaxed);
         loop {
             let (available, queued) = parts(state);
-            if available < 0 || available.cast_unsigned() < count {
-                return None;
-            }
-            let next = packed(available.wrapping_sub_unsigned(count), queued);
-            match self.state.compare_exchange_weak(state, next, Acquire, Relaxed) {
+            let left = less(available, count).filter(|left| *left >= 0)?;
+            match self.state.compare_exchange_weak(state, packed(left, queued), Acquire, Relaxed) {
                 Ok(_) => return Some(Permits { semaphore: self, count }), // E1
                 Err(now) => state = now,
             }
@@ -169,10 +230,22 @@ impl Semaphore for Fifo {
     }
 
     #[inline]
-    fn release(&self, count: u32) {
-        let (before, _) = parts(self.state.fetch_add(u64::from(count) << 32, Release)); // E1
-        if before < 0 {
-            self.grant(count.min(before.unsigned_abs()));
+    fn try_release(&self, count: u32) -> Result<(), TooManyPermits> {
+        // Not an addition: one that went too far would have to be taken back, and others may have lived on it meanwhile.
+        let mut state = self.state.load(Relaxed);
+        loop {
+            let (before, queued) = parts(state);
+            let Some(after) = before.checked_add_unsigned(count) else {
+                return Err(TooManyPermits { available: before.into(), change: count.into() });
+            };
+            match self.state.compare_exchange_weak(state, packed(after, queued), Release, Relaxed) {
+                Ok(_) if before < 0 => {
+                    self.grant(count.min(before.unsigned_abs())); // E1 in the line above
+                    return Ok(());
+                }
+                Ok(_) => return Ok(()), // E1
+                Err(now) => state = now,
+            }
         }
     }
 
@@ -191,10 +264,36 @@ fn parts(state: u64) -> (i32, u32) {
     (((state >> 32) as u32).cast_signed(), state as u32)
 }
 
+/// `available` after a request; `None` if it is more than a semaphore counts. -2^31 has no opposite, so it is left out.
+fn less(available: i32, count: u32) -> Option<i32> {
+    available.checked_sub_unsigned(count).filter(|left| count <= MAX_PERMITS && *left != i32::MIN)
+}
+
 impl Fifo {
+    /// As [`new`](Semaphore::new), as if `granted` permits had been queued for and granted already: for tests of the wrap-around.
+    ///
+    /// # Panics
+    /// As [`new`](Semaphore::new).
+    #[doc(hidden)]
+    pub fn starting_at(permits: u32, granted: u64) -> Self {
+        if permits > MAX_PERMITS {
+            refuse(TooManyPermits { available: 0, change: permits.into() });
+        }
+        Self {
+            state: AtomicU64::new(packed(permits.cast_signed(), granted as u32)),
+            granted: AtomicU64::new(granted),
+            words: std::array::from_fn(|_| AtomicU32::new(granted as u32)),
+        }
+    }
+
+    /// Permits that waiting threads lack at this moment; out of date as soon as it is read.
+    pub fn missing(&self) -> u32 {
+        parts(self.state.load(Relaxed)).0.min(0).unsigned_abs()
+    }
+
     /// Waits until the permits up to number `last` are granted.
     #[cold]
-    fn wait_for(&self, last: u32) {
+    fn wait_for(&self, last: u64) {
         let word = &self.words[last as usize % hint::SLEEP_WORDS];
         let mut turns = 0;
         loop {
@@ -215,9 +314,9 @@ impl Fifo {
     /// Grants `count` permits, which are known to be queued for, and wakes whoever got the last of its own.
     #[cold]
     fn grant(&self, count: u32) {
-        let before = self.granted.fetch_add(count, Release); // E2
+        let before = self.granted.fetch_add(count.into(), Release); // E2
         // A request ends at any of the numbers granted now. All of them may fall on the same few words.
-        for i in 1..=count.min(hint::SLEEP_WORDS as u32) {
+        for i in 1..=u64::from(count).min(hint::SLEEP_WORDS as u64) {
             let word = &self.words[before.wrapping_add(i) as usize % hint::SLEEP_WORDS];
             word.fetch_add(1, Release); // E3
             futex::wake_all(word); // all: requests whose numbers fall on one word share it
@@ -227,15 +326,15 @@ impl Fifo {
 
 impl Semaphore for Barging {
     fn new(permits: u32) -> Self {
-        assert!(permits <= MOST, "more than 2^31 - 1 permits");
-        Self { state: AtomicU64::new(u64::from(permits)), turn: AtomicU32::new(0) }
+        Self::starting_at(permits, 0, 0)
     }
 
     #[inline]
     fn acquire_many(&self, count: u32) -> Permits<'_, Self> {
         match self.try_acquire_many(count) {
             Some(permits) => permits,
-            None => self.acquire_contended(count),
+            // Never `None` without a deadline.
+            None => self.acquire_contended(count, None).expect("there is no deadline"),
         }
     }
 
@@ -252,10 +351,22 @@ impl Semaphore for Barging {
     }
 
     #[inline]
-    fn release(&self, count: u32) {
-        let before = self.state.fetch_add(u64::from(count), Release); // E1
-        if before >= ONE_WAITING {
-            self.wake(count, before & MANY != 0);
+    fn try_release(&self, count: u32) -> Result<(), TooManyPermits> {
+        // Not an addition: the sum would run over into MANY and the waiting threads before anybody could check it.
+        let mut state = self.state.load(Relaxed);
+        loop {
+            let available = state & PERMITS;
+            if available + u64::from(count) > u64::from(MAX_PERMITS) {
+                return Err(TooManyPermits { available: available as i64, change: count.into() });
+            }
+            match self.state.compare_exchange_weak(state, state + u64::from(count), Release, Relaxed) {
+                Ok(_) if state >= ONE_WAITING => {
+                    self.wake(count, state & MANY != 0); // E1 in the line above
+                    return Ok(());
+                }
+                Ok(_) => return Ok(()), // E1
+                Err(now) => state = now,
+            }
         }
     }
 
@@ -264,9 +375,42 @@ impl Semaphore for Barging {
     }
 }
 
+/// A state of [`Barging`] that has been taken out of; MANY goes with the last who waits.
+fn without_many(state: u64) -> u64 {
+    if state < ONE_WAITING { state & !MANY } else { state }
+}
+
 impl Barging {
+    /// As [`new`](Semaphore::new), but as if so many threads waited already, and so many wake-ups had been sent: for tests of the
+    /// limits.
+    ///
+    /// # Panics
+    /// As [`new`](Semaphore::new).
+    #[doc(hidden)]
+    pub fn starting_at(permits: u32, waiting: u32, turn: u32) -> Self {
+        if permits > MAX_PERMITS {
+            refuse(TooManyPermits { available: 0, change: permits.into() });
+        }
+        let state = u64::from(waiting) * ONE_WAITING + u64::from(permits);
+        Self { state: AtomicU64::new(state), turn: AtomicU32::new(turn) }
+    }
+
+    /// As [`acquire_many`](Semaphore::acquire_many), but gives up when it has waited so long. May wait longer, never shorter.
+    ///
+    /// # Panics
+    /// As [`acquire_many`](Semaphore::acquire_many).
+    pub fn acquire_many_for(&self, count: u32, timeout: Duration) -> Option<Permits<'_, Self>> {
+        self.try_acquire_many(count)
+            .or_else(|| self.acquire_contended(count, Some(&Deadline::after(timeout))))
+    }
+
+    /// `None` if the deadline came first. Who gives up has looked at the permits once more, and found too few; so a wake-up that was
+    /// spent on it was for permits that somebody else took, and whose release wakes the next.
     #[cold]
-    fn acquire_contended(&self, count: u32) -> Permits<'_, Self> {
+    fn acquire_contended(&self, count: u32, deadline: Option<&Deadline>) -> Option<Permits<'_, Self>> {
+        if count > MAX_PERMITS {
+            refuse(TooManyPermits { available: self.available().into(), change: -i64::from(count) });
+        }
         for _ in 0..hint::SPIN_LIMIT {
             let state = self.state.load(Relaxed);
             if state & PERMITS >= u64::from(count) || state >= ONE_WAITING {
@@ -275,25 +419,35 @@ impl Barging {
             hint::spin_loop();
         }
         let mut counted = 0; // what we have added to the waiting threads: nothing, then one
+        let mut in_time = true;
         loop {
             // First the turn, then the state: a wake-up after the first look changes the turn, and the sleep is refused.
             let turn = self.turn.load(Acquire); // E3
             let state = self.state.load(Relaxed);
             if state & PERMITS >= u64::from(count) {
-                let left = state - u64::from(count) - counted;
-                let left = if left < ONE_WAITING { left & !MANY } else { left };
+                let left = without_many(state - u64::from(count) - counted);
                 if self.state.compare_exchange_weak(state, left, Acquire, Relaxed).is_ok() {
-                    return Permits { semaphore: self, count }; // E1
+                    return Some(Permits { semaphore: self, count }); // E1
                 }
             } else if counted == 0 {
+                assert!(state / ONE_WAITING < WAITING_MOST, "2^31 - 1 threads wait for this semaphore");
                 let many = if count > 1 { MANY } else { 0 };
                 // Count ourselves in the same step that finds too few, else a release could miss us. Relaxed: it carries nothing.
                 let waiting = (state + ONE_WAITING) | many;
                 if self.state.compare_exchange_weak(state, waiting, Relaxed, Relaxed).is_ok() {
                     counted = ONE_WAITING;
                 }
+            } else if !in_time {
+                // Relaxed: it carries nothing, and hands E1 on, being a read-modify-write.
+                let left = without_many(state - counted);
+                if self.state.compare_exchange_weak(state, left, Relaxed, Relaxed).is_ok() {
+                    return None;
+                }
             } else {
-                futex::wait(&self.turn, turn);
+                match deadline {
+                    None => futex::wait(&self.turn, turn),
+                    Some(deadline) => in_time = futex::wait_until(&self.turn, turn, deadline),
+                }
             }
         }
     }

@@ -15,7 +15,8 @@
 //! # Limits
 //! First come, first served, without exception: when the thread whose turn it is has been descheduled, the free lock stands idle
 //! and all wait for that one. With more threads than CPUs nearly every hand-over meets such a thread. Never sleeps. No poisoning. At most
-//! 2^32 - 1 threads. 8 bytes beside the value. `new` is not `const`.
+//! 2^32 - 1 threads, each in need of a stack. Both numbers wrap, and only equality counts. 8 bytes beside the value. `new` is not
+//! `const`. **No time-out**: a number that is drawn can't be given back, and everybody behind it would wait for ever.
 //!
 //! # Source
 //! J. M. Mellor-Crummey, M. L. Scott, "Algorithms for Scalable Synchronization on Shared-Memory Multiprocessors" (ACM TOCS 1991),
@@ -44,6 +45,21 @@ pub struct Raw {
 pub struct Held<'a> {
     lock: &'a Raw,
     number: u32,
+}
+
+impl<T> Ticket<T> {
+    /// As [`new`](Exclusive::new), with `first` as the first number: for tests of the wrap-around.
+    #[doc(hidden)]
+    pub fn starting_at(value: T, first: u32) -> Self {
+        Self::around(Raw { next: AtomicU32::new(first), serving: AtomicU32::new(first) }, value)
+    }
+
+    /// Threads that have drawn a number and are not yet inside; out of date as soon as it is known.
+    pub fn waiting(&self) -> u32 {
+        let Raw { next, serving } = self.algorithm();
+        let served = serving.load(Relaxed); // first: it never passes `next`
+        next.load(Relaxed).wrapping_sub(served).saturating_sub(1)
+    }
 }
 
 // SAFETY: each number is drawn once (in 2^32), a token is given out for the number that is served, and only the drop of that

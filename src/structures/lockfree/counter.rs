@@ -86,10 +86,11 @@ impl Sharded {
     /// Zero, in at least so many shards, a power of two: as many as there are threads that add.
     ///
     /// # Panics
-    /// If there is no shard.
+    /// If there is no shard, or so many that their power of two is beyond `usize`.
     pub fn new(shards: usize) -> Self {
         assert!(shards > 0, "a count needs a word");
-        Self((0..shards.next_power_of_two()).map(|_| Padded(AtomicU64::new(0))).collect())
+        let shards = shards.checked_next_power_of_two().expect("a power of two within usize");
+        Self((0..shards).map(|_| Padded(AtomicU64::new(0))).collect())
     }
 
     /// Adds to the shard of that number (modulo their count). Any thread may use any shard; it is fast as long as they differ.

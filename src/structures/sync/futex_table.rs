@@ -4,6 +4,7 @@
 //! other, and [`wake_one`] wakes all (with a shared bucket, "one" might be the wrong one). Right, not fast: the timings of
 //! our own locks mean little on such a system. The chaos tests run on this table, so that it is exercised on Linux too.
 
+use super::time::Deadline;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
@@ -25,6 +26,17 @@ pub fn wait(word: &AtomicU32, expected: u32) {
     if word.load(Relaxed) == expected {
         drop(bucket.woken.wait(held));
     }
+}
+
+/// As [`wait`], but no longer than until `deadline`: false if that has come.
+pub fn wait_until(word: &AtomicU32, expected: u32, deadline: &Deadline) -> bool {
+    let bucket = bucket(word);
+    let held = hold(bucket);
+    let left = deadline.left();
+    if !left.is_zero() && word.load(Relaxed) == expected {
+        drop(bucket.woken.wait_timeout(held, left)); // Relaxed in the line above: as in `wait`
+    }
+    !deadline.left().is_zero()
 }
 
 /// Wakes at least one thread that sleeps on `word`, if there is one.

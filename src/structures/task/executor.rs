@@ -7,6 +7,10 @@
 //! | true | some | in the list, once | stays true: this wake is one with the earlier one | false, *then* polls |
 //! | any | none | done or cancelled | as above; the executor finds nothing to poll | - |
 //!
+//! A task has a place in the executor, and leaves it when it is done, cancelled, or has panicked; the next one spawned takes that
+//! place. A [`TaskId`] names the executor, the place and the number in the order of spawning. So an old id finds somebody else's
+//! number in its place and nobody of its own, and an id of another executor is refused.
+//!
 //! The order "clear, then poll" is the heart of it: a wake that comes during the poll enters the task again. The other way round,
 //! such a wake would be taken for one that the poll has answered, and be lost.
 //!
@@ -19,8 +23,9 @@
 //!
 //! # Limits
 //! First in, first out: a task that wakes itself goes to the back, so no task overtakes another twice. No time and no I/O: those are
-//! wakers on other threads. One allocation for a task's future and one for its header, which lives as long as its last waker.
-//! A future that panics unwinds through [`Executor::step`], and its task is gone.
+//! wakers on other threads. One allocation for a task's future, which lives as long as the task, and one for its header, which
+//! lives as long as its last waker. Places are as many as tasks were alive at once. A future that panics unwinds through
+//! [`Executor::step`], and its task is gone. Ids are numbers of 64 bits and never come back.
 //!
 //! # Source
 //! The contract of `std::task::Waker`; the single flag per task is what `async-task` and tokio call *notified*.
@@ -33,26 +38,38 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc; // std's on every face: the counts of owners are not what is to be shown
-use std::task::{Context, Poll, Wake, Waker};
+// std's on every face: the counts of owners, and of executors, are not what is to be shown.
+use std::sync::{Arc, Mutex as StdMutex, PoisonError};
+use std::task::{Context, Wake, Waker};
 
 /// Tasks, and the thread that polls them: whoever calls [`step`](Self::step) or [`run`](Self::run).
 ///
 /// Uncontended a wake is one swap, a lock and an entry in a list; of a task that is in the list already, the swap alone. See the
 /// [module](self) for fairness, memory and panics.
 pub struct Executor {
-    tasks: Vec<Task>,
+    /// Different from every other executor's.
+    number: u64,
+    /// Tasks spawned so far.
+    spawned: u64,
+    /// The places; `None` in those that are free.
+    tasks: Vec<Option<Task>>,
+    /// The free places; the last one is taken next.
+    free: Vec<usize>,
     ready: Arc<Ready>,
 }
 
-/// Names a task of one executor, in the order of spawning; never given twice.
+/// Names a task of one executor; never given twice. The ids of one executor are in the order of spawning.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TaskId(usize);
+pub struct TaskId {
+    executor: u64,
+    number: u64,
+    place: usize,
+}
 
 impl TaskId {
     /// Its number in the order of spawning, from 0.
     pub fn index(self) -> usize {
-        self.0
+        self.number as usize
     }
 }
 
@@ -68,8 +85,7 @@ pub struct Polled {
 }
 
 struct Task {
-    /// None once it is done or cancelled.
-    future: Option<Pin<Box<dyn Future<Output = ()>>>>,
+    future: Pin<Box<dyn Future<Output = ()>>>,
     header: Arc<Header>,
     polls_count: u64,
 }
@@ -105,26 +121,44 @@ impl Default for Executor {
 impl Executor {
     /// Without a task.
     pub fn new() -> Self {
+        static NUMBER: StdMutex<u64> = StdMutex::new(0);
+        let mut number = NUMBER.lock().unwrap_or_else(PoisonError::into_inner);
+        *number += 1;
         let list = Mutex::new(List { woken: VecDeque::new(), asleep: false });
-        Self { tasks: Vec::new(), ready: Arc::new(Ready { list, bell: AtomicU32::new(0) }) }
+        Self {
+            number: *number,
+            spawned: 0,
+            tasks: Vec::new(),
+            free: Vec::new(),
+            ready: Arc::new(Ready { list, bell: AtomicU32::new(0) }),
+        }
     }
 
     /// Adds a task; it is ready for its first poll at once. Nothing runs before [`step`](Self::step).
     pub fn spawn(&mut self, future: impl Future<Output = ()> + 'static) -> TaskId {
-        let id = TaskId(self.tasks.len());
+        let place = self.free.pop().unwrap_or_else(|| {
+            self.tasks.push(None);
+            self.tasks.len() - 1
+        });
+        let id = TaskId { executor: self.number, number: self.spawned, place };
+        self.spawned += 1;
         let header = Header { id, queued: AtomicBool::new(false), ready: Arc::clone(&self.ready) };
         let header = Arc::new(header);
         header.wake_by_ref();
-        self.tasks.push(Task { future: Some(Box::pin(future)), header, polls_count: 0 });
+        self.tasks[place] = Some(Task { future: Box::pin(future), header, polls_count: 0 });
         id
     }
 
-    /// A waker of this task, for any thread; the same that its polls are given.
+    /// A waker of this task, for any thread; the same that its polls are given. Of a task that is gone, one that does nothing.
     ///
     /// # Panics
     /// If the id is another executor's.
     pub fn waker(&self, task: TaskId) -> Waker {
-        Waker::from(Arc::clone(&self.tasks[task.0].header))
+        self.check(task);
+        match &self.tasks[task.place] {
+            Some(found) if found.header.id == task => Waker::from(Arc::clone(&found.header)),
+            _ => Waker::noop().clone(),
+        }
     }
 
     /// Who waits to be polled, first in front. A snapshot: another thread may wake somebody at any time.
@@ -134,7 +168,12 @@ impl Executor {
 
     /// Tasks that are neither done nor cancelled.
     pub fn alive_count(&self) -> usize {
-        self.tasks.iter().filter(|t| t.future.is_some()).count()
+        self.tasks.len() - self.free.len()
+    }
+
+    /// Places for tasks: as many as were alive at once, at most.
+    pub fn places_count(&self) -> usize {
+        self.tasks.len()
     }
 
     /// Drops the task's future where it stands, at the await where it last returned `Pending`. False if it was gone already.
@@ -142,7 +181,8 @@ impl Executor {
     /// # Panics
     /// If the id is another executor's; and if dropping the future panics.
     pub fn cancel(&mut self, task: TaskId) -> bool {
-        self.tasks[task.0].future.take().is_some()
+        self.check(task);
+        self.take(task).is_some()
     }
 
     /// Polls the task that was woken first; `None` if none is awake. Never waits.
@@ -170,21 +210,31 @@ impl Executor {
         }
     }
 
+    fn check(&self, task: TaskId) {
+        assert!(task.executor == self.number, "the id of another executor's task");
+    }
+
+    /// Takes the task out of its place, which is then free; `None` if it is gone.
+    fn take(&mut self, id: TaskId) -> Option<Task> {
+        let task = self.tasks[id.place].take_if(|task| task.header.id == id)?;
+        self.free.push(id.place);
+        Some(task)
+    }
+
     fn poll(&mut self, id: TaskId) -> Option<Polled> {
-        let task = &mut self.tasks[id.0];
+        let mut task = self.take(id)?; // so that a panic leaves no half-run future behind, and a free place
         // E1. A swap and not a store: it must read the last wake's `true`, to get what that waker wrote. And before the poll.
         task.header.queued.swap(false, Acquire);
-        let mut future = task.future.take()?; // taken, so that a panic leaves no half-run future behind
         task.polls_count += 1;
+        let polls_count = task.polls_count;
         let waker = Waker::from(Arc::clone(&task.header));
-        let done = match future.as_mut().poll(&mut Context::from_waker(&waker)) {
-            Poll::Ready(()) => true,
-            Poll::Pending => {
-                task.future = Some(future);
-                false
-            }
-        };
-        Some(Polled { task: id, polls_count: task.polls_count, done })
+        let done = task.future.as_mut().poll(&mut Context::from_waker(&waker)).is_ready();
+        if !done {
+            let place = self.free.pop(); // the one that was just freed: a future can't reach the executor that polls it
+            debug_assert_eq!(place, Some(id.place), "nobody took the place during the poll");
+            self.tasks[id.place] = Some(task);
+        }
+        Some(Polled { task: id, polls_count, done })
     }
 }
 

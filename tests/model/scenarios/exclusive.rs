@@ -1,6 +1,6 @@
 //! What every lock made by `lock::guard::Exclusive` must do; the files of the structures say at which sizes.
 
-use super::{caught, throw};
+use super::{asleep, caught, join, throw};
 use crate::lock::guard::{Exclude, Exclusive};
 use crate::sync::thread;
 use std::sync::Arc;
@@ -30,6 +30,30 @@ pub fn count<A: Exclude + Send + Sync + 'static>(threads: usize, turns: usize) {
     add(&total, turns);
     others.into_iter().for_each(|other| other.join().unwrap());
     assert_eq!(*total.lock(), threads * turns, "an addition is lost");
+}
+
+/// Whoever was seen to wait gets in before whoever came later. `waiting` says how many wait behind the holder.
+pub fn in_turn<A: Exclude + Send + Sync + 'static>(
+    new: fn(Vec<usize>) -> Exclusive<A, Vec<usize>>,
+    waiting: fn(&Exclusive<A, Vec<usize>>) -> u32,
+    turns: usize,
+) {
+    for _ in 0..turns {
+        let entered = Arc::new(new(Vec::new()));
+        let held = entered.lock();
+        let enter = |i| {
+            let entered = Arc::clone(&entered);
+            thread::spawn(move || entered.lock().push(i))
+        };
+        let first = enter(1);
+        asleep(1);
+        let seen = waiting(&entered) == 1; // not in every execution, and a loop until then would be without end in a model
+        let second = enter(2);
+        drop(held);
+        join(first);
+        join(second);
+        assert!(!seen || *entered.lock() == [1, 2], "not in the order of arrival");
+    }
 }
 
 /// Succeeds only alone, fails only while somebody is inside, and orders memory like lock.

@@ -41,6 +41,13 @@ pub const SCENARIOS: &[Scenario] = &[
         run: cancelled,
     },
     Scenario {
+        name: "reused",
+        oracle: "a wake for a task that is gone neither polls nor loses the one that has its place now",
+        threads: 2,
+        bound: Some(2),
+        run: reused,
+    },
+    Scenario {
         name: "panic",
         oracle: "a task that panics is gone, and the others go on",
         threads: 2,
@@ -105,6 +112,27 @@ fn cancelled(turns: usize) {
         executor.run(); // nobody is left
         assert_eq!(executor.step(), None, "a cancelled task is not polled");
         drop(executor);
+        other.join().unwrap();
+    }
+}
+
+fn reused(turns: usize) {
+    for _ in 0..turns {
+        let mut executor = Executor::new();
+        let gone = executor.spawn(until(vec![flag()]));
+        let old = executor.waker(gone);
+        assert!(executor.cancel(gone), "it was not done");
+        let flag = flag();
+        let task = executor.spawn(until(vec![Arc::clone(&flag)]));
+        assert_eq!(executor.places_count(), 1, "it has the place of the other");
+        let (theirs, new) = (Arc::clone(&flag), executor.waker(task));
+        let other = thread::spawn(move || {
+            old.wake();
+            theirs.store(true, Relaxed);
+            new.wake();
+        });
+        assert!(!executor.cancel(gone), "it is gone");
+        executor.run();
         other.join().unwrap();
     }
 }

@@ -15,10 +15,19 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "three",
-        oracle: "three threads: as with two, and each is called in its turn",
+        oracle: "three threads: as with two",
         threads: 3,
         bound: Some(1),
         run: |turns| exclusive::count::<Raw>(3, turns),
+    },
+    Scenario {
+        name: "in_turn",
+        oracle: "whoever arrives first is called first, while the numbers wrap",
+        threads: 3,
+        bound: Some(1),
+        run: |turns| {
+            exclusive::in_turn(|value| Handoff::starting_at(value, u32::MAX), Handoff::waiting, turns)
+        },
     },
     Scenario {
         name: "try_lock",

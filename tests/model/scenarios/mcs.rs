@@ -1,6 +1,6 @@
 //! What a queue lock must do in every execution.
 
-use super::{Scenario, caught, throw};
+use super::{Scenario, asleep, caught, join, throw};
 use crate::lock::mcs::Mcs;
 use crate::sync::thread;
 use std::sync::Arc;
@@ -15,10 +15,17 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "three",
-        oracle: "three threads: as with two, and the second in line is let in by the first",
+        oracle: "three threads: as with two",
         threads: 3,
         bound: Some(2),
         run: |turns| count(3, turns),
+    },
+    Scenario {
+        name: "in_turn",
+        oracle: "whoever arrives first gets in first, let in by the one before",
+        threads: 3,
+        bound: Some(1),
+        run: in_turn,
     },
     Scenario {
         name: "try_with",
@@ -52,6 +59,25 @@ fn count(threads: usize, turns: usize) {
     (0..turns).for_each(|_| total.with(add));
     others.into_iter().for_each(|other| other.join().unwrap());
     assert_eq!(total.with(|total| *total), threads * turns, "an addition is lost");
+}
+
+fn in_turn(turns: usize) {
+    for _ in 0..turns {
+        let entered = Arc::new(Mcs::new(Vec::new()));
+        let enter = |i| {
+            let entered = Arc::clone(&entered);
+            thread::spawn(move || entered.with(|entered| entered.push(i)))
+        };
+        let (seen, others) = entered.with(|_| {
+            let alone = entered.last();
+            let first = enter(1);
+            asleep(1);
+            let seen = entered.last() != alone; // not in every execution, and a loop until then would be without end in a model
+            (seen, [first, enter(2)])
+        });
+        others.into_iter().for_each(join);
+        entered.with(|entered| assert!(!seen || *entered == [1, 2], "not in the order of arrival"));
+    }
 }
 
 fn try_with(turns: usize) {

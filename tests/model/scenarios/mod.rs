@@ -12,6 +12,7 @@
 mod adaptive;
 mod bulkhead;
 mod circuit_breaker;
+mod condvar;
 mod counter;
 mod epoch;
 mod event;
@@ -80,6 +81,7 @@ pub const ALL: &[Structure] = &[
     Structure { path: "lock/handoff", scenarios: handoff::SCENARIOS },
     Structure { path: "lock/rwlock_fair", scenarios: rwlock_fair::SCENARIOS },
     Structure { path: "lock/event", scenarios: event::SCENARIOS },
+    Structure { path: "lock/condvar", scenarios: condvar::SCENARIOS },
     Structure { path: "flow/adaptive", scenarios: adaptive::SCENARIOS },
     Structure { path: "flow/bulkhead", scenarios: bulkhead::SCENARIOS },
     Structure { path: "flow/circuit_breaker", scenarios: circuit_breaker::SCENARIOS },
@@ -139,6 +141,15 @@ fn asleep(turns: usize) {
     for _ in 0..turns {
         crate::sync::thread::yield_now();
     }
+}
+
+/// Time-outs: in the model the time is over before the thread sleeps, or when it is woken, or never. On real threads a short one is
+/// over at any time.
+mod timeout {
+    use std::time::Duration;
+    pub const AT_ONCE: Duration = Duration::ZERO;
+    pub const WHEN_WOKEN: Duration = Duration::from_micros(20);
+    pub const NEVER: Duration = Duration::MAX;
 }
 
 struct Thrown;

@@ -1,9 +1,10 @@
 //! What a mutex must do in every execution.
 
-use super::{Scenario, caught, join, throw};
+use super::{Scenario, caught, join, throw, timeout};
 use crate::lock::mutex::Mutex;
 use crate::sync::thread;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -26,6 +27,27 @@ pub const SCENARIOS: &[Scenario] = &[
         threads: 2,
         bound: None,
         run: try_lock,
+    },
+    Scenario {
+        name: "in_time",
+        oracle: "a wait without an end gets in as lock does, and orders memory like it",
+        threads: 3,
+        bound: Some(2),
+        run: |turns| timed(timeout::NEVER, turns),
+    },
+    Scenario {
+        name: "out_of_time",
+        oracle: "whoever gives up before it sleeps leaves the lock to the others, and nobody sleeps on",
+        threads: 3,
+        bound: Some(2),
+        run: |turns| timed(timeout::AT_ONCE, turns),
+    },
+    Scenario {
+        name: "woken_too_late",
+        oracle: "a wake-up that is spent on one who gives up is not lost for the one who sleeps on",
+        threads: 3,
+        bound: Some(2),
+        run: |turns| timed(timeout::WHEN_WOKEN, turns),
     },
     Scenario {
         name: "panic",
@@ -81,6 +103,34 @@ fn try_lock(turns: usize) {
     join(other);
     let inside = total.try_lock().expect("the mutex is free");
     assert_eq!(*inside, turns + added, "an addition is lost");
+}
+
+fn timed(timeout: Duration, turns: usize) {
+    let total = Arc::new(Mutex::new(0));
+    let hasty = {
+        let total = Arc::clone(&total);
+        thread::spawn(move || {
+            let mut added = 0;
+            for _ in 0..turns {
+                if let Some(mut total) = total.try_lock_for(timeout) {
+                    let seen = *total;
+                    *total = seen + 1;
+                    added += 1;
+                }
+            }
+            added
+        })
+    };
+    let patient = {
+        let total = Arc::clone(&total);
+        thread::spawn(move || add(&total, turns))
+    };
+    add(&total, turns);
+    let added = join(hasty);
+    join(patient);
+    assert!(added == turns || timeout != timeout::NEVER, "it gave up without a reason");
+    let inside = total.try_lock().expect("the mutex is free");
+    assert_eq!(*inside, 2 * turns + added, "an addition is lost");
 }
 
 fn panic(turns: usize) {

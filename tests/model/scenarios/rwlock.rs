@@ -1,9 +1,10 @@
 //! What a reader-writer lock must do in every execution.
 
-use super::{Scenario, caught, join, throw};
+use super::{Scenario, asleep, caught, join, throw, timeout};
 use crate::lock::rwlock::RwLock;
 use crate::sync::thread;
 use std::sync::Arc;
+use std::time::Duration;
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -68,6 +69,62 @@ pub const SCENARIOS: &[Scenario] = &[
         threads: 2,
         bound: None,
         run: try_read,
+    },
+    Scenario {
+        name: "write_in_time",
+        oracle: "a wait without an end gets in as write does, against a writer and a reader",
+        threads: 3,
+        bound: Some(1),
+        run: |turns| write_for(timeout::NEVER, turns),
+    },
+    Scenario {
+        name: "write_out_of_time",
+        oracle: "a writer that gives up before it sleeps bars nobody any more",
+        threads: 3,
+        bound: Some(2),
+        run: |turns| write_for(timeout::AT_ONCE, turns),
+    },
+    Scenario {
+        name: "write_woken_too_late",
+        oracle: "a wake-up that is spent on a writer who gives up is not lost, neither for a writer nor for a reader",
+        threads: 3,
+        bound: Some(2),
+        run: |turns| write_for(timeout::WHEN_WOKEN, turns),
+    },
+    Scenario {
+        name: "barred_by_one_who_gives_up",
+        oracle: "two readers that only a waiting writer bars are woken when that one gives up",
+        threads: 4, // the rule of at most three is broken: the writer waits for one reader, and bars two
+        bound: Some(1),
+        run: barred_by_one_who_gives_up,
+    },
+    Scenario {
+        name: "read_in_time",
+        oracle: "a wait without an end reads as read does, and sees the newest write",
+        threads: 3,
+        bound: Some(1),
+        run: |turns| read_for(timeout::NEVER, turns),
+    },
+    Scenario {
+        name: "read_out_of_time",
+        oracle: "a reader that gives up is not counted, and nobody waits for it",
+        threads: 3,
+        bound: Some(1),
+        run: |turns| read_for(timeout::AT_ONCE, turns),
+    },
+    Scenario {
+        name: "read_woken_too_late",
+        oracle: "the same of one that was woken when its time was over",
+        threads: 3,
+        bound: Some(1),
+        run: |turns| read_for(timeout::WHEN_WOKEN, turns),
+    },
+    Scenario {
+        name: "turns_wrap",
+        oracle: "a writer is woken while the number of wake-ups wraps",
+        threads: 3,
+        bound: Some(1),
+        run: turns_wrap,
     },
     Scenario {
         name: "panic",
@@ -214,6 +271,80 @@ fn try_read(turns: usize) {
     }
     join(other);
     assert_eq!(*halves.try_read().expect("the lock is free"), (turns, turns), "a write is lost");
+}
+
+fn write_for(timeout: Duration, turns: usize) {
+    let halves = Arc::new(RwLock::new((0, 0)));
+    let hasty = {
+        let halves = Arc::clone(&halves);
+        thread::spawn(move || {
+            let mut written = 0;
+            for _ in 0..turns {
+                if let Some(mut inside) = halves.try_write_for(timeout) {
+                    inside.0 += 1;
+                    inside.1 += 1;
+                    written += 1;
+                }
+            }
+            written
+        })
+    };
+    let reader = together(&halves, move |h| read(h, turns));
+    write(&halves, turns);
+    let written = join(hasty);
+    join(reader);
+    assert!(written == turns || timeout != timeout::NEVER, "it gave up without a reason");
+    let inside = halves.try_write().expect("the lock is free, and nobody waits");
+    assert_eq!(*inside, (turns + written, turns + written), "a write is lost");
+}
+
+fn barred_by_one_who_gives_up(turns: usize) {
+    for _ in 0..turns {
+        let halves = Arc::new(RwLock::new((0, 0)));
+        let inside = halves.read();
+        let writer =
+            together(&halves, |h| assert!(h.try_write_for(timeout::AT_ONCE).is_none(), "it is read"));
+        let readers = [together(&halves, |h| read(h, 1)), together(&halves, |h| read(h, 1))];
+        asleep(1);
+        join(writer);
+        readers.into_iter().for_each(join); // would never return if the writer barred them still
+        drop(inside);
+    }
+}
+
+fn read_for(timeout: Duration, turns: usize) {
+    let halves = Arc::new(RwLock::new((0, 0)));
+    let hasty = {
+        let halves = Arc::clone(&halves);
+        thread::spawn(move || {
+            let (mut newest, mut seen) = (0, 0);
+            for _ in 0..turns {
+                if let Some(inside) = halves.try_read_for(timeout) {
+                    newest = look(&inside, newest);
+                    seen += 1;
+                }
+            }
+            seen
+        })
+    };
+    let writer = together(&halves, move |h| write(h, turns));
+    write(&halves, turns);
+    let seen = join(hasty);
+    join(writer);
+    assert!(seen == turns || timeout != timeout::NEVER, "it gave up without a reason");
+    assert_eq!(*halves.try_write().expect("the lock is free"), (2 * turns, 2 * turns), "a write is lost");
+}
+
+fn turns_wrap(turns: usize) {
+    for _ in 0..turns {
+        let halves = Arc::new(RwLock::starting_at((0, 0), 0, u32::MAX));
+        let inside = halves.write();
+        let others = [together(&halves, |h| write(h, 1)), together(&halves, |h| write(h, 1))];
+        asleep(1);
+        drop(inside);
+        others.into_iter().for_each(join);
+        assert_eq!(*halves.read(), (2, 2), "a write is lost");
+    }
 }
 
 fn panic(turns: usize) {

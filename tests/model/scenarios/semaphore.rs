@@ -1,11 +1,12 @@
 //! What a semaphore must do in every execution, in both manners.
 
-use super::{Scenario, asleep, join};
-use crate::lock::semaphore::{Barging, Fifo, Semaphore};
+use super::{Scenario, asleep, join, timeout};
+use crate::lock::semaphore::{Barging, Fifo, MAX_PERMITS, Semaphore};
 use crate::sync::cell::UnsafeCell;
 use crate::sync::{hint, thread};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::time::Duration;
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -72,10 +73,24 @@ pub const SCENARIOS: &[Scenario] = &[
         run: fifo_one_word,
     },
     Scenario {
+        name: "fifo_far",
+        oracle: "a permit that was granted long ago, 2^32 permits before the look, is still granted",
+        threads: 3,
+        bound: Some(1),
+        run: fifo_far,
+    },
+    Scenario {
+        name: "fifo_wraps",
+        oracle: "permits are handed over while the numbers of the line wrap",
+        threads: 2,
+        bound: Some(2),
+        run: fifo_wraps,
+    },
+    Scenario {
         name: "barging_one",
         oracle: "one permit is a mutex: no addition is lost, no access overlaps, whoever sleeps is woken",
         threads: 2,
-        bound: None,
+        bound: Some(3),
         run: |turns| one::<Barging>(2, turns),
     },
     Scenario {
@@ -110,7 +125,7 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "barging_try",
         oracle: "try_acquire takes what is there and no more, and orders memory like acquire",
         threads: 2,
-        bound: None,
+        bound: Some(3),
         run: try_acquire::<Barging>,
     },
     Scenario {
@@ -119,6 +134,34 @@ pub const SCENARIOS: &[Scenario] = &[
         threads: 3,
         bound: Some(1),
         run: many::<Barging>,
+    },
+    Scenario {
+        name: "barging_in_time",
+        oracle: "a wait without an end gets its permit as acquire does",
+        threads: 3,
+        bound: Some(1),
+        run: |turns| barging_for(timeout::NEVER, turns),
+    },
+    Scenario {
+        name: "barging_out_of_time",
+        oracle: "whoever gives up before it sleeps is not counted, and takes nothing",
+        threads: 3,
+        bound: Some(1),
+        run: |turns| barging_for(timeout::AT_ONCE, turns),
+    },
+    Scenario {
+        name: "barging_woken_too_late",
+        oracle: "a wake-up that is spent on one who gives up is not lost for the one who sleeps on",
+        threads: 3,
+        bound: Some(1),
+        run: |turns| barging_for(timeout::WHEN_WOKEN, turns),
+    },
+    Scenario {
+        name: "barging_many_gives_up",
+        oracle: "a large request that gives up leaves the permits to the small one",
+        threads: 3,
+        bound: Some(1),
+        run: barging_many_gives_up,
     },
 ];
 
@@ -213,6 +256,46 @@ fn fifo_one_word(turns: usize) {
     }
 }
 
+fn fifo_far(turns: usize) {
+    fn asked(s: &Guarded<Fifo>) {
+        while s.0.missing() == 0 {
+            hint::spin_loop(); // nobody waits yet
+        }
+    }
+    for _ in 0..turns {
+        let shared = Guarded::<Fifo>::new(0);
+        let first = shared.together(|s| s.0.acquire().forget());
+        asked(&shared);
+        shared.0.release(1); // granted; when the thread looks is its affair
+        let giver = shared.together(|s| {
+            for _ in 0..2 {
+                asked(s);
+                s.0.release(MAX_PERMITS);
+            }
+        });
+        for _ in 0..2 {
+            shared.0.acquire_many(MAX_PERMITS).forget();
+        }
+        join(first);
+        join(giver);
+        assert_eq!(shared.0.available(), 0, "a permit is left over");
+    }
+}
+
+fn fifo_wraps(turns: usize) {
+    for _ in 0..turns {
+        let shared = Arc::new(Guarded(Fifo::starting_at(0, u64::from(u32::MAX)), UnsafeCell::new(0)));
+        let other = shared.together(|s| {
+            s.0.acquire_many(2).forget(); // the numbers 2^32 and 2^32 + 1, in 32 bits 0 and 1
+            assert_eq!(s.number(), 1, "the permit came without what was done before it");
+        });
+        shared.add(); // nobody has a permit yet
+        shared.0.release(2);
+        join(other);
+        assert_eq!(shared.0.available(), 0, "a permit is left over");
+    }
+}
+
 fn fifo_line(turns: usize) {
     for _ in 0..turns {
         let shared = Guarded::<Fifo>::new(2);
@@ -240,6 +323,54 @@ fn barging_pass(turns: usize) {
         shared.0.release(1);
         join(large);
         assert_eq!(shared.0.available(), 0, "a permit is lost, or made");
+    }
+}
+
+fn barging_for(timeout: Duration, turns: usize) {
+    fn add(s: &Guarded<Barging>, turns: usize) {
+        for _ in 0..turns {
+            let _permit = s.0.acquire();
+            s.add();
+        }
+    }
+    let shared = Guarded::<Barging>::new(1);
+    let hasty = {
+        let shared = Arc::clone(&shared);
+        thread::spawn(move || {
+            let mut added = 0;
+            for _ in 0..turns {
+                if let Some(_permit) = shared.0.acquire_many_for(1, timeout) {
+                    shared.add();
+                    added += 1;
+                }
+            }
+            added
+        })
+    };
+    let patient = shared.together(move |s| add(s, turns));
+    add(&shared, turns);
+    let added = join(hasty);
+    join(patient);
+    assert!(added == turns || timeout != timeout::NEVER, "it gave up without a reason");
+    let _permit = shared.0.try_acquire_many(1).expect("the permit is back");
+    assert_eq!(shared.number(), 2 * turns + added, "an addition is lost");
+    assert_eq!(shared.0.available(), 0, "a permit is made");
+}
+
+fn barging_many_gives_up(turns: usize) {
+    for _ in 0..turns {
+        let shared = Guarded::<Barging>::new(0);
+        let large = shared.together(|s| {
+            let none = s.0.acquire_many_for(3, timeout::AT_ONCE);
+            assert!(none.is_none(), "there are never so many");
+        });
+        let small = shared.together(|s| s.0.acquire().forget());
+        asleep(1);
+        shared.0.release(1);
+        join(small); // would never return if the wake-up for it could end at the large request
+        shared.0.release(1);
+        join(large);
+        assert_eq!(shared.0.available(), 1, "a permit is lost, or made");
     }
 }
 

@@ -35,6 +35,13 @@ pub const SCENARIOS: &[Scenario] = &[
         run: try_read,
     },
     Scenario {
+        name: "wraps",
+        oracle: "a reader gets a whole write while the number wraps",
+        threads: 2,
+        bound: Some(2),
+        run: wraps,
+    },
+    Scenario {
         name: "panic",
         oracle: "a panic in the middle of an update changes nothing and lets the next writer in",
         threads: 1,
@@ -117,6 +124,17 @@ fn try_read(turns: usize) {
         value
     });
     assert_eq!(halves.try_read(), Some([turns as u64; 2]), "nobody writes any more");
+}
+
+fn wraps(turns: usize) {
+    for _ in 0..turns {
+        let halves = Arc::new(Halves::starting_at([0; 2], (1 << 63) - 1));
+        let other = together(&halves, 1);
+        look(halves.read(), 0);
+        other.join().unwrap();
+        halves.update(add);
+        assert_eq!(halves.read(), [2; 2], "a write is lost");
+    }
 }
 
 fn panic(_turns: usize) {

@@ -1,7 +1,7 @@
 //! What `lock/ticket` must do in every execution.
 
 use super::{Scenario, exclusive};
-use crate::lock::ticket::Raw;
+use crate::lock::ticket::{Raw, Ticket};
 
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
@@ -17,6 +17,13 @@ pub const SCENARIOS: &[Scenario] = &[
         threads: 3,
         bound: Some(1),
         run: |turns| exclusive::count::<Raw>(3, turns),
+    },
+    Scenario {
+        name: "in_turn",
+        oracle: "whoever arrives first gets in first, while the numbers wrap",
+        threads: 3,
+        bound: Some(1),
+        run: |turns| exclusive::in_turn(|value| Ticket::starting_at(value, u32::MAX), Ticket::waiting, turns),
     },
     Scenario {
         name: "try_lock",
