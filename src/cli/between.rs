@@ -9,7 +9,6 @@ use crate::{
     judge::between::{self, Differs, Pair, Row, Shown},
     lab::Lab,
     record::{Record, Store},
-    show::origin,
     words::{escape, number},
 };
 

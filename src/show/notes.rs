@@ -7,14 +7,14 @@
 //! ```
 //! The records that the blocks cite are committed beside the text (`tests/notes/<lab>.jsonl`, in the format of the store), so
 //! [`check`] needs nothing else. Everything outside of the markers belongs to people.
-use std::{collections::HashMap, fmt};
+use std::fmt;
 
 use super::{notes_grid, origin, quote};
 use crate::words::{escape, number};
 use crate::{
     judge::{Verdict, judge},
-    lab::{Lab, Say, plan::Mode},
-    record::{Record, runs_of},
+    lab::{Lab, Say},
+    record::Record,
 };
 
 /// Lines of a block, without the markers.
@@ -194,7 +194,7 @@ pub fn readme(text: &str, labs: &[&Lab], records: &[Record]) -> Result<String, N
     let mut table = vec!["| lab | question | what it said here |".to_string(), "|---|---|---|".into()];
     for lab in labs {
         let of_lab: Vec<Record> = records.iter().filter(|r| r.lab == lab.stem).cloned().collect();
-        let cited = cited(lab, &of_lab);
+        let cited = crate::judge::cited::cited(lab, &of_lab);
         let said = match best(lab, &cited) {
             Ok((_, text, ids)) => format!("{text} ({ids})"),
             Err(why) => why,

@@ -4,7 +4,7 @@
 //! std_mutex   |   .-o-.                       658 k/s
 //! std_rwlock  |             .-o--.            1.30 M/s
 //! ```
-use super::{Look, heat, origin, table::rows, wrap};
+use super::{Look, heat, table::rows, wrap};
 use crate::words::{escape, number};
 use crate::{
     judge::{

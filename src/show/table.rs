@@ -7,7 +7,7 @@ use comfy_table::{
     Cell, ColumnConstraint, ContentArrangement, ContentLineStyle, LineStyle, Table, TableStyle, Width,
 };
 
-use super::{Look, origin, wrap};
+use super::{Look, wrap};
 use crate::words::{
     escape,
     number::{self, band},

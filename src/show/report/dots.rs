@@ -10,7 +10,6 @@ use super::{axis::Axis, finding};
 use crate::{
     lab::Step,
     record::{Record, aa_band, find},
-    show::origin,
     words::{escape, number},
 };
 

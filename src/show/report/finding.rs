@@ -3,7 +3,7 @@ use crate::{
     judge::Compared,
     lab::{Step, sample::AA},
     record::Record,
-    show::{origin, table::against_baseline},
+    show::table::against_baseline,
     stats::Interval,
     words::{escape, number},
 };

@@ -4,7 +4,6 @@ use maud::{Markup, html};
 use crate::{
     lab::{Step, sample::AA},
     record::Record,
-    show::origin,
     words::{escape, number},
 };
 

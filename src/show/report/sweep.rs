@@ -7,7 +7,6 @@ use super::{axis::Axis, finding};
 use crate::{
     lab::{Step, sample::AA},
     record::Record,
-    show::origin,
     stats::Interval,
     words::{escape, number},
 };
