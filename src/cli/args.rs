@@ -145,7 +145,7 @@ pub(super) enum Command {
         #[arg(long, default_value = "NOTES.md")]
         file: PathBuf,
         /// The folder of the records that the notes cite
-        #[arg(long, default_value = "tests/notes")]
+        #[arg(long, default_value = "tests/records")]
         records: PathBuf,
     },
 }

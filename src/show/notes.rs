@@ -5,7 +5,7 @@
 //! (at most 25 lines: tables, verdicts, the sentence, machine and date)
 //! <!-- underhood:end lock_rwlock -->
 //! ```
-//! The records that the blocks cite are committed beside the text (`tests/notes/<lab>.jsonl`, in the format of the store), so
+//! The records that the blocks cite are committed beside the text (`tests/records/<lab>.jsonl`, in the format of the store), so
 //! [`check`] needs nothing else. Everything outside of the markers belongs to people.
 use std::fmt;
 
