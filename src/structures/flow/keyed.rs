@@ -18,7 +18,7 @@
 //! # Limits
 //! Exact for every key that finds a slot; a new key whose [`WINDOW`] slots are all in use is refused with [`Crowded`](KeyedRefusal::Crowded), and the caller
 //! says what that means. With as many keys in use at once as there were asked for, the table is at most half full, and 3 new keys
-//! in 100,000 meet that (`tests/flow.rs` counts it); with many more, most new keys do, and memory stays what it was. So who can
+//! in 100,000 meet that (`tests/structures/flows.rs` counts it); with many more, most new keys do, and memory stays what it was. So who can
 //! make up keys can keep new ones out: a limit per key must not be the only limit. Who chooses keys and knows the hasher can also
 //! pile them up in one place: use a keyed hasher (the default is).
 //! Under contention, keys of one shard wait for each other, a hot key's callers too. No fairness between callers of one key. **A clock

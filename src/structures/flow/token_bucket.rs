@@ -12,7 +12,7 @@
 //! | up to now + burst | (now + burst - word) / interval | passes if it finds c tokens; the word moves on by c intervals |
 //! | now + burst | none | is told when the tokens will be there |
 //!
-//! Read this table beside the one in `gcra`: the same word, the same decisions, told from the other side (`tests/flow.rs` holds
+//! Read this table beside the one in `gcra`: the same word, the same decisions, told from the other side (`tests/structures/flows.rs` holds
 //! them to it). What a bucket adds is that it can be looked into, and emptied to the last token.
 //!
 //! # Edges

@@ -1,5 +1,5 @@
 //! The structures as objects with operations that answer, so that a model judges whole histories of them, and not only sums.
-//! `tests/linear.rs` does the same on real threads, with more lanes and longer histories.
+//! `tests/linear/` does the same on real threads, with more lanes and longer histories.
 
 use super::{Scenario, Structure};
 use crate::check::shrink;

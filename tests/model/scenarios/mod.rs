@@ -1,7 +1,7 @@
 //! The scenarios: small programs with an oracle, written once and run on every machine.
 //!
-//! A scenario sees `crate::lock`, `crate::sync` and so on, whichever machine the test root gives it: `tests/real.rs` (the
-//! library itself), `tests/chaos.rs` (random pauses), `tests/model.rs` (loom, and loom with each mutant).
+//! A scenario sees `crate::lock`, `crate::sync` and so on, whichever machine the test root gives it: `tests/structures/real.rs` (the
+//! library itself), `tests/chaos/` (random pauses), `tests/model/` (loom, and loom with each mutant).
 //!
 //! To add a structure: `src/<room>/<name>.rs`, a file of the same name here, and its two lines below.
 //!

@@ -1,6 +1,6 @@
 //! The laws of a fair queue, for any weights, costs and order of arrival.
 
-use crate::for_seeds;
+use super::for_seeds;
 use std::collections::VecDeque;
 use underhood::structures::flow::fair_queue::{BadQueue, FairQueue, Full};
 

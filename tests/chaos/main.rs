@@ -3,7 +3,7 @@
 //! `UNDERHOOD_CHAOS_SEED` (printed when a round fails) and `UNDERHOOD_CHAOS_ROUNDS` (default 25) choose the rounds,
 //! `UNDERHOOD_CHAOS_TURNS` (default 20) how often each thread does its part. The same
 //! seed gives each thread the same pauses; the operating system is still free, so a failure comes back often, not always.
-//! Finds races of steps; orderings that are merely too weak are for `tests/model.rs`, since x86 does not show them.
+//! Finds races of steps; orderings that are merely too weak are for `tests/model/`, since x86 does not show them.
 #![allow(
     dead_code,
     unreachable_pub,
@@ -13,37 +13,35 @@
 #![allow(missing_debug_implementations, reason = "the chaotic face has no users to debug")]
 #![allow(clippy::print_stdout, reason = "the zoo's row of the detection matrix")]
 
-#[path = "linear/check.rs"]
+#[path = "../linear/check.rs"]
 mod check;
-#[path = "../src/structures/flow/mod.rs"]
+#[path = "../../src/structures/flow/mod.rs"]
 mod flow;
-#[path = "linear/lanes.rs"]
+#[path = "../linear/lanes.rs"]
 mod lanes;
-#[path = "../src/structures/lock/mod.rs"]
+#[path = "../../src/structures/lock/mod.rs"]
 mod lock;
-#[path = "../src/structures/lockfree/mod.rs"]
+#[path = "../../src/structures/lockfree/mod.rs"]
 mod lockfree;
-#[path = "zoo/machine.rs"]
+#[path = "../zoo/machine.rs"]
 mod machine;
-#[path = "model/managed.rs"]
+#[path = "../model/managed.rs"]
 mod managed;
-#[path = "zoo/plain.rs"]
+#[path = "../zoo/plain.rs"]
 mod plain;
-#[path = "../src/structures/reclaim/mod.rs"]
+#[path = "../../src/structures/reclaim/mod.rs"]
 mod reclaim;
-#[path = "model/scenarios/mod.rs"]
+#[path = "../model/scenarios/mod.rs"]
 mod scenarios;
-#[path = "linear/spec.rs"]
+#[path = "../linear/spec.rs"]
 mod spec;
-#[path = "chaos/steps.rs"]
 mod steps;
-#[path = "model/stress.rs"]
+#[path = "../model/stress.rs"]
 mod stress;
-#[path = "chaos/sync.rs"]
 mod sync;
-#[path = "../src/structures/task/mod.rs"]
+#[path = "../../src/structures/task/mod.rs"]
 mod task;
-#[path = "zoo/row.rs"]
+#[path = "../zoo/row.rs"]
 mod zoo;
 
 /// Where the structures look for each other.

@@ -1,34 +1,7 @@
 //! Every scenario on real threads, on the library itself: the code that the labs measure.
 //!
 //! `UNDERHOOD_REAL_ROUNDS` sets how often (default 5).
-#![allow(dead_code, unreachable_pub, reason = "shared with the other machines")]
-#![allow(clippy::print_stdout, reason = "the zoo's row of the detection matrix")]
-
-#[path = "linear/check.rs"]
-mod check;
-#[path = "linear/lanes.rs"]
-mod lanes;
-#[path = "zoo/machine.rs"]
-mod machine;
-#[path = "zoo/plain.rs"]
-mod plain;
-#[path = "model/scenarios/mod.rs"]
-mod scenarios;
-#[path = "linear/spec.rs"]
-mod spec;
-#[path = "model/stress.rs"]
-mod stress;
-#[path = "zoo/row.rs"]
-mod zoo;
-
-// What the scenarios call `crate::lock`, `crate::sync` and so on.
-use underhood::structures::{flow, lock, lockfree, reclaim, sync, task};
-/// The room that `managed/safepoint` is named after.
-mod managed {
-    pub(crate) use underhood::structures::safepoint;
-}
-
-use machine::round::Oracle;
+use crate::{lock, machine::round::Oracle, stress, sync, zoo};
 
 #[test]
 fn every_scenario() {

@@ -6,31 +6,26 @@
 //! ```
 //!
 //! This finds what a conservation check can't see: answers that are possible one by one and impossible together. It runs on
-//! one real machine; orderings that are merely too weak are for `tests/model.rs`.
+//! one real machine; orderings that are merely too weak are for `tests/model/`.
 
 #![allow(unreachable_pub, missing_debug_implementations, reason = "shared between the files of one test")]
 #![allow(dead_code, reason = "the structures are included as they are, whatever part the subjects use")]
 #![allow(clippy::duplicate_mod, reason = "the subjects are written once and stand on two faces")]
 
-#[path = "linear/check.rs"]
 mod check;
-#[path = "linear/lanes.rs"]
 mod lanes;
-#[path = "../src/structures/lockfree/mod.rs"]
+#[path = "../../src/structures/lockfree/mod.rs"]
 mod lockfree;
-#[path = "../src/structures/reclaim/mod.rs"]
+#[path = "../../src/structures/reclaim/mod.rs"]
 mod reclaim;
-#[path = "linear/record.rs"]
 mod record;
-#[path = "linear/spec.rs"]
 mod spec;
-#[path = "linear/chaos.rs"]
+#[path = "chaos.rs"]
 mod sync;
-#[path = "linear/zoo.rs"]
 mod zoo;
 
 /// The subjects over the library itself: the code that the labs measure.
-#[path = "linear"]
+#[path = "."]
 mod real {
     use underhood::structures::{lockfree, reclaim};
     #[path = "subjects.rs"]
@@ -38,7 +33,7 @@ mod real {
 }
 
 /// The subjects over the same files, with the chaotic face.
-#[path = "linear"]
+#[path = "."]
 mod chaotic {
     use crate::{lockfree, reclaim};
     #[path = "subjects.rs"]

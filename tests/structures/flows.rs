@@ -3,23 +3,14 @@
 //! The models keep the whole history and look at all of it for each decision; they share no formula with the structures. A failure
 //! names its seed; `UNDERHOOD_FLOW_SEED` runs that one alone, `UNDERHOOD_FLOW_RUNS` sets how many (default 2,000).
 
-#[path = "flow/edges.rs"]
 mod edges;
-#[path = "flow/fair_queue.rs"]
 mod fair_queue;
-#[path = "flow/in_flight.rs"]
 mod in_flight;
-#[path = "flow/keyed.rs"]
 mod keyed;
-#[path = "flow/models.rs"]
 mod models;
-#[path = "flow/rates.rs"]
 mod rates;
-#[path = "flow/rivals.rs"]
 mod rivals;
-#[path = "flow/service.rs"]
 mod service;
-#[path = "flow/tenants.rs"]
 mod tenants;
 
 use underhood::measure::order::Order;

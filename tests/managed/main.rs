@@ -2,9 +2,7 @@
 //!
 //! No libtest here (`harness = false`): MMTk allows one heap a process, so each scenario runs in a child, which is this very program.
 #![allow(clippy::print_stdout, reason = "stands in for libtest's closing line")]
-#[path = "managed/chains.rs"]
 mod chains;
-#[path = "managed/threads.rs"]
 mod threads;
 
 use std::{

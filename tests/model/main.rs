@@ -7,7 +7,7 @@
 //! cargo test --test model -- orders ticket --ignored --nocapture
 //!                                                    each ordering of a structure: written, the weakest that passes, and the execution
 //!                                                    that breaks the next weaker one; without a name, of all
-//! cargo test --test model -- zoo --nocapture         the fault zoo; beside it: --test chaos -- zoo, --test real -- zoo
+//! cargo test --test model -- zoo --nocapture         the fault zoo; beside it: --test chaos -- zoo, --test structures -- real::zoo
 //! UNDERHOOD_MODEL_BOUND=3 cargo test ...             more preemptions than the scenarios ask for: minutes
 //! ```
 //!
@@ -23,51 +23,39 @@
 #![allow(clippy::print_stdout, reason = "the report is what this test is for")]
 #![allow(clippy::duplicate_mod, reason = "lab `order_detect` has the zoo on its own machines")]
 
-#[path = "linear/check.rs"]
+#[path = "../linear/check.rs"]
 mod check;
-#[path = "model/children.rs"]
 mod children;
-#[path = "model/explore.rs"]
 mod explore;
-#[path = "../src/structures/flow/mod.rs"]
+#[path = "../../src/structures/flow/mod.rs"]
 mod flow;
-#[path = "model/guard.rs"]
 mod guard;
-#[path = "linear/lanes.rs"]
+#[path = "../linear/lanes.rs"]
 mod lanes;
-#[path = "../src/structures/lock/mod.rs"]
+#[path = "../../src/structures/lock/mod.rs"]
 mod lock;
-#[path = "../src/structures/lockfree/mod.rs"]
+#[path = "../../src/structures/lockfree/mod.rs"]
 mod lockfree;
-#[path = "zoo/machine.rs"]
+#[path = "../zoo/machine.rs"]
 mod machine;
-#[path = "model/managed.rs"]
 mod managed;
-#[path = "model/mutate.rs"]
 mod mutate;
-#[path = "../labs/order_detect.rs"]
+#[path = "../../labs/order_detect.rs"]
 mod order_detect;
-#[path = "model/orders.rs"]
 mod orders;
-#[path = "zoo/plain.rs"]
+#[path = "../zoo/plain.rs"]
 mod plain;
-#[path = "../src/structures/reclaim/mod.rs"]
+#[path = "../../src/structures/reclaim/mod.rs"]
 mod reclaim;
-#[path = "model/record.rs"]
 mod record;
-#[path = "model/report.rs"]
 mod report;
-#[path = "model/scenarios/mod.rs"]
 mod scenarios;
-#[path = "linear/spec.rs"]
+#[path = "../linear/spec.rs"]
 mod spec;
-#[path = "model/survivors.rs"]
 mod survivors;
-#[path = "model/sync.rs"]
 mod sync;
-#[path = "../src/structures/task/mod.rs"]
+#[path = "../../src/structures/task/mod.rs"]
 mod task;
-#[path = "model/verdict.rs"]
 mod verdict;
 
 /// Where the structures look for each other.
