@@ -7,7 +7,7 @@ use underhood::{
     show::check::report,
 };
 
-use crate::Tree;
+use super::Tree;
 
 /// Everything that the issue asks for has an answer, on a machine without a single file as well.
 const KEYS: &str = "os kernel cpu cpus_online smt caches cache_line_bytes numa_nodes governor turbo hypervisor container \

@@ -7,7 +7,7 @@ use underhood::machine::group::{
     Bound, Counted, Group, Refused, ThrottledClock, counted, counted_here, enter, sweep,
 };
 
-use crate::Tree;
+use super::Tree;
 
 const V1: [(&str, &str); 4] = [
     ("proc/self/cgroup", "4:memory:/box\n2:cpu,cpuacct:/box\n1:name=systemd:/\n0::/\n"),

@@ -1,5 +1,4 @@
 //! Processes with a limit: the steps down where none can be had, and what is said there.
-#![cfg(feature = "gc")]
 
 use underhood::{
     lab::sample::Sample,

@@ -4,7 +4,7 @@ use underhood::machine::cgroup::{
     home, limits, memory_left_bytes,
 };
 
-use crate::Tree;
+use super::Tree;
 
 const GIB: f64 = (1 << 30) as f64;
 /// What v1 writes for "no limit" with pages of 4 KiB.

@@ -1,5 +1,4 @@
-//! What is made of pauses: samples, doubts, the law of a pause. On made-up pauses; the heap itself is in `tests/managed.rs`.
-#![cfg(feature = "gc")]
+//! What is made of pauses: samples, doubts, the law of a pause. On made-up pauses; the heap itself is in `tests/managed/`.
 use std::time::Duration;
 
 use underhood::{
@@ -228,7 +227,7 @@ fn a_ledger_counts_the_pauses_that_a_gap_swallowed() {
     assert!(near(sample.values["lost_stopped_share"], 30.0 / 67.0));
 }
 
-/// The real thing needs a system that is set up like that; `ulimit -v` is tried for real in `tests/managed.rs`.
+/// The real thing needs a system that is set up like that; `ulimit -v` is tried for real in `tests/managed/`.
 #[test]
 fn why_there_are_no_addresses_is_explained() {
     let limited = explain(Some(4 << 30), Some("2\n"), "ENOMEM");

@@ -1,16 +1,10 @@
 //! What this machine is and what it is fit to show: recorded trees and numbers for the judgement, and the real machine for
 //! "it ends, and what it says is possible". No test asserts a time.
-#[path = "machine/cgroup.rs"]
 mod cgroup;
-#[path = "machine/during.rs"]
 mod during;
-#[path = "machine/facts.rs"]
 mod facts;
-#[path = "machine/grades.rs"]
 mod grades;
-#[path = "machine/group.rs"]
 mod group;
-#[path = "machine/live.rs"]
 mod live;
 
 use std::{

@@ -228,10 +228,12 @@ fn who_sleeps_with_the_lock_halts_all() {
 
 #[test]
 fn what_is_given_out_is_weighed() {
+    if !super::alone("progress::what_is_given_out_is_weighed") {
+        return;
+    }
     const BYTES: usize = 64 << 20;
     let (block, grown) = allocated::grown(|| Vec::<u8>::with_capacity(BYTES));
     assert_eq!(block.capacity(), BYTES);
-    // Other tests of this process allocate as well, but not megabytes.
     assert!(grown.is_none_or(|bytes| (60 << 20..72 << 20).contains(&bytes)), "{grown:?}");
     let row = bag::weigh::<Stack<u64, Epoch>>("");
     match grown {

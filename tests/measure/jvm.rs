@@ -1,6 +1,5 @@
 //! What a Java's output says: recorded from OpenJDK 17 (`tests/jvm/*.log`, with the commands), and lines made up for cases that it does
 //! not show, as marked. Whether there is a Java here or not.
-#![cfg(feature = "gc")]
 use std::{ffi::OsStr, fs, path::Path};
 
 use underhood::experiments::jvm::{Ran, Safepoint, find, parse, safepoint};
