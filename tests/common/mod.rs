@@ -1,11 +1,12 @@
 //! Hand-made records and a small lab to judge and show them with. Nothing here is measured.
 #![allow(dead_code, reason = "each test binary uses its part")]
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::LazyLock};
 
 use underhood::{
     lab::{
-        Claim, Expect, Kind, Lab, Launch, Predict, Say, Step, pick,
+        Contender, Evidence, Kind, Lab, Origin, Step, at, at_least, between,
         plan::Mode,
+        ratio,
         sample::{AA, Sample},
     },
     machine::{Grade, Level, Machine},
@@ -15,93 +16,74 @@ use underhood::{
 pub(crate) const HEADLINE: &str = "ops_per_s";
 
 /// Paired, contended, two parameters.
-pub(crate) const READS: Step = Step {
-    name: "reads",
-    ask: "How many reads a second?",
-    predict: Predict::Number { case: "rwlock", param: "400 ns" },
-    kind: Kind::Contended,
-    cases: &["mutex", "rwlock"],
-    params: &["0 ns", "400 ns"],
-    launch: Launch::Together,
-    measure: |_, _, _| Vec::new(),
-    headline: HEADLINE,
-    columns: &["wait_p99_ns", "fair_share"],
-    claims: &[
-        Claim {
-            text: "At 400 ns the rwlock does at least 1.5 times what the mutex does.",
-            of: pick("rwlock", "400 ns", HEADLINE),
-            against: Some(pick("mutex", "400 ns", HEADLINE)),
-            expect: Expect::AtLeast(1.5),
-            cores: 2,
-        },
-        Claim {
-            text: "At 0 ns the two differ by less than 20 %.",
-            of: pick("rwlock", "0 ns", HEADLINE),
-            against: Some(pick("mutex", "0 ns", HEADLINE)),
-            expect: Expect::Between(0.8, 1.25),
-            cores: 2,
-        },
-        Claim {
-            text: "The mutex does more than a million reads a second.",
-            of: pick("mutex", "0 ns", HEADLINE),
-            against: None,
-            expect: Expect::AtLeast(1e6),
-            cores: 1,
-        },
-    ],
-    because: "Readers share.",
-    tour: true,
-};
+pub(crate) fn reads() -> &'static Step {
+    &lab().steps[0]
+}
 
 /// A process for each case, no parameter, no A/A row.
-pub(crate) const TOUCH: Step = Step {
-    name: "touch",
-    ask: "Which part is slow?",
-    predict: Predict::Best { param: "" },
-    kind: Kind::Pause,
-    cases: &["call", "touch"],
-    params: &[""],
-    launch: Launch::Isolated,
-    measure: |_, _, _| Vec::new(),
-    headline: "pause_ns",
-    columns: &["faults_count"],
-    claims: &[Claim {
-        text: "The first touch takes at least ten times as long as the call.",
-        of: pick("touch", "", "pause_ns"),
-        against: Some(pick("call", "", "pause_ns")),
-        expect: Expect::AtLeast(10.0),
-        cores: 1,
-    }],
-    because: "Pages come when they are touched.",
-    tour: true,
-};
+pub(crate) fn touch() -> &'static Step {
+    &lab().steps[1]
+}
 
-pub(crate) static LAB: Lab = Lab {
-    stem: "demo_lock",
-    question: "When is a reader-writer lock superior to a mutex?",
-    steps: &[READS, TOUCH],
-    says: &[
-        Say {
-            step: "reads",
-            text: "With {threads} threads that only read and hold for 400 ns, the rwlock does {ratio} what the mutex does: \
-                   {value} against {against}.",
-            of: pick("rwlock", "400 ns", HEADLINE),
-            against: Some(pick("mutex", "400 ns", HEADLINE)),
-            not_true_when: "when somebody writes",
-        },
-        Say {
-            step: "touch",
-            text: "The first touch pauses for {value}.",
-            of: pick("touch", "", "pause_ns"),
-            against: None,
-            not_true_when: "the pages are there already",
-        },
-    ],
-    not_said: &["Reader-writer locks are faster."],
-    next: &["What if one in a hundred writes?"],
-    sources: &[],
-    benches: |_| Vec::new(),
-};
+pub(crate) fn lab() -> &'static Lab {
+    static LAB: LazyLock<Lab> = LazyLock::new(|| {
+        let question = "When is a reader-writer lock superior to a mutex?";
+        Lab::new("demo_lock", question, Origin::ours("a lab of the tests"))
+            .step(new_reads())
+            .step(new_touch())
+            .say(
+                "reads",
+                "With {threads} threads that only read and hold for 400 ns, the rwlock does {ratio} what the mutex does: {value} against \
+                 {against}.",
+                ratio(("rwlock", "400 ns"), ("mutex", "400 ns")),
+                "when somebody writes",
+            )
+            .say("touch", "The first touch pauses for {value}.", "touch", "the pages are there already")
+            .not_said(&["Reader-writer locks are faster."])
+            .next(&["What if one in a hundred writes?"])
+    });
+    &LAB
+}
+
+fn new_reads() -> Step {
+    Step::new("reads", Kind::Contended, HEADLINE)
+        .ask_number("How many reads a second?", "rwlock", "400 ns")
+        .columns(&["wait_p99_ns", "fair_share"])
+        .contenders(&["mutex", "rwlock"].map(Contender::new))
+        .over([at("0 ns", ()), at("400 ns", ())], |_, _| Vec::new())
+        .claim(
+            at_least(1.5, ratio(("rwlock", "400 ns"), ("mutex", "400 ns"))).cores(2),
+            "At 400 ns the rwlock does at least 1.5 times what the mutex does.",
+        )
+        .claim(
+            between(0.8, 1.25, ratio(("rwlock", "0 ns"), ("mutex", "0 ns"))).cores(2),
+            "At 0 ns the two differ by less than 20 %.",
+        )
+        .claim(at_least(1e6, ("mutex", "0 ns")), "The mutex does more than a million reads a second.")
+        .because("Readers share.", Evidence::None)
+        .in_tour()
+}
+
+fn new_touch() -> Step {
+    Step::new("touch", Kind::Pause, "pause_ns")
+        .ask_best("Which part is slow?", "")
+        .columns(&["faults_count"])
+        .contenders(&["call", "touch"].map(Contender::new))
+        .apart()
+        .claim(
+            at_least(10.0, ratio("touch", "call")),
+            "The first touch takes at least ten times as long as the call.",
+        )
+        .because("Pages come when they are touched.", Evidence::None)
+        .in_tour()
+}
+
+/// The step with one change.
+pub(crate) fn altered(step: &Step, change: impl FnOnce(&mut Step)) -> Step {
+    let mut step = step.clone();
+    change(&mut step);
+    step
+}
 
 /// Launches that scatter by about 1 % around a value.
 pub(crate) fn around(value: f64) -> Vec<f64> {
@@ -116,11 +98,11 @@ pub(crate) fn draft(step: &Step, run: &str, case: &str, param: &str, headlines: 
         id: String::new(),
         run: run.into(),
         at: format!("2026-11-{}T10:00:00Z", &run[run.len() - 2..]),
-        lab: LAB.stem.into(),
+        lab: lab().stem.into(),
         step: step.name.into(),
         case: case.into(),
         param: param.into(),
-        baseline: step.cases[0].into(),
+        baseline: step.baseline().into(),
         kind: step.kind,
         mode: Mode::Default,
         threads: 2,
@@ -175,8 +157,8 @@ pub(crate) fn machine() -> Machine {
     }
 }
 
-/// A complete quotable run of [`READS`]: the A/A row reaches about 2 % from 1, no difference at `0 ns`, 3.1 times at `400 ns`.
-pub(crate) fn reads(run: &str) -> Vec<Record> {
+/// A complete quotable run of [`reads`]: the A/A row reaches about 2 % from 1, no difference at `0 ns`, 3.1 times at `400 ns`.
+pub(crate) fn reads_run(run: &str) -> Vec<Record> {
     let twin = |mid: f64| {
         [1.0, 1.02, 0.98, 1.01, 0.99].iter().zip(around(mid)).map(|(f, v)| f * v).collect::<Vec<_>>()
     };
@@ -189,20 +171,20 @@ pub(crate) fn reads(run: &str) -> Vec<Record> {
         })
     };
     let rows = [
-        record(&READS, run, "mutex", "0 ns", &around(10.6e6)),
-        record(&READS, run, "rwlock", "0 ns", &twin(10.65e6)),
-        record(&READS, run, AA, "0 ns", &twin(10.6e6)),
-        record(&READS, run, "mutex", "400 ns", &around(1.65e6)),
-        record(&READS, run, "rwlock", "400 ns", &around(5.2e6)),
-        record(&READS, run, AA, "400 ns", &twin(1.65e6)),
+        record(reads(), run, "mutex", "0 ns", &around(10.6e6)),
+        record(reads(), run, "rwlock", "0 ns", &twin(10.65e6)),
+        record(reads(), run, AA, "0 ns", &twin(10.6e6)),
+        record(reads(), run, "mutex", "400 ns", &around(1.65e6)),
+        record(reads(), run, "rwlock", "400 ns", &around(5.2e6)),
+        record(reads(), run, AA, "400 ns", &twin(1.65e6)),
     ];
     rows.map(more).into()
 }
 
-/// A complete quotable run of [`TOUCH`]: the touch takes forty times as long as the call.
-pub(crate) fn touch(run: &str) -> Vec<Record> {
+/// A complete quotable run of [`touch`]: the touch takes forty times as long as the call.
+pub(crate) fn touch_run(run: &str) -> Vec<Record> {
     vec![
-        record(&TOUCH, run, "call", "", &around(11_000.0)),
-        record(&TOUCH, run, "touch", "", &around(440_000.0)),
+        record(touch(), run, "call", "", &around(11_000.0)),
+        record(touch(), run, "touch", "", &around(440_000.0)),
     ]
 }

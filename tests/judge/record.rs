@@ -1,6 +1,4 @@
 //! Records and their store: ids, pairs, the A/A band; a store that is shared, damaged, foreign, read-only, full.
-mod common;
-
 use std::{
     fs, io,
     io::Write,
@@ -11,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use common::*;
+use crate::common::*;
 use underhood::record::*;
 
 /// A folder of this test's own, gone afterwards.
@@ -40,7 +38,7 @@ impl Drop for Folder {
 
 #[test]
 fn an_id_names_the_content() {
-    let r = record(&READS, "run-01", "mutex", "0 ns", &[1.0, 2.0, 3.0]);
+    let r = record(reads(), "run-01", "mutex", "0 ns", &[1.0, 2.0, 3.0]);
     assert_eq!(r.id.len(), 12);
     assert!(r.id.bytes().all(|b| b.is_ascii_hexdigit() && !b.is_ascii_uppercase()), "{}", r.id);
     assert!(r.is_sealed());
@@ -59,7 +57,7 @@ fn an_id_names_the_content() {
 fn the_id_is_the_sha256_of_the_line_with_an_empty_id() {
     // By another implementation, so that the recipe in the documentation is enough to check a line: `sha256sum`.
     let folder = Folder::new("recipe");
-    let r = record(&READS, "run-01", "mutex", "0 ns", &[1.5, 2.5]);
+    let r = record(reads(), "run-01", "mutex", "0 ns", &[1.5, 2.5]);
     folder.store().append(std::slice::from_ref(&r)).unwrap();
     let line = fs::read_to_string(folder.file()).unwrap();
     assert!(line.starts_with(&format!(r#"{{"schema":1,"id":"{}","#, r.id)), "schema first: {line}");
@@ -73,7 +71,7 @@ fn the_id_is_the_sha256_of_the_line_with_an_empty_id() {
 
 #[test]
 fn sealing_fills_interval_and_odd_launches() {
-    let mut d = draft(&READS, "run-01", "mutex", "0 ns", &[16.80, 16.81, 20.12, 16.79, 16.80]);
+    let mut d = draft(reads(), "run-01", "mutex", "0 ns", &[16.80, 16.81, 20.12, 16.79, 16.80]);
     d.launches.insert(1, underhood::lab::sample::Sample::unmeasured("mutex", "0 ns", "killed after 10 s"));
     let r = d.seal();
     assert_eq!(r.odd_launches, [3], "counted with the launch that failed");
@@ -86,7 +84,7 @@ fn sealing_fills_interval_and_odd_launches() {
 
 #[test]
 fn what_is_no_number_is_removed_and_said() {
-    let r = record(&READS, "run-01", "mutex", "0 ns", &[1.0, f64::NAN, f64::INFINITY, 1.1]);
+    let r = record(reads(), "run-01", "mutex", "0 ns", &[1.0, f64::NAN, f64::INFINITY, 1.1]);
     assert_eq!(r.values(HEADLINE), [1.0, 1.1]);
     assert!(!r.quotable);
     assert_eq!(r.doubts.len(), 2);
@@ -97,7 +95,7 @@ fn what_is_no_number_is_removed_and_said() {
 
 #[test]
 fn an_unmeasured_record_says_why() {
-    let mut d = draft(&READS, "run-01", "mutex", "0 ns", &[]);
+    let mut d = draft(reads(), "run-01", "mutex", "0 ns", &[]);
     d.launches = vec![underhood::lab::sample::Sample::unmeasured("mutex", "0 ns", "one core"); 3];
     let r = d.seal();
     assert_eq!(r.unmeasured(), Some("one core"));
@@ -106,7 +104,7 @@ fn an_unmeasured_record_says_why() {
 
 #[test]
 fn a_share_of_a_whole_stays_within_it() {
-    let mut d = draft(&READS, "run-01", "mutex", "0 ns", &[1.0, 0.0, 1.0, 1.0, 1.0]);
+    let mut d = draft(reads(), "run-01", "mutex", "0 ns", &[1.0, 0.0, 1.0, 1.0, 1.0]);
     d.launches.iter_mut().for_each(|s| _ = s.values.insert("won_share".into(), s.values[HEADLINE]));
     let (r, count) = (d.clone().seal(), d.seal().interval_of(HEADLINE).unwrap());
     assert!(count.hi > 1.0);
@@ -115,23 +113,23 @@ fn a_share_of_a_whole_stays_within_it() {
 
 #[test]
 fn ratios_pair_launches_and_skip_those_that_are_missing_in_one() {
-    let a = record(&READS, "run-01", "rwlock", "0 ns", &[20.0, 40.0, 60.0, 80.0]);
-    let mut b = draft(&READS, "run-01", "mutex", "0 ns", &[10.0, 20.0, 30.0, 40.0]);
+    let a = record(reads(), "run-01", "rwlock", "0 ns", &[20.0, 40.0, 60.0, 80.0]);
+    let mut b = draft(reads(), "run-01", "mutex", "0 ns", &[10.0, 20.0, 30.0, 40.0]);
     b.launches[1] = underhood::lab::sample::Sample::unmeasured("mutex", "0 ns", "no");
     let b = b.seal();
     let r = ratio(&a, HEADLINE, &b, HEADLINE).unwrap();
     assert_eq!(r.n, 3);
     assert!((r.mid - 2.0).abs() < 1e-12 && (r.hi - r.lo) < 1e-9, "{r:?}");
-    let other_run = record(&READS, "run-02", "mutex", "0 ns", &[10.0, 20.0, 30.0, 40.0]);
+    let other_run = record(reads(), "run-02", "mutex", "0 ns", &[10.0, 20.0, 30.0, 40.0]);
     assert_eq!(ratio(&a, HEADLINE, &other_run, HEADLINE), None, "launches of different runs are no pairs");
     assert_eq!(ratio(&a, HEADLINE, &b, "nothing_ns"), None);
-    let zero = record(&READS, "run-01", "mutex", "0 ns", &[10.0, 0.0, 30.0, 40.0]);
+    let zero = record(reads(), "run-01", "mutex", "0 ns", &[10.0, 0.0, 30.0, 40.0]);
     assert_eq!(ratio(&a, HEADLINE, &zero, HEADLINE), None);
 }
 
 #[test]
 fn the_band_is_how_far_the_baseline_is_from_itself() {
-    let records = reads("run-01");
+    let records = reads_run("run-01");
     let band = aa_band(&records, "run-01", "0 ns", HEADLINE).unwrap();
     let twin = find(&records, "run-01", AA, "0 ns").unwrap();
     let base = find(&records, "run-01", "mutex", "0 ns").unwrap();
@@ -140,18 +138,18 @@ fn the_band_is_how_far_the_baseline_is_from_itself() {
     assert!((band - r.lo.ln().abs().max(r.hi.ln())).abs() < 1e-12 && band > 0.015 && band < 0.03, "{band}");
     assert_eq!(aa_band(&records, "run-02", "0 ns", HEADLINE), None);
     assert_eq!(aa_band(&records, "run-01", "7 ns", HEADLINE), None);
-    let single: Vec<Record> = [AA, "mutex"].map(|c| record(&READS, "run-03", c, "0 ns", &[5.0])).into();
+    let single: Vec<Record> = [AA, "mutex"].map(|c| record(reads(), "run-03", c, "0 ns", &[5.0])).into();
     assert_eq!(aa_band(&single, "run-03", "0 ns", HEADLINE), None, "one launch knows no band");
 }
 
 #[test]
 fn runs_come_newest_first() {
-    let records: Vec<Record> = ["run-03", "run-07", "run-05"].iter().flat_map(|run| reads(run)).collect();
+    let records: Vec<Record> = ["run-03", "run-07", "run-05"].iter().flat_map(|run| reads_run(run)).collect();
     assert_eq!(runs_of(&records, "demo_lock", "reads"), ["run-07", "run-05", "run-03"]);
     assert_eq!(runs_of(&records, "demo_lock", "touch"), [""; 0]);
     assert_eq!(runs_of(&records, "other", "reads"), [""; 0]);
     // Of two runs in the same second the later one in the store is newer.
-    let twins: Vec<Record> = ["a-04", "b-04"].iter().flat_map(|run| reads(run)).collect();
+    let twins: Vec<Record> = ["a-04", "b-04"].iter().flat_map(|run| reads_run(run)).collect();
     assert_eq!(runs_of(&twins, "demo_lock", "reads"), ["b-04", "a-04"]);
 }
 
@@ -162,7 +160,7 @@ fn what_is_appended_is_loaded() {
     assert_eq!(store.load("demo_lock").unwrap(), Loaded::default());
     assert_eq!(store.load_all().unwrap(), Loaded::default());
     assert!(!store.dir().exists(), "reading leaves no trace");
-    let mut all = reads("run-01");
+    let mut all = reads_run("run-01");
     all[0].launches[0].values.insert("tricky_ns".into(), 0.1 + 0.2);
     all[0] = all[0].clone().seal();
     store.append(&all).unwrap();
@@ -183,7 +181,7 @@ fn what_is_appended_is_loaded() {
 fn bad_lines_are_skipped_and_counted() {
     let folder = Folder::new("bad");
     let store = folder.store();
-    let rows = reads("run-01");
+    let rows = reads_run("run-01");
     store.append(&rows).unwrap();
     let text = fs::read_to_string(folder.file()).unwrap();
     let lines: Vec<&str> = text.lines().collect();
@@ -220,7 +218,7 @@ fn bad_lines_are_skipped_and_counted() {
 #[test]
 fn a_record_in_the_file_of_another_lab_is_foreign() {
     let folder = Folder::new("other");
-    folder.store().append(&reads("run-01")).unwrap();
+    folder.store().append(&reads_run("run-01")).unwrap();
     fs::rename(folder.file(), folder.0.join("other_lab.jsonl")).unwrap();
     let loaded = folder.store().load("other_lab").unwrap();
     assert_eq!((loaded.records.len(), loaded.foreign), (0, 6));
@@ -229,7 +227,7 @@ fn a_record_in_the_file_of_another_lab_is_foreign() {
 #[test]
 fn an_append_after_half_a_line_starts_on_a_fresh_one() {
     let folder = Folder::new("half");
-    let rows = reads("run-01");
+    let rows = reads_run("run-01");
     folder.store().append(&rows[..2]).unwrap();
     let text = fs::read_to_string(folder.file()).unwrap();
     fs::write(folder.file(), &text[..text.len() - 40]).unwrap();
@@ -248,7 +246,7 @@ fn an_append_after_half_a_line_starts_on_a_fresh_one() {
 const APPENDS: usize = 250;
 
 fn many_records(run: &str) -> Vec<Record> {
-    (0..APPENDS).map(|i| record(&READS, run, "mutex", &format!("{i}"), &[1.0, 2.0])).collect()
+    (0..APPENDS).map(|i| record(reads(), run, "mutex", &format!("{i}"), &[1.0, 2.0])).collect()
 }
 
 fn append_all(store: &Store, records: &[Record]) {
@@ -294,7 +292,7 @@ fn processes_that_append_at_once_lose_nothing() {
     gate.lock().unwrap();
     let start = || {
         Command::new(&this)
-            .args(["--exact", "child_that_appends"])
+            .args(["--exact", "record::child_that_appends"])
             .env("UNDERHOOD_TEST_APPEND_TO", &folder.0)
             .stdout(Stdio::null())
             .spawn()
@@ -314,7 +312,7 @@ fn processes_that_append_at_once_lose_nothing() {
 #[test]
 fn an_append_waits_for_the_one_that_holds_the_lock() {
     let folder = Folder::new("lock");
-    let rows = reads("run-01");
+    let rows = reads_run("run-01");
     let holder = fs::File::create(folder.file()).unwrap();
     holder.lock().unwrap();
     thread::scope(|s| {
@@ -337,7 +335,7 @@ fn a_store_that_cannot_be_written_says_where_and_why() {
     let file = folder.0.join("a-file");
     fs::write(&file, "").unwrap();
     // A folder below a file can be made by nobody, not even by root, whom permissions do not stop.
-    let error = Store::open(file.join("store")).append(&reads("run-01")).unwrap_err();
+    let error = Store::open(file.join("store")).append(&reads_run("run-01")).unwrap_err();
     assert_eq!(error.action, "create");
     assert!(
         error.to_string().starts_with("cannot create ") && error.to_string().contains("a-file"),
@@ -345,7 +343,7 @@ fn a_store_that_cannot_be_written_says_where_and_why() {
     );
     // The lab's file is a folder.
     fs::create_dir(folder.file()).unwrap();
-    let error = folder.store().append(&reads("run-01")).unwrap_err();
+    let error = folder.store().append(&reads_run("run-01")).unwrap_err();
     assert_eq!((error.action, &error.path), ("append to", &folder.file()));
     let error = folder.store().load("demo_lock").unwrap_err();
     assert_eq!(error.action, "read");
@@ -357,7 +355,7 @@ fn a_store_that_cannot_be_written_says_where_and_why() {
 fn a_read_only_folder_is_a_typed_error_and_still_readable() {
     use std::os::unix::fs::PermissionsExt;
     let folder = Folder::new("readonly");
-    let rows = reads("run-01");
+    let rows = reads_run("run-01");
     folder.store().append(&rows).unwrap();
     let mode = |path: &Path, m| fs::set_permissions(path, fs::Permissions::from_mode(m)).unwrap();
     mode(&folder.file(), 0o444);
@@ -389,7 +387,7 @@ fn a_full_disk_is_a_typed_error() {
     }
     let folder = Folder::new("full");
     std::os::unix::fs::symlink("/dev/full", folder.file()).unwrap();
-    let error = folder.store().append(&reads("run-01")).unwrap_err();
+    let error = folder.store().append(&reads_run("run-01")).unwrap_err();
     assert_eq!(error.action, "append to");
     assert_eq!(error.reason.kind(), io::ErrorKind::StorageFull, "{error}");
 }
@@ -401,7 +399,7 @@ fn a_name_is_never_a_path() {
     {
         assert!(!is_lab_name(name), "{name:?}");
         assert!(folder.store().load(name).is_err(), "{name:?}");
-        let r = changed(&reads("run-01")[0], |r| r.lab = name.into());
+        let r = changed(&reads_run("run-01")[0], |r| r.lab = name.into());
         assert!(folder.store().append(&[r]).is_err(), "{name:?}");
     }
     assert!(is_lab_name("lock_rwlock") && is_lab_name("a2") && is_lab_name(&"a".repeat(64)));
@@ -411,7 +409,7 @@ fn a_name_is_never_a_path() {
 #[test]
 fn only_sealed_records_are_stored() {
     let folder = Folder::new("sealed");
-    let mut r = reads("run-01").remove(0);
+    let mut r = reads_run("run-01").remove(0);
     r.threads = 3;
     assert!(folder.store().append(&[r]).unwrap_err().to_string().contains("does not carry the id"));
     assert!(!folder.file().exists());
@@ -420,8 +418,8 @@ fn only_sealed_records_are_stored() {
 #[test]
 fn replacing_leaves_exactly_these_records() {
     let folder = Folder::new("replace");
-    folder.store().append(&reads("run-01")).unwrap();
-    let fresh = reads("run-02");
+    folder.store().append(&reads_run("run-01")).unwrap();
+    let fresh = reads_run("run-02");
     folder.store().replace("demo_lock", &fresh).unwrap();
     assert_eq!(folder.store().load("demo_lock").unwrap().records, fresh);
     assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "no left-over");
@@ -433,7 +431,7 @@ fn replacing_leaves_exactly_these_records() {
 #[test]
 fn a_replaced_file_has_each_machine_once_and_loses_nothing() {
     let folder = Folder::new("machines");
-    let mut records = reads("run-01");
+    let mut records = reads_run("run-01");
     // Another machine in between, and strings that look like one.
     let hostile = r#"x "machine":{"facts":{}} "machine":"0123456789ab" ,"#;
     records[2] = changed(&records[2], |r| drop(r.machine.facts.insert("cpu".into(), hostile.into())));
@@ -443,7 +441,7 @@ fn a_replaced_file_has_each_machine_once_and_loses_nothing() {
     assert_eq!(text.matches(r#""fitness":"#).count(), 2, "two machines, each once: {text}");
     let loaded = folder.store().load("demo_lock").unwrap();
     assert_eq!((loaded.records, loaded.damaged), (records.clone(), 0));
-    let more = reads("run-02");
+    let more = reads_run("run-02");
     folder.store().append(&more).unwrap();
     assert_eq!(folder.store().load("demo_lock").unwrap().records, [records.clone(), more].concat());
     // Whoever edits the machine damages every record that was measured on it; so does whoever loses it.

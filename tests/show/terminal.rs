@@ -1,7 +1,5 @@
 //! The renderers on hand-made records: digits, tables, quotes, and strings that mean harm. The notes are in `notes.rs`.
-mod common;
-
-use common::*;
+use crate::common::*;
 use underhood::{
     judge::judge,
     lab::{
@@ -146,7 +144,7 @@ fn labels_lose_their_unit() {
 
 #[test]
 fn a_table_shows_rows_ratios_and_the_smallest_difference() {
-    let text = table::table(&LAB, &READS, &reads("run-01"), Look::default());
+    let text = table::table(lab(), reads(), &reads_run("run-01"), Look::default());
     assert_tame(&text, 80);
     let row = |start: &str| {
         text.lines().find(|l| l.starts_with(start)).unwrap_or_else(|| panic!("{start}\n{text}"))
@@ -170,13 +168,13 @@ fn a_table_shows_rows_ratios_and_the_smallest_difference() {
 
 #[test]
 fn a_table_marks_what_may_not_be_quoted_and_what_is_odd() {
-    let mut rows = reads("run-01");
+    let mut rows = reads_run("run-01");
     rows[1] = not_quotable(&rows[1], "the lanes ran on one CPU");
     rows[0] = not_quotable(&rows[0], "the lanes ran on one CPU");
     rows[4] = changed(&rows[4], |r| put(&mut r.launches[2], HEADLINE, 9.9e6));
     rows[3] =
         changed(&rows[3], |r| r.launches[0] = Sample::unmeasured("mutex", "400 ns", "killed after 10 s"));
-    let text = table::table(&LAB, &READS, &rows, Look::default());
+    let text = table::table(lab(), reads(), &rows, Look::default());
     assert_tame(&text, 80);
     let line = |start: &str| text.lines().find(|l| l.starts_with(start)).unwrap();
     assert!(line("0 ns   mutex").ends_with("! 1") && line("0 ns   rwlock").ends_with("! 1"), "{text}");
@@ -184,7 +182,7 @@ fn a_table_marks_what_may_not_be_quoted_and_what_is_odd() {
     assert!(text.contains("! not quotable, for the reasons with these numbers:"));
     assert!(text.contains("launch 3 of 5 is odd and was kept: 9.90 M/s"), "{text}");
     assert!(text.contains("1 of 5 launches could not be measured: killed after 10 s"), "{text}");
-    let spoken = table::table(&LAB, &READS, &rows, PLAIN);
+    let spoken = table::table(lab(), reads(), &rows, PLAIN);
     assert!(spoken.contains("mutex at 0 ns: ops 10.60 M/s, between 10.50 M/s and 10.70 M/s."), "{spoken}");
     assert!(spoken.contains("Not quotable: the lanes ran on one CPU."), "{spoken}");
     assert!(spoken.contains("Launch 3 of 5 is odd and was kept"), "{spoken}");
@@ -193,20 +191,20 @@ fn a_table_marks_what_may_not_be_quoted_and_what_is_odd() {
 
 #[test]
 fn a_table_says_what_was_not_measured() {
-    assert_eq!(table::table(&LAB, &READS, &[], Look::default()), "demo_lock / reads: not measured yet\n");
-    let mut rows = reads("run-01");
+    assert_eq!(table::table(lab(), reads(), &[], Look::default()), "demo_lock / reads: not measured yet\n");
+    let mut rows = reads_run("run-01");
     rows[1] = changed(&rows[1], |r| {
         r.launches.iter_mut().for_each(|s| *s = Sample::unmeasured("rwlock", "0 ns", "needs two cores"));
         r.quotable = false;
     });
     for look in [Look::default(), PLAIN] {
-        let text = table::table(&LAB, &READS, &rows, look);
+        let text = table::table(lab(), reads(), &rows, look);
         assert!(text.contains("unmeasured") && text.contains("needs two cores"), "{text}");
     }
     // One launch: numbers, but neither intervals nor ratios.
     let single: Vec<Record> =
-        reads("run-01").iter().map(|r| changed(r, |r| r.launches.truncate(1))).collect();
-    let text = table::table(&LAB, &READS, &single, Look::default());
+        reads_run("run-01").iter().map(|r| changed(r, |r| r.launches.truncate(1))).collect();
+    let text = table::table(lab(), reads(), &single, Look::default());
     assert!(text.contains("1 launch, so there are no intervals") && !text.contains('['), "{text}");
     assert!(!text.contains("0x"), "no ratio from one launch: {text}");
 }
@@ -224,21 +222,21 @@ fn a_contender_that_is_not_there_is_one_line() {
     };
     let is = |r: &Record, case: &str| r.case == case;
     let all = |case: &str, why: &str| -> Vec<Record> {
-        reads("run-01").iter().map(|r| if is(r, case) { without(r, why) } else { r.clone() }).collect()
+        reads_run("run-01").iter().map(|r| if is(r, case) { without(r, why) } else { r.clone() }).collect()
     };
     let gone = all("rwlock", "built without it");
-    let text = table::table(&LAB, &READS, &gone, Look::default());
+    let text = table::table(lab(), reads(), &gone, Look::default());
     assert!(text.contains("\nNot measured: rwlock (built without it).\n"), "{text}");
     assert!(!text.contains("unmeasured") && !text.contains('!'), "{text}");
-    assert!(table::table(&LAB, &READS, &gone, PLAIN).contains("Not measured: rwlock (built without it)."));
-    let findings = judge(&LAB, &READS, &gone);
+    assert!(table::table(lab(), reads(), &gone, PLAIN).contains("Not measured: rwlock (built without it)."));
+    let findings = judge(lab(), reads(), &gone);
     let text = table::findings(&findings, Look::default());
     assert_eq!(text.matches("rwlock was not measured: built without it").count(), 1, "{text}");
     let tight = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
     let words = tight(&text);
     assert!(findings.iter().all(|f| words.contains(f.claim.trim_end_matches('.'))), "{text}");
     // The baseline, and what failed in more than one way, stay rows.
-    let baseline = table::table(&LAB, &READS, &all("mutex", "built without it"), Look::default());
+    let baseline = table::table(lab(), reads(), &all("mutex", "built without it"), Look::default());
     assert!(
         tight(&baseline).contains("mutex unmeasured") && !baseline.contains("Not measured:"),
         "{baseline}"
@@ -246,38 +244,41 @@ fn a_contender_that_is_not_there_is_one_line() {
     let mut mixed = gone;
     let last = mixed.iter().rposition(|r| is(r, "rwlock")).unwrap();
     mixed[last] = without(&mixed[last], "hung");
-    let text = table::table(&LAB, &READS, &mixed, Look::default());
+    let text = table::table(lab(), reads(), &mixed, Look::default());
     assert_eq!(tight(&text).matches("rwlock unmeasured").count(), 2, "{text}");
 }
 
 #[test]
 fn no_ratio_to_a_baseline_of_0_is_said_once_and_by_the_label() {
-    let step = Step { headline: "hung_share", kind: Kind::Count, claims: &[], ..TOUCH };
+    let step = altered(touch(), |s| {
+        (s.headline, s.kind) = ("hung_share", Kind::Count);
+        s.claims.clear();
+    });
     let rows =
         [record(&step, "run-01", "call", "", &[0.0; 5]), record(&step, "run-01", "touch", "", &[1.0; 5])];
     let why = "no ratio: `hung` of the baseline is not positive";
-    assert!(table::table(&LAB, &step, &rows, Look::default()).contains(why));
-    assert!(table::table(&LAB, &step, &rows, PLAIN).contains(&why.replace("no ratio", "No ratio")));
+    assert!(table::table(lab(), &step, &rows, Look::default()).contains(why));
+    assert!(table::table(lab(), &step, &rows, PLAIN).contains(&why.replace("no ratio", "No ratio")));
 }
 
 #[test]
 fn tables_and_judge_agree_on_differences() {
-    let mut rows = reads("run-01");
+    let mut rows = reads_run("run-01");
     rows.retain(|r| r.case != AA);
-    let text = table::table(&LAB, &READS, &rows, Look::default());
+    let text = table::table(lab(), reads(), &rows, Look::default());
     assert!(text.contains("no A/A row") && !text.contains("3.15x"), "without an A/A row no ratio: {text}");
 }
 
 #[test]
 fn escape_codes_come_only_when_asked_for() {
-    let rows = reads("run-01");
-    let findings = judge(&LAB, &READS, &rows);
+    let rows = reads_run("run-01");
+    let findings = judge(lab(), reads(), &rows);
     for look in [Look::default(), PLAIN, Look { width: 40, ..Look::default() }] {
-        assert!(!table::table(&LAB, &READS, &rows, look).contains('\u{1b}'));
+        assert!(!table::table(lab(), reads(), &rows, look).contains('\u{1b}'));
         assert!(!table::findings(&findings, look).contains('\u{1b}'));
     }
     let color = Look { color: true, ..Look::default() };
-    assert!(table::table(&LAB, &READS, &rows, color).contains("\u{1b}["));
+    assert!(table::table(lab(), reads(), &rows, color).contains("\u{1b}["));
     assert!(table::findings(&findings, color).contains("\u{1b}["));
     assert!(table::findings(&findings, Look::default()).starts_with("held            At 400 ns"));
     assert!(table::findings(&findings, PLAIN).starts_with("held: At 400 ns"));
@@ -305,21 +306,21 @@ fn hostile(step: &Step, rows: Vec<Record>) -> Vec<Record> {
 
 #[test]
 fn hostile_strings_break_neither_terminal_nor_table_nor_page() {
-    let rows = hostile(&READS, reads("run-01"));
-    let text = table::table(&LAB, &READS, &rows, Look::default());
+    let rows = hostile(reads(), reads_run("run-01"));
+    let text = table::table(lab(), reads(), &rows, Look::default());
     assert_tame(&text, 400); // a word of 300 characters may be longer than the terminal
     for look in [PLAIN, Look { width: 30, ..Look::default() }] {
-        assert_tame(&table::table(&LAB, &READS, &rows, look), 100_000);
+        assert_tame(&table::table(lab(), reads(), &rows, look), 100_000);
     }
-    assert_tame(&table::findings(&judge(&LAB, &READS, &rows), Look::default()), 400);
-    assert_tame(&quote(&LAB, &rows).text, 400);
+    assert_tame(&table::findings(&judge(lab(), reads(), &rows), Look::default()), 400);
+    assert_tame(&quote(lab(), &rows).text, 400);
     // Half hostile: quotable rows whose machine and command mean harm.
     let half: Vec<Record> = rows.iter().map(|r| changed(r, |r| r.quotable = true)).collect();
-    assert!(quote(&LAB, &half).quotable);
-    assert_tame(&quote(&LAB, &half).text, 400);
+    assert!(quote(lab(), &half).quotable);
+    assert_tame(&quote(lab(), &half).text, 400);
     let page = "<!-- underhood:begin demo_lock -->\n<!-- underhood:end demo_lock -->\n";
     for rows in [rows, half] {
-        let text = notes::render(page, &[&LAB], &rows).unwrap();
+        let text = notes::render(page, &[lab()], &rows).unwrap();
         assert_tame(&text, 100_000);
         assert!(
             !text.contains("<script")
@@ -332,13 +333,13 @@ fn hostile_strings_break_neither_terminal_nor_table_nor_page() {
         for row in text.lines().filter(|l| l.starts_with('|')) {
             assert_eq!(columns(row), columns(head), "{row}");
         }
-        assert_eq!(notes::check(&text, &[&LAB], &rows).unwrap(), []);
+        assert_eq!(notes::check(&text, &[lab()], &rows).unwrap(), []);
     }
 }
 
 #[test]
 fn a_quote_has_everything_a_sceptic_asks_for() {
-    let q = quote(&LAB, &reads("run-01"));
+    let q = quote(lab(), &reads_run("run-01"));
     assert!(q.quotable);
     assert_tame(&q.text, 80);
     let flat = q.text.split_whitespace().collect::<Vec<_>>().join(" ");
@@ -359,7 +360,7 @@ fn a_quote_has_everything_a_sceptic_asks_for() {
     ] {
         assert!(flat.contains(part), "{part:?} is not in\n{}", q.text);
     }
-    let rows = reads("run-01");
+    let rows = reads_run("run-01");
     assert_eq!(q.ids, [rows[4].id.clone(), rows[3].id.clone()]);
     assert!(q.ids.iter().all(|id| q.text.contains(id)));
 }
@@ -367,7 +368,7 @@ fn a_quote_has_everything_a_sceptic_asks_for() {
 #[test]
 fn a_brief_quote_keeps_what_makes_it_quotable() {
     let (full, brief, none) =
-        (quote(&LAB, &reads("run-01")), brief(&LAB, &reads("run-01")), brief(&LAB, &[]).text);
+        (quote(lab(), &reads_run("run-01")), brief(lab(), &reads_run("run-01")), brief(lab(), &[]).text);
     assert!(
         brief.quotable && brief.ids == full.ids && brief.text.lines().count() < full.text.lines().count() / 2
     );
@@ -379,21 +380,21 @@ fn a_brief_quote_keeps_what_makes_it_quotable() {
 
 #[test]
 fn a_quote_takes_the_newest_quotable_run() {
-    let mut records = reads("run-01");
-    records.extend(reads("run-05"));
-    let newest = quote(&LAB, &records);
+    let mut records = reads_run("run-01");
+    records.extend(reads_run("run-05"));
+    let newest = quote(lab(), &records);
     assert!(newest.text.contains("2026-11-05"));
     // The newest run may not be quoted: the older one is.
     for r in records.iter_mut().filter(|r| r.run == "run-05") {
         *r = not_quotable(r, "somebody was compiling");
     }
-    let older = quote(&LAB, &records);
+    let older = quote(lab(), &records);
     assert!(older.quotable && older.text.contains("2026-11-01"), "{}", older.text);
     // None may: why the newest may not.
     for r in records.iter_mut().filter(|r| r.run == "run-01") {
         *r = not_quotable(r, "a debug build");
     }
-    let none = quote(&LAB, &records);
+    let none = quote(lab(), &records);
     assert!(!none.quotable && none.ids.is_empty());
     assert!(
         none.text.contains("somebody was compiling") && !none.text.contains("debug build"),
@@ -402,19 +403,19 @@ fn a_quote_takes_the_newest_quotable_run() {
     );
     assert!(none.text.contains("cargo run --release --bin demo_lock"));
     assert!(!none.text.contains("5.20"), "no number where none may be quoted");
-    let never = quote(&LAB, &[]);
+    let never = quote(lab(), &[]);
     assert!(!never.quotable && never.text.contains("not measured yet"));
 }
 
 #[test]
 fn a_quote_falls_back_to_the_next_sentence_and_names_differences() {
-    let only_second = quote(&LAB, &touch("run-02"));
+    let only_second = quote(lab(), &touch_run("run-02"));
     assert!(
         only_second.quotable && only_second.text.contains("The first touch pauses for 440 [436, 444] us.")
     );
-    let mut both = reads("run-01");
-    both.extend(touch("run-02"));
-    let q = quote(&LAB, &both);
+    let mut both = reads_run("run-01");
+    both.extend(touch_run("run-02"));
+    let q = quote(lab(), &both);
     assert!(q.text.contains("Also           The first touch"), "{}", q.text);
     assert!(
         q.text.contains("2026-11-01") && q.text.contains("2026-11-02"),
@@ -426,9 +427,9 @@ fn a_quote_falls_back_to_the_next_sentence_and_names_differences() {
 
 #[test]
 fn a_quote_says_no_difference_instead_of_a_ratio_within_the_band() {
-    let mut rows = reads("run-01");
-    rows[4] = record(&READS, "run-01", "rwlock", "400 ns", &[1.651e6, 1.668e6, 1.634e6, 1.66e6, 1.643e6]);
-    let q = quote(&LAB, &rows);
+    let mut rows = reads_run("run-01");
+    rows[4] = record(reads(), "run-01", "rwlock", "400 ns", &[1.651e6, 1.668e6, 1.634e6, 1.66e6, 1.643e6]);
+    let q = quote(lab(), &rows);
     let flat = q.text.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(q.quotable);
     assert!(
@@ -437,48 +438,50 @@ fn a_quote_says_no_difference_instead_of_a_ratio_within_the_band() {
     );
     assert!(flat.contains("could not have shown one under 2.0 %"), "{flat}");
     assert!(!flat.contains("that only read and hold"), "the sentence about a difference is not said: {flat}");
-    rows.extend(touch("run-02"));
-    let both = quote(&LAB, &rows).text;
+    rows.extend(touch_run("run-02"));
+    let both = quote(lab(), &rows).text;
     let leads = both.contains("Say            The first touch") && both.contains("Also           Between");
     assert!(leads, "what is shown comes first: {both}");
 }
 
 #[test]
 fn no_difference_is_not_said_by_a_run_that_could_hardly_show_one() {
-    let mut rows = reads("run-01");
-    rows[4] = record(&READS, "run-01", "rwlock", "400 ns", &[1.651e6, 1.668e6, 1.634e6, 1.66e6, 1.643e6]);
-    rows[5] = record(&READS, "run-01", AA, "400 ns", &[1.0e6, 2.4e6, 1.2e6, 2.1e6, 1.7e6]);
-    let q = quote(&LAB, &rows);
+    let mut rows = reads_run("run-01");
+    rows[4] = record(reads(), "run-01", "rwlock", "400 ns", &[1.651e6, 1.668e6, 1.634e6, 1.66e6, 1.643e6]);
+    rows[5] = record(reads(), "run-01", AA, "400 ns", &[1.0e6, 2.4e6, 1.2e6, 2.1e6, 1.7e6]);
+    let q = quote(lab(), &rows);
     assert!(!q.quotable && q.text.contains("too noisy to say"), "{}", q.text);
 }
 
 #[test]
 fn a_quote_is_refused_where_a_comparison_is() {
-    let mut rows = reads("run-01");
+    let mut rows = reads_run("run-01");
     rows.retain(|r| r.case != AA);
-    assert!(quote(&LAB, &rows).text.contains("no A/A row"));
+    assert!(quote(lab(), &rows).text.contains("no A/A row"));
     let single: Vec<Record> =
-        reads("run-01").iter().map(|r| changed(r, |r| r.launches.truncate(1))).collect();
-    let q = quote(&LAB, &single);
+        reads_run("run-01").iter().map(|r| changed(r, |r| r.launches.truncate(1))).collect();
+    let q = quote(lab(), &single);
     assert!(!q.quotable && q.text.contains("one launch"), "{}", q.text);
-    let mut uneven = reads("run-01");
+    let mut uneven = reads_run("run-01");
     for (at, work) in [(3, 1.0), (4, 2.0)] {
         uneven[at] = changed(&uneven[at], |r| {
             r.launches.iter_mut().for_each(|s| put(s, "work_per_op_count", work));
         });
     }
-    assert!(!quote(&LAB, &uneven).quotable);
+    assert!(!quote(lab(), &uneven).quotable);
 }
 
 /// How often each of two cases hung, in five launches, and what is said of it.
 fn hung(text: &'static str, kind: Kind, of: &[f64], against: &[f64]) -> (bool, String) {
     let value = "hung_share";
-    let step = Step { kind, headline: value, launch: Launch::Together, claims: &[], ..TOUCH };
+    let step = altered(touch(), |s| {
+        (s.kind, s.headline, s.launch) = (kind, value, Launch::Together);
+        s.claims.clear();
+    });
     let records = [record(&step, "run-01", "call", "", against), record(&step, "run-01", "touch", "", of)];
     let against = Some(pick("call", "", value));
     let say = Say { step: "touch", text, of: pick("touch", "", value), against, not_true_when: "never" };
-    let steps: &'static [Step] = Box::leak(Box::new([step]));
-    let lab = Lab { steps, says: Box::leak(Box::new([say])), ..LAB };
+    let lab = Lab { steps: vec![step], says: vec![say], ..lab().clone() };
     let q = quote(&lab, &records);
     (q.quotable, q.text.split_whitespace().collect::<Vec<_>>().join(" "))
 }

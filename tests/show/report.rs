@@ -1,11 +1,7 @@
 //! The report: one page, complete in itself, harmless, within its size, and linked in all its parts.
-#[path = "../labs/all.rs"]
-mod all;
-mod common;
-
 use std::{collections::BTreeSet, fs, path::Path, process::Command};
 
-use common::*;
+use crate::{all::labs, common::*};
 use underhood::{
     lab::{
         Lab, Predict,
@@ -33,16 +29,19 @@ fn values<'a>(page: &'a str, attribute: &str) -> Vec<&'a str> {
 }
 
 fn demo() -> String {
-    let records = [reads("2026-11-25"), touch("2026-11-26")].concat();
-    report(&[&LAB], &records, None)
+    let records = [reads_run("2026-11-25"), touch_run("2026-11-26")].concat();
+    report(&[lab()], &records, None)
 }
 
 /// A record of every row of every step of every lab, with every column, as a full run would give it; not measured.
 fn full(run: &str) -> Vec<Record> {
     let mut out = Vec::new();
-    for lab in all::LABS {
-        for step in lab.steps {
-            let rows = step.params.iter().flat_map(|p| step.cases.iter().chain([&AA]).map(move |c| (*c, *p)));
+    for lab in labs() {
+        for step in &lab.steps {
+            let rows = step
+                .params()
+                .into_iter()
+                .flat_map(|p| step.cases().into_iter().chain([AA]).map(move |c| (c, p)));
             for (i, (case, param)) in rows.enumerate() {
                 let mut r = draft(step, run, case, param, &around(1e3 * (i + 1) as f64));
                 r.lab = lab.stem.into();
@@ -104,7 +103,7 @@ fn the_page_says_what_the_records_say() {
 
 #[test]
 fn what_may_not_be_quoted_is_marked_and_explained() {
-    let mut records = reads("2026-11-25");
+    let mut records = reads_run("2026-11-25");
     records[4] = changed(&records[4], |r| {
         r.quotable = false;
         r.doubts = vec!["other programs used 41 % of the CPUs".into()];
@@ -114,7 +113,7 @@ fn what_may_not_be_quoted_is_marked_and_explained() {
         r.launches = r.launches.iter().map(gone).collect();
         r.quotable = false;
     });
-    let page = report(&[&LAB], &records, Some("skipped lines of the store: 3 damaged"));
+    let page = report(&[lab()], &records, Some("skipped lines of the store: 3 damaged"));
     for words in [
         "demo_lock.reads</a>: 2 of 6 numbers: ",
         "rwlock was not measured: the lanes did not run at once (and 1 other reason)",
@@ -134,8 +133,8 @@ fn what_may_not_be_quoted_is_marked_and_explained() {
 
 #[test]
 fn every_link_leads_somewhere_on_the_page() {
-    let records = [reads("2026-11-25"), touch("2026-11-26")].concat();
-    let page = report(&[&LAB], &records, None);
+    let records = [reads_run("2026-11-25"), touch_run("2026-11-26")].concat();
+    let page = report(&[lab()], &records, None);
     let ids = values(&page, " id=");
     let unique: BTreeSet<&str> = ids.iter().copied().collect();
     assert_eq!(ids.len(), unique.len(), "an id twice: {ids:?}");
@@ -153,7 +152,7 @@ fn every_link_leads_somewhere_on_the_page() {
 #[test]
 fn every_chart_has_a_title_an_alternative_and_a_table() {
     let records = full("2026-11-25");
-    let lab = all::LABS.iter().find(|l| l.stem == "lock_rwlock").unwrap();
+    let lab = labs().iter().find(|l| l.stem == "lock_rwlock").unwrap();
     let page = report(&[lab], &records, None);
     assert!(page.contains("class=\"panels\""), "a step over many parameters is drawn over them");
     let figures: Vec<&str> = page.split("<figure>").skip(1).collect();
@@ -174,7 +173,7 @@ fn every_chart_has_a_title_an_alternative_and_a_table() {
 
 /// A page of records that have this text wherever a record has text.
 fn full_of(text: &str, runs_too: bool) -> String {
-    let mut records = [reads("2026-11-25"), touch("2026-11-26")].concat();
+    let mut records = [reads_run("2026-11-25"), touch_run("2026-11-26")].concat();
     for (i, r) in records.iter_mut().enumerate() {
         *r = changed(r, |r| {
             r.command = text.into();
@@ -198,7 +197,7 @@ fn full_of(text: &str, runs_too: bool) -> String {
             }
         });
     }
-    report(&[&LAB], &records, Some(text))
+    report(&[lab()], &records, Some(text))
 }
 
 #[test]
@@ -219,17 +218,17 @@ fn strings_that_mean_harm_stay_strings() {
 #[test]
 fn a_page_of_everything_stays_within_its_size() {
     let records = full("2026-11-25");
-    let page = report(all::LABS, &records, None);
+    let page = report(&labs().iter().collect::<Vec<_>>(), &records, None);
     assert!(
         page.len() <= MOST_BYTES,
         "{} bytes from {} records of {} labs",
         page.len(),
         records.len(),
-        all::LABS.len()
+        labs().len()
     );
-    for lab in all::LABS {
+    for lab in labs() {
         assert!(page.contains(&format!("<section id=\"{}\"", lab.stem)), "{} is missing", lab.stem);
-        for step in lab.steps {
+        for step in &lab.steps {
             assert!(
                 page.contains(&format!("id=\"{}.{}\"", lab.stem, step.name)),
                 "{}/{} is missing",
@@ -239,7 +238,7 @@ fn a_page_of_everything_stays_within_its_size() {
         }
     }
     // What was left out is said.
-    let one: &Lab = all::LABS[0];
+    let one = &labs()[0];
     let small = report(&[one], &records, None);
     assert_eq!(small.contains("for the size of the page"), small.len() > MOST_BYTES);
 }
@@ -249,7 +248,7 @@ fn ten_thousand_records_give_the_page_of_the_newest_runs() {
     let mut records: Vec<Record> = Vec::new();
     for i in 0..1250 {
         let run = format!("2026-{:04}-{:02}", i, i % 28 + 1);
-        records.extend(reads("2026-11-10").iter().chain(&touch("2026-11-10")).map(|r| {
+        records.extend(reads_run("2026-11-10").iter().chain(&touch_run("2026-11-10")).map(|r| {
             let mut r = r.clone();
             r.run.clone_from(&run);
             r.at = format!("2026-11-25T00:{:02}:{:02}Z", i / 60, i % 60);
@@ -257,10 +256,10 @@ fn ten_thousand_records_give_the_page_of_the_newest_runs() {
         }));
     }
     assert_eq!(records.len(), 10_000);
-    let page = report(&[&LAB], &records, None);
+    let page = report(&[lab()], &records, None);
     assert!(page.contains("9992 records of other runs are in the store"), "{}", &page[page.len() - 2000..]);
     assert!(page.contains("run 2026-1249-"), "the newest");
-    let one = report(&[&LAB], &records[9_992..], None);
+    let one = report(&[lab()], &records[9_992..], None);
     assert!(page.len() < one.len() + 200, "the number of records does not show in the size");
 }
 
@@ -284,7 +283,7 @@ fn the_command_writes_the_page_where_it_is_told() {
     assert!(why.contains("can be shown") && why.contains("newer") && !why.contains("make some"), "{why}");
 
     // The records that the notes cite are a store, too.
-    let notes = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/notes");
+    let notes = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/records");
     for entry in fs::read_dir(notes).unwrap() {
         let path = entry.unwrap().path();
         fs::copy(&path, store.path().join(path.file_name().unwrap())).unwrap();
@@ -310,11 +309,11 @@ fn the_command_writes_the_page_where_it_is_told() {
 /// A kept picture, hostile in all its text.
 #[test]
 fn a_trace_is_drawn_as_lanes_and_its_text_is_harmless() {
-    let step = &LAB.steps[0];
+    let step = lab().steps[0];
     let lane = |name: &str, task, marks: &str| Lane { name: name.into(), task, marks: marks.into() };
     let asked = match step.predict {
         Predict::Number { case, param } => format!("{case} {param}"),
-        Predict::Best { param } => format!("{} {param}", step.cases[0]),
+        Predict::Best { param } => format!("{} {param}", step.baseline()),
     };
     let picture = Picture {
         step: step.name.into(),
@@ -326,10 +325,10 @@ fn a_trace_is_drawn_as_lanes_and_its_text_is_harmless() {
             lane("<b>", true, "\"><svg onload=x>"),
         ],
     };
-    let pictures = [(LAB.stem, vec![picture])];
-    let records = reads("2026-11-25");
+    let pictures = [(lab().stem, vec![picture])];
+    let records = reads_run("2026-11-25");
     let kept = Kept { records: &records, pictures: &pictures, ..Kept::default() };
-    let page = underhood::show::report::report(&[&LAB], &kept);
+    let page = underhood::show::report::report(&[lab()], &kept);
     assert!(
         page.contains("worker 0 &lt;script&gt; is blocked 60 % of the time, and victim"),
         "the title says what is seen"
@@ -368,7 +367,7 @@ fn pictures_are_kept_beside_the_records_and_a_damaged_file_is_said() {
 
 #[test]
 fn a_delay_is_drawn_over_its_percentiles() {
-    let lab = all::LABS.iter().find(|l| l.stem == "lock_mutex").unwrap();
+    let lab = labs().iter().find(|l| l.stem == "lock_mutex").unwrap();
     let mut records: Vec<Record> = full("run").into_iter().filter(|r| r.lab == lab.stem).collect();
     let draws = |records: &[Record]| {
         report(&[lab], records, None).contains("wait at 4x_threads: the p50 is highest with")
@@ -382,15 +381,15 @@ fn a_delay_is_drawn_over_its_percentiles() {
 
 #[test]
 fn a_prediction_stands_beside_its_result() {
-    let records = touch("2026-11-26");
+    let records = touch_run("2026-11-26");
     let made = |run: &str, why: &str| Prediction {
         schema: 1,
         at: "2026-11-26T09:00:00Z".into(),
-        lab: LAB.stem.into(),
-        step: TOUCH.name.into(),
+        lab: lab().stem.into(),
+        step: touch().name.into(),
         case: String::new(),
         param: String::new(),
-        value: TOUCH.headline.into(),
+        value: touch().headline.into(),
         guess: Guess::Case("call".into()),
         why: why.into(),
         recalled: false,
@@ -399,7 +398,7 @@ fn a_prediction_stands_beside_its_result() {
     let run = records[0].run.as_str();
     let predictions = [made(run, "<i>it is first</i>."), made("a run that is gone", "lost")];
     let kept = Kept { records: &records, predictions: &predictions, ..Kept::default() };
-    let page = underhood::show::report::report(&[&LAB], &kept);
+    let page = underhood::show::report::report(&[lab()], &kept);
     assert!(page.contains("<b>Your prediction: </b>You said call"), "{page}");
     assert!(page.contains("Your reason was: &lt;i&gt;it is first&lt;/i&gt;."), "{page}");
     assert!(!page.contains("lost"), "without its run it has no result");
@@ -407,7 +406,7 @@ fn a_prediction_stands_beside_its_result() {
 
 #[test]
 fn a_grid_of_parameters_is_drawn_as_a_phase_diagram() {
-    let lab = all::LABS.iter().find(|l| l.stem == "lock_readers").unwrap();
+    let lab = labs().iter().find(|l| l.stem == "lock_readers").unwrap();
     let all: Vec<Record> = full("run").into_iter().filter(|r| r.lab == lab.stem).collect();
     // The A/A row as a quiet machine gives it: what the baseline gave.
     let twin = |r: &Record| {
@@ -431,7 +430,7 @@ fn a_grid_of_parameters_is_drawn_as_a_phase_diagram() {
 
 #[test]
 fn a_whole_is_drawn_with_its_parts() {
-    let lab = all::LABS.iter().find(|l| l.stem == "gc_pause").unwrap();
+    let lab = labs().iter().find(|l| l.stem == "gc_pause").unwrap();
     let mut records: Vec<Record> = full("run").into_iter().filter(|r| r.lab == lab.stem).collect();
     for r in records.iter_mut().filter(|r| r.step == "ledger") {
         *r = changed(r, |r| {

@@ -1,23 +1,23 @@
 //! Guesses: understood, held against made-up runs, counted over time; and the picture that shows them.
-mod common;
-
-use common::*;
+use crate::common::*;
 use underhood::{
     judge::guess::{self, Score},
-    lab::{Predict, Step, sample::AA},
+    lab::{Evidence, Mechanism, Predict, Step, at, sample::AA},
     record::{Guess, Prediction, Record},
     show::{Look, picture},
 };
 
-/// [`TOUCH`] asks for the best case; this one for a number.
-const NUMBER: Step = Step { predict: Predict::Number { case: "touch", param: "" }, ..TOUCH };
+/// [`touch`] asks for the best case; this one for a number.
+fn number() -> Step {
+    altered(touch(), |s| s.predict = Predict::Number { case: "touch", param: "" })
+}
 
 fn said(step: &Step, guess: Guess, run: &str) -> Prediction {
     let (case, param) = guess::asked(step);
     Prediction {
         schema: 1,
         at: "2026-11-02T09:00:00Z".into(),
-        lab: LAB.stem.into(),
+        lab: lab().stem.into(),
         step: step.name.into(),
         case: case.into(),
         param: param.into(),
@@ -31,7 +31,8 @@ fn said(step: &Step, guess: Guess, run: &str) -> Prediction {
 
 #[test]
 fn answers_are_understood_as_people_write_them() {
-    let number = |text| guess::understood(&NUMBER, text);
+    let number_step = number();
+    let number = |text| guess::understood(&number_step, text);
     for (text, want) in [
         ("100", Guess::Number(100.0)),
         ("1.5 us", Guess::Number(1500.0)),
@@ -49,16 +50,16 @@ fn answers_are_understood_as_people_write_them() {
     for text in ["", "fast", "-5", "NaN", "inf", "5 apples", "200..50", "..", "1e999", "100 ns ns", "5e"] {
         assert_eq!(number(text), None, "{text:?}");
     }
-    let rate = Step { headline: HEADLINE, ..NUMBER };
+    let rate = altered(&number_step, |s| s.headline = HEADLINE);
     assert_eq!(guess::understood(&rate, "2.5M"), Some(Guess::Number(2.5e6)));
     assert_eq!(guess::understood(&rate, "2.5 M/s"), Some(Guess::Number(2.5e6)));
-    let share = Step { headline: "hung_share", ..NUMBER };
+    let share = altered(&number_step, |s| s.headline = "hung_share");
     assert_eq!(guess::understood(&share, "30 %"), Some(Guess::Number(0.3)));
     assert_eq!(guess::understood(&share, "0.3"), Some(Guess::Number(0.3)));
-    let choice = |text| guess::understood(&TOUCH, text);
+    let choice = |text| guess::understood(touch(), text);
     assert_eq!(choice("2"), Some(Guess::Case("touch".into())));
     assert_eq!(choice(" call "), Some(Guess::Case("call".into())));
-    for text in ["0", "3", "-1", "both", "TOUCH"] {
+    for text in ["0", "3", "-1", "both", "touch()"] {
         assert_eq!(choice(text), None, "{text:?}");
     }
 }
@@ -66,8 +67,8 @@ fn answers_are_understood_as_people_write_them() {
 #[test]
 fn a_number_is_inside_outside_or_cannot_be_told() {
     // 440 us, give or take one per cent.
-    let records = touch("run-02");
-    let reveal = |guess| guess::reveal(&NUMBER, &said(&NUMBER, guess, "run-02"), &records);
+    let records = touch_run("run-02");
+    let reveal = |guess| guess::reveal(&number(), &said(&number(), guess, "run-02"), &records);
     for (guess, score, off) in [
         (Guess::Number(440e3), Score::Inside, 1.0),
         (Guess::Number(300e3), Score::Inside, 1.47),
@@ -90,7 +91,7 @@ fn a_number_is_inside_outside_or_cannot_be_told() {
 
 #[test]
 fn what_may_not_be_quoted_counts_for_nobody() {
-    let doubted: Vec<_> = touch("run-02")
+    let doubted: Vec<_> = touch_run("run-02")
         .iter()
         .map(|r| {
             changed(r, |r| {
@@ -99,15 +100,17 @@ fn what_may_not_be_quoted_counts_for_nobody() {
             })
         })
         .collect();
-    for (step, guess) in
-        [(&NUMBER, Guess::Number(440e3)), (&NUMBER, Guess::Number(1.0)), (&TOUCH, Guess::Case("call".into()))]
-    {
+    for (step, guess) in [
+        (&number(), Guess::Number(440e3)),
+        (&number(), Guess::Number(1.0)),
+        (touch(), Guess::Case("call".into())),
+    ] {
         let got = guess::reveal(step, &said(step, guess, "run-02"), &doubted);
         assert_eq!(got.score, Score::CannotTell("a smoke run".into()), "{}", got.text);
         assert!(got.text.contains("You said") && got.text.contains("a smoke run"), "{}", got.text);
     }
-    for records in [vec![], reads("run-01")] {
-        let got = guess::reveal(&NUMBER, &said(&NUMBER, Guess::Number(1.0), "run-02"), &records);
+    for records in [vec![], reads_run("run-01")] {
+        let got = guess::reveal(&number(), &said(&number(), Guess::Number(1.0), "run-02"), &records);
         assert!(matches!(got.score, Score::CannotTell(_)), "{}", got.text);
         assert!(got.text.contains("no number"), "{}", got.text);
     }
@@ -115,9 +118,9 @@ fn what_may_not_be_quoted_counts_for_nobody() {
 
 #[test]
 fn a_choice_is_wrong_only_where_another_is_shown_better() {
-    let records = reads("run-01");
+    let records = reads_run("run-01");
     let at = |param, case: &str| {
-        let step = Step { predict: Predict::Best { param }, ..READS };
+        let step = altered(reads(), |s| s.predict = Predict::Best { param });
         guess::reveal(&step, &said(&step, Guess::Case(case.into()), "run-01"), &records)
     };
     assert_eq!(at("400 ns", "rwlock").score, Score::Inside);
@@ -130,7 +133,7 @@ fn a_choice_is_wrong_only_where_another_is_shown_better() {
     }
     // Of durations less is better.
     let pause = |case: &str| {
-        guess::reveal(&TOUCH, &said(&TOUCH, Guess::Case(case.into()), "run-02"), &touch("run-02")).score
+        guess::reveal(touch(), &said(touch(), Guess::Case(case.into()), "run-02"), &touch_run("run-02")).score
     };
     assert_eq!((pause("call"), pause("touch")), (Score::Inside, Score::Outside));
     assert!(matches!(pause("gone"), Score::CannotTell(_)));
@@ -138,14 +141,14 @@ fn a_choice_is_wrong_only_where_another_is_shown_better() {
 
 #[test]
 fn calibration_counts_days() {
-    let mut records = touch("run-02");
-    records.extend(reads("run-01"));
+    let mut records = touch_run("run-02");
+    records.extend(reads_run("run-01"));
     let on =
-        |day: &str, guess| Prediction { at: format!("{day}T09:00:00Z"), ..said(&TOUCH, guess, "run-02") };
+        |day: &str, guess| Prediction { at: format!("{day}T09:00:00Z"), ..said(touch(), guess, "run-02") };
     let (right, wrong) = (Guess::Case("call".into()), Guess::Case("touch".into()));
     let gone = Prediction { step: "gone".into(), ..on("2026-11-03", right.clone()) };
     let said = [on("2026-11-03", right.clone()), on("2026-11-02", wrong), on("2026-11-03", right), gone];
-    let (days, all) = guess::calibration(&[&LAB], &said, &records);
+    let (days, all) = guess::calibration(&[lab()], &said, &records);
     let counts: Vec<_> =
         days.iter().map(|(day, t)| (day.as_str(), t.inside_count, t.outside_count, t.untold_count)).collect();
     assert_eq!(counts, [("2026-11-02", 0, 1, 0), ("2026-11-03", 2, 0, 1)]);
@@ -154,9 +157,9 @@ fn calibration_counts_days() {
 
 #[test]
 fn a_picture_has_a_row_for_each_case_and_the_guess_beside_its_own() {
-    let records = touch("run-02");
-    let guess = said(&NUMBER, Guess::Range(20e3, 100e3), "run-02");
-    let text = picture::picture(&LAB, &NUMBER, &records, Some(&guess), Look::default());
+    let records = touch_run("run-02");
+    let guess = said(&number(), Guess::Range(20e3, 100e3), "run-02");
+    let text = picture::picture(lab(), &number(), &records, Some(&guess), Look::default());
     let rows: Vec<&str> = text.lines().filter(|l| l.contains('|')).collect();
     assert_eq!(rows.len(), 3, "{text}");
     assert!(rows[0].contains("call") && rows[1].contains("touch") && rows[2].contains("you"), "{text}");
@@ -170,33 +173,34 @@ fn a_picture_has_a_row_for_each_case_and_the_guess_beside_its_own() {
     assert!(text.contains("logarithmic"), "{text}");
     // Sentences for screen readers; the A/A row is no contender; no difference is claimed where none is shown.
     let plain = Look { plain: true, ..Look::default() };
-    let text = picture::picture(&LAB, &READS, &reads("run-01"), None, plain);
+    let text = picture::picture(lab(), reads(), &reads_run("run-01"), None, plain);
     assert_eq!(text.lines().count(), 2, "{text}");
     assert!(
         text.contains("0 ns: no difference is shown") && !text.contains('|') && !text.contains(AA),
         "{text}"
     );
-    assert_eq!(picture::picture(&LAB, &READS, &[], None, plain), "");
+    assert_eq!(picture::picture(lab(), reads(), &[], None, plain), "");
 }
 
 #[test]
 fn a_grid_of_parameters_gets_a_map_of_who_wins_where() {
-    let step = Step {
-        params: &[
-            "0_many", "0_some", "0_few", "1us_many", "1us_some", "1us_few", "9us_many", "9us_some", "9us_few",
-        ],
-        ..READS
-    };
+    let params =
+        ["0_many", "0_some", "0_few", "1us_many", "1us_some", "1us_few", "9us_many", "9us_some", "9us_few"];
+    let step = altered(reads(), |s| s.params = params.map(|id| at(id, ()).param).into());
     let cells = |of: fn(usize) -> f64, case: &str| -> Vec<Record> {
-        (step.params.iter().enumerate().map(|(i, p)| record(&step, "run-01", case, p, &around(of(i) * 1e6))))
-            .collect()
+        (step
+            .params()
+            .iter()
+            .enumerate()
+            .map(|(i, p)| record(&step, "run-01", case, p, &around(of(i) * 1e6))))
+        .collect()
     };
     // The rwlock is ahead in the last three cells, behind in the first three, and the same between.
     let shared = |i: usize| [0.5, 1.0, 2.0][i / 3];
     let records = [cells(|_| 1.0, "mutex"), cells(shared, "rwlock"), cells(|_| 1.0, AA)].concat();
     let plain = Look { plain: true, ..Look::default() };
     for look in [Look::default(), plain] {
-        let text = picture::picture(&LAB, &step, &records, None, look);
+        let text = picture::picture(lab(), &step, &records, None, look);
         let map: Vec<&str> = text.lines().skip_while(|l| !l.contains("many    some    few")).collect();
         assert_eq!(
             map[1..4],
@@ -210,9 +214,9 @@ fn a_grid_of_parameters_gets_a_map_of_who_wins_where() {
         .filter(|r| (r.case.as_str(), r.param.as_str()) != ("rwlock", "9us_few"))
         .cloned()
         .collect();
-    let text = picture::picture(&LAB, &step, &missing, None, plain);
+    let text = picture::picture(lab(), &step, &missing, None, plain);
     assert!(text.contains("9us  B 2.0x  B 2.0x  ?\n"), "{text}");
-    let text = picture::picture(&LAB, &Step { params: &step.params[..8], ..step }, &records, None, plain);
+    let text = picture::picture(lab(), &altered(&step, |s| s.params.truncate(8)), &records, None, plain);
     assert!(!text.contains("A mutex, B rwlock"), "{text}");
 }
 
@@ -220,11 +224,11 @@ fn a_grid_of_parameters_gets_a_map_of_who_wins_where() {
 fn a_picture_survives_odd_values_and_names() {
     for values in [vec![0.0, 0.0], vec![-3.0, 5.0], vec![1.0], vec![1e-300, 1e300], vec![7.0, 7.0]] {
         let hostile = "a\u{1b}[31m|very long name of a case that goes on and on";
-        let r = changed(&record(&TOUCH, "run-02", hostile, "\u{202e}", &values), |_| {});
+        let r = changed(&record(touch(), "run-02", hostile, "\u{202e}", &values), |_| {});
         for width in [0, 40, 200] {
             let text = picture::picture(
-                &LAB,
-                &TOUCH,
+                lab(),
+                touch(),
                 std::slice::from_ref(&r),
                 None,
                 Look { width, ..Look::default() },
@@ -236,14 +240,19 @@ fn a_picture_survives_odd_values_and_names() {
 
 #[test]
 fn places_are_found_by_the_name_that_the_explanation_gives() {
-    let step = Step { because: "See `lock` in src/structures/lock/mutex.rs, and src/gone.rs.", ..READS };
+    let step = altered(reads(), |s| {
+        s.because = vec![Mechanism {
+            text: "See `lock` in src/structures/lock/mutex.rs, and src/gone.rs.",
+            evidence: Evidence::None,
+        }];
+    });
     let read = |path: &str| match path {
         "labs/demo_lock.rs" => Some("//! q\n\n  name: \"reads\",\n".to_string()),
         "src/structures/lock/mutex.rs" => Some("fn lock_slow() {}\nfn lock() {}\n".to_string()),
         _ => None,
     };
     assert_eq!(
-        picture::places(&LAB, &step, read),
+        picture::places(lab(), &step, read),
         ["labs/demo_lock.rs:3 (the step)", "src/structures/lock/mutex.rs:2 (lock)", "src/gone.rs"]
     );
 }

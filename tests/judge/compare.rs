@@ -1,12 +1,10 @@
 //! Two stores side by side: what may be compared, what is refused, and what the ratio says.
-mod common;
-
 use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use common::*;
+use crate::common::*;
 use underhood::{
     judge::between::{Shown, Thing, pairs},
     record::{Record, Store},
@@ -58,14 +56,14 @@ fn the_ratio_of_launches_that_are_no_pairs() {
 
 #[test]
 fn the_same_twice_shows_no_difference_and_a_real_one_shows() {
-    let (a, b) = (reads("run-01"), reads("run-02"));
-    let found = pairs(&[&LAB], &a, &b, false);
+    let (a, b) = (reads_run("run-01"), reads_run("run-02"));
+    let found = pairs(&[lab()], &a, &b, false);
     assert_eq!(found.len(), 1);
     assert!(found[0].differs.is_empty() && found[0].unlike().is_none(), "{:?}", found[0].differs);
     assert_eq!(found[0].rows.len(), 4, "the A/A row is no contender");
     assert!(found[0].rows.iter().all(|r| matches!(r.shown, Shown::NoDifference(_))), "{found:?}");
     let slower = scaled(&b, "rwlock", 0.5);
-    for row in &pairs(&[&LAB], &a, &slower, false)[0].rows {
+    for row in &pairs(&[lab()], &a, &slower, false)[0].rows {
         match (&row.shown, row.a.case.as_str()) {
             (Shown::Differs(ratio), "rwlock") => assert!((ratio.mid - 0.5).abs() < 0.01, "{ratio:?}"),
             (Shown::NoDifference(_), "mutex") => {}
@@ -75,15 +73,15 @@ fn the_same_twice_shows_no_difference_and_a_real_one_shows() {
     // One per cent lies within what the A/A rows show.
     let near = scaled(&b, "rwlock", 1.01);
     assert!(
-        pairs(&[&LAB], &a, &near, false)[0].rows.iter().all(|r| matches!(r.shown, Shown::NoDifference(_)))
+        pairs(&[lab()], &a, &near, false)[0].rows.iter().all(|r| matches!(r.shown, Shown::NoDifference(_)))
     );
 }
 
 #[test]
 fn one_thing_may_differ_and_two_may_not() {
-    let (a, b) = (reads("run-01"), reads("run-02"));
+    let (a, b) = (reads_run("run-01"), reads_run("run-02"));
     let unlike = |b: &[Record]| {
-        let found = pairs(&[&LAB], &a, b, false);
+        let found = pairs(&[lab()], &a, b, false);
         let things: Vec<Thing> = found[0].differs.iter().map(|d| d.thing).collect();
         (things, found[0].unlike())
     };
@@ -99,18 +97,18 @@ fn one_thing_may_differ_and_two_may_not() {
     // Changes that no revision names are a difference, even beside the same changes.
     let changes = |records: &[Record]| with(records, fact("dirty", "true"));
     let (a, b) = (changes(&a), changes(&b));
-    let found = pairs(&[&LAB], &a, &b, false);
+    let found = pairs(&[lab()], &a, &b, false);
     assert_eq!(found[0].differs.len(), 1, "{:?}", found[0].differs);
     assert_eq!(found[0].differs[0].fact, "changes");
 }
 
 #[test]
 fn what_may_not_be_quoted_or_did_other_work_is_not_compared() {
-    let (a, b) = (reads("run-01"), reads("run-02"));
+    let (a, b) = (reads_run("run-01"), reads_run("run-02"));
     let doubted = with(&b, |r| (r.quotable, r.doubts) = (false, vec!["a noisy machine".into()]));
-    let found = pairs(&[&LAB], &a, &doubted, false);
+    let found = pairs(&[lab()], &a, &doubted, false);
     assert!(found[0].rows.iter().all(|r| r.shown == Shown::Cannot("a noisy machine".into())), "{found:?}");
-    let found = pairs(&[&LAB], &a, &doubted, true);
+    let found = pairs(&[lab()], &a, &doubted, true);
     assert!(found[0].rows.iter().all(|r| matches!(r.shown, Shown::NoDifference(_))));
     let work = |n: f64| {
         move |r: &mut Record| {
@@ -120,13 +118,13 @@ fn what_may_not_be_quoted_or_did_other_work_is_not_compared() {
         }
     };
     let (light, heavy) = (with(&a, work(1.0)), with(&b, work(2.0)));
-    let found = pairs(&[&LAB], &light, &heavy, true);
+    let found = pairs(&[lab()], &light, &heavy, true);
     assert!(
         found[0].rows.iter().all(|r| matches!(&r.shown, Shown::Cannot(why) if why.contains("unequal work")))
     );
     // Without an A/A row nobody knows the smallest difference.
     let bare: Vec<Record> = b.iter().filter(|r| r.case != underhood::lab::sample::AA).cloned().collect();
-    let found = pairs(&[&LAB], &a, &bare, true);
+    let found = pairs(&[lab()], &a, &bare, true);
     assert!(found[0].rows.iter().all(|r| matches!(&r.shown, Shown::Cannot(why) if why.contains("A/A"))));
 }
 
@@ -143,7 +141,7 @@ fn run(words: &[&str]) -> (Option<i32>, String, String) {
 
 /// What the notes cite of a lab, changed, as a store.
 fn store(lab: &str, change: impl Fn(&mut Record)) -> tempfile::TempDir {
-    let cited = Store::open(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/notes"));
+    let cited = Store::open(PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/records"));
     let records = with(&cited.load(lab).unwrap().records, change);
     assert!(!records.is_empty(), "{lab} is cited");
     let dir = tempfile::tempdir().unwrap();

@@ -1,9 +1,8 @@
 //! The measured blocks of NOTES.md: written from records, checked against them, never more than 25 lines.
-mod common;
-
-use common::*;
+use crate::common::*;
 use underhood::{
-    lab::{Lab, Step},
+    judge::cited::cited,
+    lab::{Contender, Lab, Step, at},
     record::Record,
     show::notes,
 };
@@ -11,14 +10,14 @@ use underhood::{
 const PAGE: &str = "# Notes\nby hand\n\n<!-- underhood:begin demo_lock -->\nSTALE\n<!-- underhood:end demo_lock -->\n\nmore by hand";
 
 fn all() -> Vec<Record> {
-    let mut records = reads("run-01");
-    records.extend(touch("run-02"));
+    let mut records = reads_run("run-01");
+    records.extend(touch_run("run-02"));
     records
 }
 
 #[test]
 fn notes_are_written_between_the_markers_and_nowhere_else() {
-    let text = notes::render(PAGE, &[&LAB], &all()).unwrap();
+    let text = notes::render(PAGE, &[lab()], &all()).unwrap();
     assert!(text.starts_with("# Notes\nby hand\n\n<!-- underhood:begin demo_lock -->\n*When is"), "{text}");
     assert!(text.ends_with("\n<!-- underhood:end demo_lock -->\n\nmore by hand"), "{text}");
     assert!(!text.contains("STALE"));
@@ -37,16 +36,16 @@ fn notes_are_written_between_the_markers_and_nowhere_else() {
     for r in &records {
         assert!(text.contains(&r.id), "each number carries the id of its record: {} {}", r.case, r.param);
     }
-    assert_eq!(notes::render(&text, &[&LAB], &records).unwrap(), text, "written twice, the same bytes");
-    assert_eq!(notes::check(&text, &[&LAB], &records).unwrap(), []);
+    assert_eq!(notes::render(&text, &[lab()], &records).unwrap(), text, "written twice, the same bytes");
+    assert_eq!(notes::check(&text, &[lab()], &records).unwrap(), []);
 }
 
 #[test]
 fn an_edited_number_is_found() {
-    let text = notes::render(PAGE, &[&LAB], &all()).unwrap();
+    let text = notes::render(PAGE, &[lab()], &all()).unwrap();
     let edited = text.replacen("5.20 [5.15", "5.90 [5.15", 1);
     assert_ne!(edited, text);
-    let found = notes::check(&edited, &[&LAB], &all()).unwrap();
+    let found = notes::check(&edited, &[lab()], &all()).unwrap();
     assert_eq!(found.len(), 1);
     let m = &found[0];
     assert_eq!(m.lab, "demo_lock");
@@ -58,47 +57,47 @@ fn an_edited_number_is_found() {
     for (i, c) in text.char_indices().filter(|(i, c)| (start..end).contains(i) && c.is_ascii_digit()) {
         let mut edited = text.clone();
         edited.replace_range(i..=i, if c == '9' { "0" } else { "9" });
-        assert_eq!(notes::check(&edited, &[&LAB], &all()).unwrap().len(), 1, "{c} at {i}");
+        assert_eq!(notes::check(&edited, &[lab()], &all()).unwrap().len(), 1, "{c} at {i}");
     }
     // Lines too many, too few.
     let longer = text.replacen("<!-- underhood:end", "made up\n<!-- underhood:end", 1);
-    let found = notes::check(&longer, &[&LAB], &all()).unwrap();
+    let found = notes::check(&longer, &[lab()], &all()).unwrap();
     assert_eq!((found.len(), found[0].expected.as_str(), found[0].found.as_str()), (1, "", "made up"));
     let shorter: String =
         text.lines().filter(|l| !l.starts_with("- Measured")).map(|l| format!("{l}\n")).collect();
-    assert_eq!(notes::check(&shorter, &[&LAB], &all()).unwrap().len(), 1);
+    assert_eq!(notes::check(&shorter, &[lab()], &all()).unwrap().len(), 1);
     // What people write outside is theirs.
-    assert_eq!(notes::check(&text.replace("by hand", "9.99"), &[&LAB], &all()).unwrap(), []);
+    assert_eq!(notes::check(&text.replace("by hand", "9.99"), &[lab()], &all()).unwrap(), []);
     // Records that are gone are a difference, not a pass.
-    assert!(!notes::check(&text, &[&LAB], &[]).unwrap().is_empty());
+    assert!(!notes::check(&text, &[lab()], &[]).unwrap().is_empty());
 }
 
 #[test]
 fn the_cited_records_are_enough() {
     let mut store = all();
-    store.extend(reads("run-07"));
-    store.extend(reads("run-03"));
-    let cited = notes::cited(&LAB, &store);
-    assert_eq!(cited.len(), 8, "one run of each step");
-    assert!(cited.iter().all(|r| r.run == "run-07" || r.run == "run-02"));
-    assert_eq!(notes::cited(&LAB, &cited), cited);
-    let text = notes::render(PAGE, &[&LAB], &store).unwrap();
-    assert_eq!(notes::check(&text, &[&LAB], &cited).unwrap(), []);
+    store.extend(reads_run("run-07"));
+    store.extend(reads_run("run-03"));
+    let few = cited(lab(), &store);
+    assert_eq!(few.len(), 8, "one run of each step");
+    assert!(few.iter().all(|r| r.run == "run-07" || r.run == "run-02"));
+    assert_eq!(cited(lab(), &few), few);
+    let text = notes::render(PAGE, &[lab()], &store).unwrap();
+    assert_eq!(notes::check(&text, &[lab()], &few).unwrap(), []);
 }
 
 #[test]
 fn the_newest_complete_quotable_run_is_cited() {
     let runs = |records: &[Record]| -> Vec<String> {
-        let mut runs: Vec<String> = notes::cited(&LAB, records).into_iter().map(|r| r.run).collect();
+        let mut runs: Vec<String> = cited(lab(), records).into_iter().map(|r| r.run).collect();
         runs.dedup();
         runs
     };
-    let mut records = reads("run-01");
+    let mut records = reads_run("run-01");
     // Newer, but without the rows at 400 ns.
-    records.extend(reads("run-09").into_iter().take(3));
+    records.extend(reads_run("run-09").into_iter().take(3));
     assert_eq!(runs(&records), ["run-01"]);
     // Newer and complete, but one row may not be quoted.
-    let mut partly = reads("run-08");
+    let mut partly = reads_run("run-08");
     partly[1] = changed(&partly[1], |r| {
         r.quotable = false;
         r.doubts = vec!["somebody was compiling".into()];
@@ -107,7 +106,7 @@ fn the_newest_complete_quotable_run_is_cited() {
     assert_eq!(runs(&records), ["run-01"]);
     // With nothing better, it is cited, and the row says why it has no number.
     assert_eq!(runs(&partly), ["run-08"]);
-    let text = notes::render(PAGE, &[&LAB], &partly).unwrap();
+    let text = notes::render(PAGE, &[lab()], &partly).unwrap();
     assert!(text.contains("| not quotable here [1] |"), "{text}");
     assert!(text.contains("\n- Not quotable here: [1] somebody was compiling.\n"), "{text}");
     assert!(!text.contains("no difference shown ("), "{text}");
@@ -126,7 +125,7 @@ fn the_same_reason_is_given_once_below_the_tables() {
     for (at, why) in [(0, "somebody was compiling"), (3, "a | b"), (4, "somebody was compiling")] {
         records[at] = barred(&records[at], why);
     }
-    let text = notes::render(PAGE, &[&LAB], &records).unwrap();
+    let text = notes::render(PAGE, &[lab()], &records).unwrap();
     assert_eq!(text.matches("not quotable here [1]").count(), 2, "{text}");
     assert_eq!(text.matches("not quotable here [2]").count(), 1, "{text}");
     assert!(text.contains("- Not quotable here: [1] somebody was compiling; [2] a \\| b.\n"), "{text}");
@@ -142,18 +141,18 @@ fn the_same_reason_is_given_once_below_the_tables() {
 
 #[test]
 fn a_lab_without_records_says_so() {
-    let text = notes::render(PAGE, &[&LAB], &[]).unwrap();
+    let text = notes::render(PAGE, &[lab()], &[]).unwrap();
     assert!(text.contains("Not measured yet: `cargo run --release --bin demo_lock`"), "{text}");
-    assert_eq!(notes::check(&text, &[&LAB], &[]).unwrap(), []);
+    assert_eq!(notes::check(&text, &[lab()], &[]).unwrap(), []);
 }
 
 #[test]
 fn line_ends_of_the_other_kind_are_kept() {
     let page = PAGE.replace('\n', "\r\n");
-    let text = notes::render(&page, &[&LAB], &all()).unwrap();
+    let text = notes::render(&page, &[lab()], &all()).unwrap();
     assert_eq!(text.matches('\n').count(), text.matches("\r\n").count());
-    assert_eq!(notes::render(&text, &[&LAB], &all()).unwrap(), text);
-    assert_eq!(notes::check(&text, &[&LAB], &all()).unwrap(), []);
+    assert_eq!(notes::render(&text, &[lab()], &all()).unwrap(), text);
+    assert_eq!(notes::check(&text, &[lab()], &all()).unwrap(), []);
 }
 
 #[test]
@@ -174,9 +173,10 @@ fn wrong_markers_are_errors_with_their_line() {
         (format!("{begin}{end}<!-- underhood:begin demo_lock --> and more\n"), 3, "a marker is"),
     ];
     for (text, line, what) in cases {
-        for error in
-            [notes::render(&text, &[&LAB], &[]).unwrap_err(), notes::check(&text, &[&LAB], &[]).unwrap_err()]
-        {
+        for error in [
+            notes::render(&text, &[lab()], &[]).unwrap_err(),
+            notes::check(&text, &[lab()], &[]).unwrap_err(),
+        ] {
             assert_eq!(error.line, line, "{text:?}: {error}");
             assert!(error.to_string().contains(what), "{text:?}: {error}");
         }
@@ -190,18 +190,24 @@ fn big(steps: usize, cases: usize, params: usize) -> (Lab, Vec<Record>) {
         let names: Vec<&'static str> = (0..n).map(|i| &*format!("{stem}{i}").leak()).collect();
         names.leak()
     };
-    let params = if params == 0 { &[""] } else { names("p", params) };
-    let step = |name: &'static str| Step { name, cases: names("c", cases), params, ..TOUCH };
-    let steps: &'static [Step] = names("step", steps).iter().map(|s| step(s)).collect::<Vec<_>>().leak();
+    let params: &[&str] = if params == 0 { &[""] } else { names("p", params) };
+    let step = |name: &&'static str| {
+        altered(touch(), |s| {
+            s.name = name;
+            s.contenders = names("c", cases).iter().map(|c| Contender::new(c)).collect();
+            s.params = params.iter().map(|p| at(p, ()).param).collect();
+        })
+    };
+    let steps: Vec<Step> = names("step", steps).iter().map(step).collect();
     let mut records = Vec::new();
     for (i, s) in steps.iter().enumerate() {
-        for p in s.params {
-            for (k, c) in s.cases.iter().enumerate() {
+        for p in s.params() {
+            for (k, c) in s.cases().into_iter().enumerate() {
                 records.push(record(s, &format!("run-{:02}", i + 1), c, p, &around(100.0 + k as f64)));
             }
         }
     }
-    (Lab { steps, ..LAB }, records)
+    (Lab { steps, ..lab().clone() }, records)
 }
 
 #[test]
@@ -227,16 +233,16 @@ fn a_block_has_at_most_25_lines_and_says_what_it_leaves_out() {
 #[test]
 fn the_table_of_labs_is_written_from_the_records() {
     let text = "before\n<!-- underhood:begin labs -->\nold\n<!-- underhood:end labs -->\nafter\n";
-    let new = notes::readme(text, &[&LAB], &all()).unwrap();
+    let new = notes::readme(text, &[lab()], &all()).unwrap();
     assert!(
         new.starts_with("before\n<!-- underhood:begin labs -->\n| lab |") && new.ends_with("-->\nafter\n"),
         "{new}"
     );
     let row = new.lines().find(|l| l.starts_with("| `demo_lock`")).expect("a row for the lab");
-    assert!(row.contains(LAB.question) && row.contains('[') && !row.contains("not measured"), "{row}");
-    assert_eq!(notes::readme(&new, &[&LAB], &all()).unwrap(), new, "written twice is written once");
-    assert!(notes::readme(&new, &[&LAB], &[]).unwrap().contains("| not measured yet |"));
+    assert!(row.contains(lab().question) && row.contains('[') && !row.contains("not measured"), "{row}");
+    assert_eq!(notes::readme(&new, &[lab()], &all()).unwrap(), new, "written twice is written once");
+    assert!(notes::readme(&new, &[lab()], &[]).unwrap().contains("| not measured yet |"));
     assert!(
-        notes::readme("no markers", &[&LAB], &[]).unwrap_err().to_string().contains("underhood:begin labs")
+        notes::readme("no markers", &[lab()], &[]).unwrap_err().to_string().contains("underhood:begin labs")
     );
 }
