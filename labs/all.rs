@@ -1,99 +1,99 @@
 //! The table of contents: every lab, in the order in which a reader should meet them. Included by the program, the benches and the tests.
 #[path = "alloc_cliff.rs"]
-mod alloc_cliff;
+pub(crate) mod alloc_cliff;
 #[path = "alloc_compare.rs"]
-mod alloc_compare;
+pub(crate) mod alloc_compare;
 #[path = "alloc_first_touch.rs"]
-mod alloc_first_touch;
+pub(crate) mod alloc_first_touch;
 #[path = "alloc_growth.rs"]
-mod alloc_growth;
+pub(crate) mod alloc_growth;
 #[path = "alloc_mmap_lock.rs"]
-mod alloc_mmap_lock;
+pub(crate) mod alloc_mmap_lock;
 #[path = "alloc_pages.rs"]
-mod alloc_pages;
+pub(crate) mod alloc_pages;
 #[path = "async_cancel.rs"]
-mod async_cancel;
+pub(crate) mod async_cancel;
 #[path = "async_cures.rs"]
-mod async_cures;
+pub(crate) mod async_cures;
 #[path = "async_deadlock.rs"]
-mod async_deadlock;
+pub(crate) mod async_deadlock;
 #[path = "async_injection.rs"]
-mod async_injection;
+pub(crate) mod async_injection;
 #[path = "async_locks.rs"]
-mod async_locks;
+pub(crate) mod async_locks;
 #[path = "async_observer.rs"]
-mod async_observer;
+pub(crate) mod async_observer;
 #[path = "async_starvation.rs"]
-mod async_starvation;
+pub(crate) mod async_starvation;
 #[path = "async_state_machine.rs"]
-mod async_state_machine;
+pub(crate) mod async_state_machine;
 #[path = "async_timeout.rs"]
-mod async_timeout;
+pub(crate) mod async_timeout;
 #[path = "cache_line.rs"]
-mod cache_line;
+pub(crate) mod cache_line;
 #[path = "cache_scaling.rs"]
-mod cache_scaling;
+pub(crate) mod cache_scaling;
 #[path = "collections_cost.rs"]
-mod collections_cost;
+pub(crate) mod collections_cost;
 #[path = "collections_worst.rs"]
-mod collections_worst;
+pub(crate) mod collections_worst;
 #[cfg(feature = "gc")]
 #[path = "container_limits.rs"]
-mod container_limits;
+pub(crate) mod container_limits;
 #[path = "flow_bulkhead.rs"]
-mod flow_bulkhead;
+pub(crate) mod flow_bulkhead;
 #[path = "flow_noisy_neighbor.rs"]
-mod flow_noisy_neighbor;
+pub(crate) mod flow_noisy_neighbor;
 #[path = "flow_presence.rs"]
-mod flow_presence;
+pub(crate) mod flow_presence;
 #[path = "flow_rate_limit.rs"]
-mod flow_rate_limit;
+pub(crate) mod flow_rate_limit;
 #[cfg(feature = "gc")]
 #[path = "gc_large_objects.rs"]
-mod gc_large_objects;
+pub(crate) mod gc_large_objects;
 #[cfg(feature = "gc")]
 #[path = "gc_pause.rs"]
-mod gc_pause;
+pub(crate) mod gc_pause;
 #[path = "gc_reference_jvm.rs"]
-mod gc_reference_jvm;
+pub(crate) mod gc_reference_jvm;
 #[path = "lock_audit.rs"]
-mod lock_audit;
+pub(crate) mod lock_audit;
 #[path = "lock_deadlock.rs"]
-mod lock_deadlock;
+pub(crate) mod lock_deadlock;
 #[path = "lock_mutex.rs"]
-mod lock_mutex;
+pub(crate) mod lock_mutex;
 #[path = "lock_readers.rs"]
-mod lock_readers;
+pub(crate) mod lock_readers;
 #[path = "lock_rwlock.rs"]
-mod lock_rwlock;
+pub(crate) mod lock_rwlock;
 #[path = "lock_semaphore.rs"]
-mod lock_semaphore;
+pub(crate) mod lock_semaphore;
 #[path = "lock_seqlock.rs"]
-mod lock_seqlock;
+pub(crate) mod lock_seqlock;
 #[path = "lock_spin.rs"]
-mod lock_spin;
+pub(crate) mod lock_spin;
 #[path = "lockfree_counter.rs"]
-mod lockfree_counter;
+pub(crate) mod lockfree_counter;
 #[path = "lockfree_map.rs"]
-mod lockfree_map;
+pub(crate) mod lockfree_map;
 #[path = "lockfree_progress.rs"]
-mod lockfree_progress;
+pub(crate) mod lockfree_progress;
 #[path = "lockfree_queue.rs"]
-mod lockfree_queue;
+pub(crate) mod lockfree_queue;
 #[path = "lockfree_reclaim.rs"]
-mod lockfree_reclaim;
+pub(crate) mod lockfree_reclaim;
 #[path = "lockfree_ring.rs"]
-mod lockfree_ring;
+pub(crate) mod lockfree_ring;
 #[path = "lockfree_snapshot.rs"]
-mod lockfree_snapshot;
+pub(crate) mod lockfree_snapshot;
 #[path = "lockfree_stack.rs"]
-mod lockfree_stack;
+pub(crate) mod lockfree_stack;
 #[path = "order_detect.rs"]
-mod order_detect;
+pub(crate) mod order_detect;
 #[path = "order_litmus.rs"]
-mod order_litmus;
+pub(crate) mod order_litmus;
 #[path = "order_wakeup.rs"]
-mod order_wakeup;
+pub(crate) mod order_wakeup;
 
 /// The labs, in the order in which a reader should meet them.
 pub(crate) fn labs() -> &'static [underhood::lab::Lab] {

@@ -1,13 +1,10 @@
 //! Every lab runs from end to end in a moment, stepped or not, with and without a terminal; and nothing of it is quotable.
-#[path = "../labs/all.rs"]
-mod all;
-
 use std::{
     path::PathBuf,
     process::{Command, Output, Stdio},
 };
 
-use all::LABS;
+use crate::all::labs;
 
 /// The binary of a lab stands beside the program.
 fn lab(stem: &str) -> Command {
@@ -28,20 +25,20 @@ fn run(mut command: Command) -> (Output, String, String) {
 #[test]
 fn every_lab_runs_and_says_that_a_smoke_run_is_no_measurement() {
     let store = tempfile::tempdir().unwrap();
-    for l in LABS {
+    for l in labs() {
         let mut command = lab(l.stem);
         command.args(["--smoke", "--step", "--anyway", "--store"]).arg(store.path());
         let (out, text, words) = run(command);
         assert_eq!(out.status.code(), Some(3), "{}: a smoke run is never quotable\n{text}\n{words}", l.stem);
         assert!(text.contains(l.question), "{}: {text}", l.stem);
-        for step in l.steps {
+        for step in &l.steps {
             assert!(
                 text.contains(&format!("{} / {}", l.stem, step.name)),
                 "{}: step {} is missing\n{text}",
                 l.stem,
                 step.name
             );
-            for claim in step.claims {
+            for claim in &step.claims {
                 // Wrapped text: the first words are enough to find it.
                 let start: String = claim.text.split_whitespace().take(3).collect::<Vec<_>>().join(" ");
                 assert!(
@@ -63,32 +60,29 @@ fn every_lab_runs_and_says_that_a_smoke_run_is_no_measurement() {
 #[test]
 fn every_lab_gives_a_record_for_each_row() {
     let store = tempfile::tempdir().unwrap();
-    for l in LABS {
+    for l in labs() {
         let mut command = lab(l.stem);
         command.args(["--smoke", "--json", "--anyway", "--store"]).arg(store.path());
         let (_, text, words) = run(command);
         let lines: Vec<serde_json::Value> =
             text.lines().map(|l| serde_json::from_str(l).expect("every line is JSON")).collect();
-        for step in l.steps {
-            for case in step.cases {
-                for param in step.params {
-                    let row = lines
-                        .iter()
-                        .find(|v| v["step"] == step.name && v["case"] == *case && v["param"] == *param);
-                    let row = row.unwrap_or_else(|| {
-                        panic!("{}: no record of {} {case} {param}\n{words}", l.stem, step.name)
-                    });
-                    assert_eq!(row["quotable"], false, "{}: a smoke run is never quotable", l.stem);
-                    let launches = row["launches"].as_array().expect("raw launches are kept");
-                    for launch in launches {
-                        let values = launch["values"].as_object().expect("values");
-                        assert!(
-                            !values.is_empty() || launch["unmeasured"].is_string(),
-                            "{}: {} {case} {param} has neither a value nor a reason",
-                            l.stem,
-                            step.name
-                        );
-                    }
+        for step in &l.steps {
+            for (case, param) in step.cells() {
+                let row =
+                    lines.iter().find(|v| v["step"] == step.name && v["case"] == case && v["param"] == param);
+                let row = row.unwrap_or_else(|| {
+                    panic!("{}: no record of {} {case} {param}\n{words}", l.stem, step.name)
+                });
+                assert_eq!(row["quotable"], false, "{}: a smoke run is never quotable", l.stem);
+                let launches = row["launches"].as_array().expect("raw launches are kept");
+                for launch in launches {
+                    let values = launch["values"].as_object().expect("values");
+                    assert!(
+                        !values.is_empty() || launch["unmeasured"].is_string(),
+                        "{}: {} {case} {param} has neither a value nor a reason",
+                        l.stem,
+                        step.name
+                    );
                 }
             }
         }

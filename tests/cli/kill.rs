@@ -2,7 +2,6 @@
 //! control group, and the store can be read.
 //!
 //! Three moments a lab as a rule; `UNDERHOOD_KILLS=20` for more, `UNDERHOOD_KILL_SEED` (printed) for the same again.
-#![cfg(all(target_os = "linux", feature = "gc"))]
 #![allow(clippy::print_stdout, reason = "says what was met, so that a test of nothing can be seen as such")]
 use std::{
     collections::BTreeSet,

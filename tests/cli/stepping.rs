@@ -1,14 +1,11 @@
 //! Stepping through labs from outside, with a terminal and without one; predictions, knobs, resuming.
-#[path = "../labs/all.rs"]
-mod all;
-
 use std::{
     fs,
     path::Path,
     process::{Command, Stdio},
 };
 
-use all::LABS;
+use crate::all::labs;
 use serde_json::Value;
 
 fn underhood(store: &Path, words: &[&str]) -> (Option<i32>, String, String) {
@@ -105,7 +102,7 @@ fn a_guess_that_is_not_understood_costs_no_measurement() {
 #[test]
 fn next_goes_on_where_the_reader_left() {
     let store = tempfile::tempdir().unwrap();
-    let first = LABS[0];
+    let first = &labs()[0];
     let (_, out, _) = underhood(store.path(), &["list"]);
     assert!(out.contains("not run yet"), "{out}");
     underhood(store.path(), &["run", first.stem, "--smoke", "--anyway", "--only", first.steps[0].name]);
@@ -116,7 +113,7 @@ fn next_goes_on_where_the_reader_left() {
         assert!(out.contains(&format!("{} / {}", first.stem, step.name)), "{out}{err}");
     }
     let (_, out, _) = underhood(store.path(), &next);
-    assert!(out.contains(LABS[1].question) && !out.contains(first.question), "the next lab: {out}");
+    assert!(out.contains(labs()[1].question) && !out.contains(first.question), "the next lab: {out}");
     // A smoke run shows nothing, and `list` says so.
     let (_, out, _) = underhood(store.path(), &["list"]);
     assert!(out.contains(&format!("begun: 0 of {} steps", first.steps.len())), "{out}");
@@ -126,10 +123,6 @@ fn next_goes_on_where_the_reader_left() {
     assert!(state["state"]["not_shown_count"].as_u64().unwrap() > 0, "{state}");
     assert_eq!(underhood(store.path(), &["next", "--only", "x"]).0, Some(2));
 }
-
-#[cfg(unix)]
-#[path = "common/terminal.rs"]
-mod terminal;
 
 #[cfg(unix)]
 mod at_a_terminal {
@@ -143,10 +136,8 @@ mod at_a_terminal {
         record::Store,
     };
 
-    use super::{
-        terminal::{asks_for_a_guess, at_terminal, flat, terminal},
-        *,
-    };
+    use super::*;
+    use crate::terminal::{asks_for_a_guess, at_terminal, flat, terminal};
 
     #[test]
     fn every_lab_steps_at_a_terminal() {
@@ -156,7 +147,7 @@ mod at_a_terminal {
         thread::scope(|s| {
             for _ in 0..4 {
                 s.spawn(|| {
-                    while let Some(lab) = LABS.get(next.fetch_add(1, Relaxed)) {
+                    while let Some(lab) = labs().get(next.fetch_add(1, Relaxed)) {
                         steps_at_a_terminal(lab, store.path());
                     }
                 });
@@ -167,7 +158,7 @@ mod at_a_terminal {
         let lost = |lab: &Lab, step: &str| !kept.iter().any(|p| p.lab == lab.stem && p.step == step);
         // A prediction of what another command records is kept once there is a record to hold it against.
         let here = |s: &&Step| !matches!(s.launch, Launch::Recorded(_));
-        let all = LABS.iter().flat_map(|lab| lab.steps.iter().filter(here).map(move |s| (*lab, s.name)));
+        let all = labs().iter().flat_map(|lab| lab.steps.iter().filter(here).map(move |s| (lab, s.name)));
         let lost: Vec<String> = all
             .filter(|(lab, step)| lost(lab, step))
             .map(|(lab, step)| format!("{}/{step}", lab.stem))

@@ -27,9 +27,7 @@ use underhood::{
     },
 };
 
-#[path = "../labs/alloc_first_touch.rs"]
-mod lab;
-
+use crate::all::alloc_first_touch as lab;
 use lab::LAB;
 
 const MIB: usize = 1 << 20;

@@ -1,11 +1,10 @@
 //! Every claim of every lab, on made-up records: it can be held, it can be refuted, and a doubtful row carries no verdict.
-#[path = "../labs/all.rs"]
-mod all;
-mod common;
-
 use std::collections::BTreeSet;
 
-use common::{changed, record};
+use crate::{
+    all::labs,
+    common::{changed, record},
+};
 use underhood::{
     judge::{Verdict, judge},
     lab::{Expect, Lab, Step, sample::AA},
@@ -15,9 +14,9 @@ use underhood::{
 /// Records in which the claim's ratio (or value) is `value`; the baseline and its twin say the same of each other.
 fn made_up(lab: &Lab, step: &Step, index: usize, value: f64) -> Vec<Record> {
     let claim = &step.claims[index];
-    let (of, base) = (claim.of, step.cases[0]);
+    let (of, base) = (claim.bound.of, step.baseline());
     let mut told = vec![(of.case, of.param, of.value, value)];
-    told.extend(claim.against.map(|other| (other.case, other.param, other.value, 1.0)));
+    told.extend(claim.bound.against.map(|other| (other.case, other.param, other.value, 1.0)));
     for (_, param, name, _) in told.clone() {
         let known = |case: &str, told: &[(&str, &str, &str, f64)]| {
             told.iter().find(|t| (t.0, t.1, t.2) == (case, param, name)).map(|t| t.3)
@@ -30,7 +29,7 @@ fn made_up(lab: &Lab, step: &Step, index: usize, value: f64) -> Vec<Record> {
     }
     let rows: BTreeSet<(&str, &str)> = told.iter().map(|t| (t.0, t.1)).collect();
     // What is claimed to lie between two numbers may be a count, which is exact; the rest is spread a little.
-    let factors = match claim.expect {
+    let factors = match claim.bound.expect {
         Expect::Between(..) => [1.0; 5],
         _ => [1.0, 1.004, 0.996, 1.002, 0.998],
     };
@@ -50,10 +49,10 @@ fn made_up(lab: &Lab, step: &Step, index: usize, value: f64) -> Vec<Record> {
 #[test]
 fn every_claim_can_be_held_and_refuted() {
     let mut judged = 0;
-    for (lab, step) in all::LABS.iter().flat_map(|lab| lab.steps.iter().map(move |step| (lab, step))) {
+    for (lab, step) in labs().iter().flat_map(|lab| lab.steps.iter().map(move |step| (lab, step))) {
         // The made-up machine has two CPUs.
-        for (index, claim) in step.claims.iter().enumerate().filter(|(_, claim)| claim.cores <= 2) {
-            let (good, bad) = match claim.expect {
+        for (index, claim) in step.claims.iter().enumerate().filter(|(_, claim)| claim.bound.cores <= 2) {
+            let (good, bad) = match claim.bound.expect {
                 Expect::AtLeast(x) => (x * 1.5 + 0.1, (x * 0.5).min(x - 0.1)),
                 Expect::AtMost(x) => (x * 0.5, x * 1.5 + 0.1),
                 Expect::Between(lo, hi) => (f64::midpoint(lo, hi), hi * 1.5 + 0.1),

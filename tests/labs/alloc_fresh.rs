@@ -1,11 +1,6 @@
 //! Memory that is fresh, zeroed, grown, huge or just below a cliff: the labs on one block, and what they are built on.
 //! Shapes, counts and invariants; never a time.
-#[path = "../labs/alloc_cliff.rs"]
-mod alloc_cliff;
-#[path = "../labs/alloc_growth.rs"]
-mod alloc_growth;
-#[path = "../labs/alloc_pages.rs"]
-mod alloc_pages;
+use crate::all::{alloc_cliff, alloc_growth, alloc_pages};
 
 use std::{
     alloc::{GlobalAlloc, Layout, System},

@@ -4,14 +4,17 @@
 #![allow(clippy::print_stdout, reason = "stands in for libtest's closing line")]
 use std::{
     process::ExitCode,
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::{
+        LazyLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     thread,
     time::{Duration, Instant},
 };
 
 use underhood::{
     lab::{
-        Kind, Lab, Launch, Measure, Predict, Step,
+        Contender, Kind, Lab, Origin, Point, Step, at,
         plan::{Mode, Plan},
         sample::Sample,
     },
@@ -19,45 +22,45 @@ use underhood::{
     measure::launch,
 };
 
-const fn step(name: &'static str, launch: Launch, measure: Measure) -> Step {
-    Step {
-        name,
-        ask: "",
-        predict: Predict::Best { param: "p" },
-        kind: Kind::Count,
-        cases: &["a", "b"],
-        params: &["p", "q"],
-        launch,
-        measure,
-        headline: "x_count",
-        columns: &[],
-        claims: &[],
-        because: "",
-        tour: false,
-    }
+type Measure = fn(&Plan, &[&str], &[&str]) -> Vec<Sample>;
+
+/// Measures cases at parameters.
+fn step(name: &'static str, measure: Measure) -> Step {
+    Step::new(name, Kind::Count, "x_count")
+        .ask_best("", "p")
+        .contenders(&[Contender::new("a"), Contender::new("b")])
+        .over_all([at("p", ()), at("q", ())], move |plan, points| {
+            measure(plan, &["a", "b"], &points.iter().map(Point::id).collect::<Vec<_>>())
+        })
 }
 
-static LAB: Lab = Lab {
-    stem: "trial",
-    question: "",
-    steps: &[
-        step("well", Launch::Together, each),
-        step("apart", Launch::Isolated, each),
-        step("panics", Launch::Together, |_, _, _| panic!("on purpose")),
-        step("silent", Launch::Together, |_, _, _| Vec::new()),
-        step("killed", Launch::Together, |_, _, _| std::process::abort()),
-        step("recorded", Launch::Recorded("make it so"), |_, _, _| panic!("nobody asks the lab")),
-        step("sleeps", Launch::Together, |_, _, _| {
-            thread::sleep(Duration::from_secs(600));
-            Vec::new()
-        }),
-    ],
-    says: &[],
-    not_said: &[],
-    next: &[],
-    sources: &[],
-    benches: |_| Vec::new(),
-};
+fn lab() -> &'static Lab {
+    static LAB: LazyLock<Lab> = LazyLock::new(|| {
+        Lab::new("trial", "", Origin::ours("a lab of the tests"))
+            .step(step("well", each))
+            .step(apart())
+            .step(step("panics", |_, _, _| panic!("on purpose")))
+            .step(step("silent", |_, _, _| Vec::new()))
+            .step(step("killed", |_, _, _| std::process::abort()))
+            .step(
+                step("recorded", |_, _, _| panic!("nobody asks the lab"))
+                    .recorded(["p", "q"].map(|p| at(p, ())), "make it so"),
+            )
+            .step(step("sleeps", |_, _, _| {
+                thread::sleep(Duration::from_secs(600));
+                Vec::new()
+            }))
+    });
+    &LAB
+}
+
+/// A process for each contender at each parameter.
+fn apart() -> Step {
+    static BOTH: [Contender; 2] = [Contender::new("a"), Contender::new("b")];
+    step("apart", each).isolated(&BOTH, ["p", "q"].map(|p| at(p, ())), |plan, c, p| {
+        Ok(each(plan, &[c.id], &[p.id()]).remove(0))
+    })
+}
 
 /// Says which process and launch it ran in.
 fn each(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
@@ -68,14 +71,14 @@ fn each(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
 }
 
 fn run(name: &str, stop: &AtomicBool) -> Result<Vec<Vec<Sample>>, launch::Interrupted> {
-    let step = LAB.steps.iter().find(|s| s.name == name).expect("the step exists");
+    let step = lab().steps.iter().find(|s| s.name == name).expect("the step exists");
     let plan =
         Plan { launches: 2, patience: Duration::from_secs(1), ..Plan::new(Mode::Smoke, allowed_cpus()) };
-    launch::run(&LAB, step, &plan, stop, &mut |_| {})
+    launch::run(lab(), step, &plan, stop, &mut |_| {})
 }
 
 fn main() -> ExitCode {
-    if let Some(code) = launch::child(&[&LAB]) {
+    if let Some(code) = launch::child(&[lab()]) {
         return code;
     }
     let go = AtomicBool::new(false);

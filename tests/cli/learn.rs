@@ -1,14 +1,11 @@
 //! Quiz and export from outside, on the records that the notes cite.
-#[path = "../labs/all.rs"]
-mod all;
-
 use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use all::LABS;
+use crate::all::labs;
 use serde_json::Value;
 use underhood::{
     lab::plan::Mode,
@@ -36,7 +33,7 @@ fn underhood(store: &Path, words: &[&str]) -> (Option<i32>, String, String) {
 /// A store with what the notes cite of one lab.
 fn cited(lab: &str) -> (tempfile::TempDir, Vec<Record>) {
     let dir = tempfile::tempdir().unwrap();
-    let records = Store::open(root().join("tests/notes")).load(lab).unwrap().records;
+    let records = Store::open(root().join("tests/records")).load(lab).unwrap().records;
     assert!(!records.is_empty(), "{lab} is cited");
     Store::open(dir.path()).append(&records).unwrap();
     (dir, records)
@@ -47,7 +44,7 @@ fn without_a_terminal_the_quiz_is_a_sheet_of_questions_and_answers() {
     let (store, records) = cited("lock_rwlock");
     let (code, out, err) = underhood(store.path(), &["quiz", "--seed", "7"]);
     assert_eq!(code, Some(0), "{err}");
-    let order: Vec<usize> = LABS
+    let order: Vec<usize> = labs()
         .iter()
         .map(|l| out.find(&format!(": {}\n", l.question)).expect("every question is asked"))
         .collect();
@@ -59,7 +56,7 @@ fn without_a_terminal_the_quiz_is_a_sheet_of_questions_and_answers() {
     let said: Vec<&str> = out.lines().filter(|l| l.starts_with("Say: ")).collect();
     assert!(!said.is_empty() && said.len() <= 4, "{said:?}");
     assert!(records.iter().any(|r| out.contains(&r.id)), "{out}");
-    assert_eq!(out.matches("No number of yours: not measured yet.").count(), LABS.len() - 1, "{out}");
+    assert_eq!(out.matches("No number of yours: not measured yet.").count(), labs().len() - 1, "{out}");
     assert!(out.contains("Made before a run: none yet"), "{out}");
     let (_, out, _) = underhood(store.path(), &["quiz", "lock_rwlock", "--count", "1", "--json"]);
     let lines: Vec<Value> =
@@ -70,13 +67,9 @@ fn without_a_terminal_the_quiz_is_a_sheet_of_questions_and_answers() {
 }
 
 #[cfg(unix)]
-#[path = "common/terminal.rs"]
-mod terminal;
-
-#[cfg(unix)]
 #[test]
 fn the_quiz_asks_reveals_and_keeps_score() {
-    use terminal::{asks_for_a_guess, at_terminal, flat};
+    use crate::terminal::{asks_for_a_guess, at_terminal, flat};
     let (store, _) = cited("flow_rate_limit");
     let words = ["quiz", "flow_rate_limit"];
     // From nothing to everything: the truth is inside, unless a case is asked for, of which 1 is the first.
@@ -166,7 +159,7 @@ fn a_deck_holds_what_may_be_quoted_and_nothing_else() {
     let mut ids: Vec<&String> = cards.iter().map(|c| &c[0]).collect();
     ids.dedup();
     assert_eq!(ids.len(), cards.len(), "every card has an id of its own");
-    let lab = LABS.iter().find(|l| l.stem == "lock_rwlock").unwrap();
+    let lab = labs().iter().find(|l| l.stem == "lock_rwlock").unwrap();
     assert_eq!(cards[0][1], lab.question);
     for card in &cards {
         assert!(

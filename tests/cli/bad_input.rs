@@ -216,38 +216,18 @@ fn a_recorded_step_is_shown_and_not_measured() {
     use std::collections::BTreeMap;
     use underhood::{
         lab::{
-            Kind, Lab, Launch, Predict, Step,
+            Contender, Kind, Lab, Origin, Step, at,
             plan::{Mode, Plan},
             sample::Sample,
         },
         machine::Machine,
         record::{Store, seal},
     };
-    static STEP: Step = Step {
-        name: "models",
-        ask: "",
-        predict: Predict::Best { param: "" },
-        kind: Kind::Count,
-        cases: &["loom"],
-        params: &["aba"],
-        launch: Launch::Recorded("this test"),
-        measure: |_, _, _| Vec::new(),
-        headline: "found_share",
-        columns: &[],
-        claims: &[],
-        because: "",
-        tour: false,
-    };
-    let lab = Lab {
-        stem: "order_detect",
-        question: "",
-        steps: &[],
-        says: &[],
-        not_said: &[],
-        next: &[],
-        sources: &[],
-        benches: |_| Vec::new(),
-    };
+    let step = Step::new("models", Kind::Count, "found_share")
+        .ask_best("", "aba")
+        .contenders(&[Contender::new("loom")])
+        .recorded([at("aba", ())], "this test");
+    let lab = Lab::new("order_detect", "", Origin::ours("a lab of the tests"));
     let store = tempfile::tempdir().unwrap();
     let words = ["run", "order_detect", "--only", "models", "--smoke", "--plain"];
     let (code, text, _) = run(underhood(store.path()).args(words));
@@ -259,7 +239,7 @@ fn a_recorded_step_is_shown_and_not_measured() {
     let plan = Plan { launches: 2, ..Plan::new(Mode::Default, vec![0]) };
     let during = BTreeMap::new();
     let launches = vec![launch(), launch()];
-    let records = seal(&lab, &STEP, "this test", &plan, &Machine::read(), launches, during);
+    let records = seal(&lab, &step, "this test", &plan, &Machine::read(), launches, during);
     Store::open(store.path()).append(&records).unwrap();
     for _ in 0..2 {
         let (_, text, _) = run(underhood(store.path()).args(words));

@@ -1,9 +1,6 @@
 //! The labs that compare allocators: bursts, hand-overs, what is given back; every claim can be held and refuted.
 //! Shapes, counts and invariants; never a time.
-#[path = "../labs/alloc_compare.rs"]
-mod alloc_compare;
-#[path = "../labs/alloc_mmap_lock.rs"]
-mod alloc_mmap_lock;
+use crate::all::{alloc_compare, alloc_mmap_lock};
 
 use std::{collections::BTreeSet, time::Duration};
 

@@ -1,14 +1,11 @@
 //! What a package needs: the program alone in a folder, its version, completions, manual page.
-#[path = "../labs/all.rs"]
-mod all;
-
 use std::{
     fs,
     path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
-use all::LABS;
+use crate::all::labs;
 
 fn text(out: &Output) -> String {
     String::from_utf8_lossy(&out.stdout).into_owned()
@@ -57,7 +54,7 @@ fn a_shell_completes_commands_and_labs() {
         }
         // The other scripts complete no values of arguments.
         if ["bash", "zsh"].contains(&shell) {
-            assert!(LABS.iter().all(|l| script.contains(l.stem)), "{shell} completes the labs");
+            assert!(labs().iter().all(|l| script.contains(l.stem)), "{shell} completes the labs");
         }
     }
 }

@@ -21,8 +21,7 @@ use underhood::{
     },
 };
 
-#[path = "../labs/async_starvation.rs"]
-mod async_starvation;
+use crate::all::async_starvation;
 
 /// Whatever hangs fails, instead of hanging the tests.
 fn within_deadline<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
