@@ -74,6 +74,8 @@ pub struct Table {
     /// Per execution: threads spawned so far, and what is left of the world's tricks.
     pub spawned: usize,
     pub tricks: World,
+    /// Some execution came to a step at which the world may play a trick.
+    pub tricky: bool,
     /// The steps of this execution, if somebody wants to see it.
     pub trace: Option<Vec<Step>>,
 }
@@ -135,7 +137,10 @@ pub fn signal(at: &'static Location<'static>, role: Role) -> Option<Change> {
 
 /// Takes one of the world's tricks for this execution, if it is still to be played.
 pub fn trick(which: fn(&mut World) -> &mut bool) -> bool {
-    TABLE.with_borrow_mut(|t| std::mem::take(which(&mut t.tricks)))
+    TABLE.with_borrow_mut(|t| {
+        t.tricky = true;
+        std::mem::take(which(&mut t.tricks))
+    })
 }
 
 /// Whether a SeqCst load has a fence before it in this run.

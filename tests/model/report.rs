@@ -3,7 +3,7 @@
 use super::children::{Answer, End, run};
 use super::explore::{Order, bound};
 use super::mutate::{Change, Role, Shown, Site, World, mutants};
-use super::scenarios::Structure;
+use super::scenarios::{Scenario, Structure};
 use super::survivors::{SURVIVORS, Survivor};
 use super::verdict::{self, Fate, Outcome, class, excuse};
 use std::collections::BTreeMap;
@@ -84,40 +84,50 @@ pub fn structure(s: &Structure) -> Score {
     Score { path: s.path, outcomes, executions, took: started.elapsed(), complaints }
 }
 
-/// Every scenario, in a friendly and in a hostile world; the sites they reached and the executions, or what failed.
+/// Every scenario, in a friendly world, and in a hostile one if it has a step at which the two differ; the sites they reached and the
+/// executions, or what failed.
 fn scenarios(s: &Structure) -> Result<(BTreeMap<Site, Ordering>, usize), Vec<String>> {
     let hostile = World { spurious_wake: true, spurious_failure: true, ..World::default() };
-    let order = |scenario, world| Order {
+    let order = |scenario: &Scenario, world| Order {
         structure: s.path,
-        scenario: Some(scenario),
+        scenario: Some(scenario.name),
         world,
         mutant: None,
         told: false,
     };
-    let orders: Vec<Order> =
-        s.scenarios.iter().flat_map(|c| [order(c.name, World::default()), order(c.name, hostile)]).collect();
-    let answers = run(&orders);
+    let all: Vec<Order> = s.scenarios.iter().map(|c| order(c, World::default())).collect();
+    let friendly = run(&all);
+    let (tricky, orders): (Vec<usize>, Vec<Order>) = s
+        .scenarios
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| friendly[*i].tricky)
+        .map(|(i, c)| (i, order(c, hostile)))
+        .unzip();
+    let unfriendly: BTreeMap<usize, Answer> = tricky.into_iter().zip(run(&orders)).collect();
     let mut failures = Vec::new();
-    for (order, answer) in orders.iter().zip(&answers) {
-        let world =
-            if order.world == hostile { ", with a spurious wake-up and a spurious CAS failure" } else { "" };
-        let what = format!("{}, scenario {}{world}", s.path, order.scenario.unwrap_or_default());
-        match &answer.end {
-            End::Passed => {}
-            End::Failed { message, .. } => {
-                failures.push(format!("{what}: failed in execution {}: {message}", answer.executions));
-            }
-            End::TimedOut => {
-                failures.push(format!("{what}: over the time limit: make it smaller, or bound it"))
+    for (i, (scenario, answer)) in s.scenarios.iter().zip(&friendly).enumerate() {
+        let both = [
+            ("", Some(answer)),
+            (", with a spurious wake-up and a spurious CAS failure", unfriendly.get(&i)),
+        ];
+        for (world, answer) in both.into_iter().filter_map(|(world, answer)| Some((world, answer?))) {
+            let what = format!("{}, scenario {}{world}", s.path, scenario.name);
+            match &answer.end {
+                End::Passed => {}
+                End::Failed { message, .. } => {
+                    failures.push(format!("{what}: failed in execution {}: {message}", answer.executions));
+                }
+                End::TimedOut => {
+                    failures.push(format!("{what}: over the time limit: make it smaller, or bound it"))
+                }
             }
         }
-    }
-    for (scenario, pair) in s.scenarios.iter().zip(answers.chunks(2)) {
         let search = match bound(scenario) {
             None => "complete".to_owned(),
             Some(bound) => format!("explored up to {bound} preemptions"),
         };
-        let (friendly, hostile) = (pair[0].executions, pair[1].executions);
+        let (friendly, hostile) = (answer.executions, unfriendly.get(&i).map_or(0, |a| a.executions));
         println!(
             "  {:20} {friendly:>7} + {hostile:>6} executions, {search}: {}",
             scenario.name, scenario.oracle
@@ -126,6 +136,7 @@ fn scenarios(s: &Structure) -> Result<(BTreeMap<Site, Ordering>, usize), Vec<Str
     if !failures.is_empty() {
         return Err(failures);
     }
+    let answers: Vec<Answer> = friendly.into_iter().chain(unfriendly.into_values()).collect();
     let executions = answers.iter().map(|a| a.executions).sum();
     Ok((answers.into_iter().flat_map(|a| a.sites).collect(), executions))
 }
