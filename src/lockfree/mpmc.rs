@@ -34,6 +34,7 @@
 //! crossbeam's ArrayQueue.
 
 use super::Padded;
+use crate::reclaim::exhaust;
 use crate::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::sync::atomic::{AtomicUsize, fence};
 use crate::sync::cell::UnsafeCell;
@@ -164,7 +165,7 @@ fn taken(n: usize) -> usize {
 
 impl<T> Drop for Mpmc<T> {
     fn drop(&mut self) {
-        while self.pop().is_some() {}
+        exhaust(std::iter::from_fn(|| self.pop()));
     }
 }
 
