@@ -1,6 +1,10 @@
 //! # underhood
 //! A workbench for concurrency and memory internals: predict, measure on your own machine, quote the number.
 //!
+//! ## Your own lab
+//! Everything that a crate with a lab of its own needs is in [`prelude`]. `tests/outside/` is such a crate: it measures its own lock beside
+//! std's and parking_lot's. Depend on `underhood` without default features to build none of our labs and contenders.
+//!
 //! ## Map of the house
 //! | room | what is there | may import |
 //! |---|---|---|
@@ -21,8 +25,27 @@
 //! ## The path of a number
 //! flags → [`lab::plan::Plan`] → measure → [`lab::sample::Sample`] (a launch) → [`record::Record`] (a run) → [`judge`] → [`show`].
 //! Forward only: `measure` never prints, `stats` never reads a clock, `show` never measures, a lab never formats.
+/// What a crate with a lab of its own needs: describe the lab, name the contenders, choose how to measure, make a program of it.
+///
+/// [`lab!`](crate::lab!) makes the lab, [`Step`](prelude::Step) its steps, [`lock`](prelude::lock()) a contender of a type that is
+/// [`Guarded`](prelude::Guarded), and [`main`](prelude::main) the program: stepping, records, quotes, report.
+pub mod prelude {
+    pub use crate::{
+        cli::{lab_main, main},
+        contenders::lock::{self, Guarded, Lock, lock},
+        lab::{
+            Bound, Check, Contender, Evidence, Kind, Lab, Launch, ONCE, Param, Point, Step, Timed, at,
+            at_least, at_most, between, bytes, count, exactly, ns, pick, plan::Plan, ratio, sample::Sample,
+            share, shown_by, source,
+        },
+        machine::plan_here,
+        measure::{acquire, cost, handover, throughput},
+    };
+}
+
 pub mod cli;
 pub mod contenders;
+#[cfg(feature = "labs")]
 pub mod experiments;
 #[cfg(feature = "gc")]
 pub mod heap;

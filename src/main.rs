@@ -3,5 +3,5 @@
 mod all;
 
 fn main() -> std::process::ExitCode {
-    underhood::cli::main(all::labs())
+    underhood::cli::main(all::labs().to_vec())
 }

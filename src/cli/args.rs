@@ -8,7 +8,7 @@ use crate::{
         Lab,
         plan::{Mode, Plan},
     },
-    machine::{allowed_cpus, built::FEATURES},
+    machine::allowed_cpus,
 };
 
 /// A workbench for concurrency and memory internals: predict, measure on your own machine, quote the number.
@@ -268,7 +268,7 @@ impl Run {
 
     /// The flags that repeat this run of this step.
     pub(super) fn command(&self, lab: &Lab, step: &str) -> String {
-        let mut words = vec![format!("cargo run --release{FEATURES} --bin {} -- --only {step}", lab.stem)];
+        let mut words = vec![lab.command_for(step)];
         for (on, flag) in [
             (self.quick, "--quick"),
             (self.full, "--full"),

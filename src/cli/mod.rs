@@ -21,6 +21,7 @@ mod run;
 mod step;
 mod tell;
 mod tour;
+#[cfg(feature = "labs")]
 mod trace;
 mod verify;
 
@@ -35,10 +36,7 @@ use self::{
     args::{Command, Top},
     out::{End, Out},
 };
-use crate::{
-    lab::Lab,
-    measure::{launch, trace::Tracer},
-};
+use crate::{lab::Lab, measure::launch};
 
 /// Set by Ctrl-C; whoever measures looks at it between children, and ends them.
 static STOP: AtomicBool = AtomicBool::new(false);
@@ -65,9 +63,10 @@ impl Outcome {
     }
 }
 
-/// The `underhood` program.
-pub fn main(labs: &'static [Lab]) -> ExitCode {
-    let labs: Vec<&'static Lab> = labs.iter().collect();
+/// A program with these labs and every command: run, step, quote, verify, report. `underhood` itself is one.
+pub fn main(labs: Vec<Lab>) -> ExitCode {
+    // They live as long as the program.
+    let labs: Vec<&'static Lab> = Vec::leak(labs).iter().collect();
     let labs = labs.as_slice();
     let mut known = labs.to_vec();
     known.push(&calibrate::LAB);
@@ -92,7 +91,8 @@ pub fn lab_main(lab: fn() -> Lab) -> ExitCode {
 }
 
 /// The program of a lab whose cases can be traced: the same, and `--trace FILE`.
-pub fn traced_lab_main(lab: fn() -> Lab, tracer: Tracer) -> ExitCode {
+#[cfg(feature = "labs")]
+pub fn traced_lab_main(lab: fn() -> Lab, tracer: crate::measure::trace::Tracer) -> ExitCode {
     let lab: &'static Lab = Box::leak(Box::new(lab()));
     if let Some(code) = launch::child(&[lab]) {
         return code;

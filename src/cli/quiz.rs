@@ -90,10 +90,7 @@ fn model_answer(lab: &Lab, answer: &Answer, out: &mut Out) -> Result<(), End> {
         )?;
     }
     if let Some(why) = &answer.why_not {
-        out.prose(
-            "No number of yours: ",
-            &format!("{why}. Measure it: cargo run --release --bin {}", lab.stem),
-        )?;
+        out.prose("No number of yours: ", &format!("{why}. Measure it: {}", lab.command()))?;
     }
     out.prose("Why: ", &answer.because)?;
     for next in &lab.next {

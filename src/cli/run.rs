@@ -122,7 +122,7 @@ impl Workplace<'_> {
         let findings = judge::judge(lab, step, &records);
         out.text(&show::table::findings(&findings, out.look))?;
         json_findings(lab, step, &findings, out)?;
-        out.prose("Why: ", &step.why())?;
+        out.prose("Why: ", &judge::why(lab, step, &records))?;
         if self.run.step {
             step::places(lab, step, out)?;
         }

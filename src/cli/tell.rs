@@ -37,10 +37,7 @@ pub(super) fn show(lab: &'static Lab, common: &Common, out: &mut Out) -> Result<
     let loaded = ready::store(common)?.load(lab.stem)?;
     skipped(&loaded, out);
     if loaded.records.is_empty() {
-        return Err(End::Failed(format!(
-            "no records of {} yet; make some: cargo run --release --bin {}",
-            lab.stem, lab.stem
-        )));
+        return Err(End::Failed(format!("no records of {} yet; make some: {}", lab.stem, lab.command())));
     }
     out.heading(format!("{}: {}", lab.stem, lab.question))?;
     for step in &lab.steps {

@@ -1,22 +1,41 @@
 //! The contenders, each under one small trait, so that every one of them does the same work; and the checks that an adapter must pass
 //! before it is timed. A wrong adapter must not get a number: the best-known Rust lock benchmark took a write lock for "read" for nine years.
+#[cfg(feature = "labs")]
 pub mod alloc;
+#[cfg(feature = "labs")]
 mod alloc_here;
+#[cfg(feature = "labs")]
 pub mod arrivals;
+#[cfg(feature = "labs")]
 pub mod bag;
+#[cfg(feature = "labs")]
 pub mod collections;
+#[cfg(feature = "labs")]
 pub mod copied;
+#[cfg(feature = "labs")]
 pub mod counter;
+#[cfg(feature = "labs")]
 pub mod gate;
+#[cfg(feature = "labs")]
 pub mod limiter;
+#[cfg(feature = "labs")]
 pub mod limiter_cases;
+#[cfg(feature = "labs")]
 pub mod limiter_keyed;
+#[cfg(feature = "labs")]
 pub mod list;
 pub mod lock;
+#[cfg(feature = "labs")]
 pub mod map;
+#[cfg(feature = "labs")]
 pub mod map_mix;
+#[cfg(feature = "labs")]
 pub mod pipe;
+#[cfg(feature = "labs")]
 pub mod published;
+#[cfg(feature = "labs")]
 pub mod semaphore;
+#[cfg(feature = "labs")]
 pub mod task_lock;
+#[cfg(feature = "labs")]
 pub mod treiber;

@@ -17,7 +17,7 @@ use crate::{
     lab::{plan::Plan, sample::Sample},
     structures::{
         lockfree::{queue::QueueHandle, stack::StackHandle},
-        reclaim::{Handle, Reclaim},
+        reclaim::Reclaim,
     },
 };
 
@@ -41,22 +41,15 @@ impl Stops for &'static Mutex<Vec<u64>> {
     }
 }
 
-/// Where a pop is between its look at the head and its exchange: under the scheme's protection, and nothing changed yet.
-fn within(handle: &mut impl Handle, inside: &mut dyn FnMut()) {
-    handle.enter();
-    inside();
-    handle.leave();
-}
-
 impl<R: Reclaim + 'static> Stops for QueueHandle<'static, u64, R> {
     fn stop(&mut self, inside: &mut dyn FnMut()) {
-        within(self.reclaim(), inside);
+        self.inside(inside);
     }
 }
 
 impl<R: Reclaim + 'static> Stops for StackHandle<'static, u64, R> {
     fn stop(&mut self, inside: &mut dyn FnMut()) {
-        within(self.reclaim(), inside);
+        self.inside(inside);
     }
 }
 

@@ -6,7 +6,7 @@ pub mod guess;
 use serde::Serialize;
 
 use crate::{
-    lab::{Claim, Expect, Kind, Lab, Launch, Pick, Step},
+    lab::{Bound, Evidence, Expect, Kind, Lab, Launch, Pick, Step},
     record::{Record, aa_band, find, ratio, runs_of},
     stats::Interval,
 };
@@ -56,49 +56,109 @@ pub struct Finding {
 pub fn judge(lab: &Lab, step: &Step, records: &[Record]) -> Vec<Finding> {
     let run = runs_of(records, lab.stem, step.name).first().copied();
     let judged = step.claims.iter().map(|claim| {
-        let value = if claim.bound.against.is_some() { "ratio" } else { claim.bound.of.value };
+        let bound = &claim.bound;
+        let value = if bound.against.is_some() { "ratio" } else { bound.of.value };
         let (verdict, numbers, why) = match run {
             None => (Verdict::NotShown, None, "not measured yet".into()),
-            Some(run) => judge_one(step, claim, records, run),
+            Some(run) => judge_one(step, bound, records, run),
         };
         Finding { claim: claim.text, verdict, value, numbers, why }
     });
     judged.collect()
 }
 
+/// One sentence of an explanation, and how far these records support it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reason {
+    /// The sentence.
+    pub text: &'static str,
+    /// What supports it.
+    pub support: Support,
+}
+
+/// How far an explanation is supported.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Support {
+    /// By a measurement of this run.
+    Measured,
+    /// The measurement that should support it says the opposite.
+    Refuted,
+    /// The measurement that should support it does not decide, and why.
+    NotShown(String),
+    /// By a source.
+    Source(&'static str),
+    /// By nothing that the lab names.
+    None,
+}
+
+impl Reason {
+    /// The sentence, as far as it may be said.
+    pub fn words(&self) -> String {
+        match &self.support {
+            Support::Measured | Support::None => self.text.to_string(),
+            Support::Refuted => {
+                format!("The usual explanation is not supported by these numbers: \"{}\"", self.text)
+            }
+            Support::NotShown(_) => format!("{} (These numbers do not show it.)", self.text),
+            Support::Source(source) => format!("{} (Source: {source}.)", self.text),
+        }
+    }
+}
+
+/// The explanation of a step, judged by the records of its newest run.
+pub fn explain(lab: &Lab, step: &Step, records: &[Record]) -> Vec<Reason> {
+    let run = runs_of(records, lab.stem, step.name).first().copied();
+    let support = |evidence: &Evidence| match evidence {
+        Evidence::None => Support::None,
+        Evidence::Source(source) => Support::Source(source),
+        Evidence::Shown(bound) => match run.map(|run| judge_one(step, bound, records, run)) {
+            Some((Verdict::Held, ..)) => Support::Measured,
+            Some((Verdict::Refuted, ..)) => Support::Refuted,
+            Some((Verdict::NotShown, _, why)) => Support::NotShown(why),
+            None => Support::NotShown("not measured yet".into()),
+        },
+    };
+    step.because.iter().map(|m| Reason { text: m.text, support: support(&m.evidence) }).collect()
+}
+
+/// The explanation as running text.
+pub fn why(lab: &Lab, step: &Step, records: &[Record]) -> String {
+    explain(lab, step, records).iter().map(Reason::words).collect::<Vec<_>>().join(" ")
+}
+
 fn judge_one(
     step: &Step,
-    claim: &Claim,
+    bound: &Bound,
     records: &[Record],
     run: &str,
 ) -> (Verdict, Option<Interval>, String) {
     let not_shown = |numbers, why| (Verdict::NotShown, numbers, why);
-    let of = match picked(records, run, &claim.bound.of) {
+    let of = match picked(records, run, &bound.of) {
         Ok(of) => of,
         Err(why) => return not_shown(None, why),
     };
-    let against = match claim.bound.against.map(|pick| Ok((picked(records, run, &pick)?, pick))).transpose() {
+    let against = match bound.against.map(|pick| Ok((picked(records, run, &pick)?, pick))).transpose() {
         Ok(against) => against,
         Err(why) => return not_shown(None, why),
     };
     let compared =
-        against.map(|(r, pick)| compare(step, records, (of, claim.bound.of.value), (r, pick.value)));
+        against.map(|(r, pick)| compare(step, records, (of, bound.of.value), (r, pick.value)));
     let numbers = match &compared {
-        None => of.interval_of(claim.bound.of.value),
+        None => of.interval_of(bound.of.value),
         Some(Compared::Differs { ratio, .. } | Compared::NoDifference { ratio, .. }) => Some(*ratio),
         Some(Compared::Cannot(_)) => None,
     };
     let involved = std::iter::once(of).chain(against.map(|(r, _)| r));
-    if let Some(why) = involved.clone().find_map(|r| too_few_cores(r, claim.bound.cores)) {
+    if let Some(why) = involved.clone().find_map(|r| too_few_cores(r, bound.cores)) {
         return not_shown(numbers, why);
     }
     if let Some(why) = involved.clone().find_map(not_quotable) {
         return not_shown(numbers, why);
     }
     let (measured, inside_band) = match compared {
-        None => match enough_launches(of, claim.bound.of.value).map(|()| numbers) {
+        None => match enough_launches(of, bound.of.value).map(|()| numbers) {
             Ok(Some(interval)) => (interval, false),
-            Ok(None) => return not_shown(None, format!("`{}` gives no interval", claim.bound.of.value)),
+            Ok(None) => return not_shown(None, format!("`{}` gives no interval", bound.of.value)),
             Err(why) => return not_shown(numbers, why),
         },
         Some(Compared::Differs { ratio, .. }) => (ratio, false),
@@ -108,7 +168,7 @@ fn judge_one(
         }
         Some(Compared::Cannot(why)) => return not_shown(None, why),
     };
-    let (verdict, why) = match (place(&measured, claim.bound.expect), inside_band) {
+    let (verdict, why) = match (place(&measured, bound.expect), inside_band) {
         (Place::Inside, false) => (Verdict::Held, "the whole interval lies within what was expected"),
         (Place::Inside, true) => {
             (Verdict::Held, "no difference shown, and one as small as this run can show would be within")

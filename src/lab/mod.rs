@@ -19,6 +19,14 @@ pub use self::{
     step::{Bench, Kind, Launch, Predict, Step, Timed},
 };
 
+/// The cargo features that this binary has beyond the default ones, as the flag that gives them, with a space before; else empty.
+pub const FEATURES: &str = match (cfg!(feature = "jemalloc"), cfg!(feature = "snmalloc")) {
+    (true, true) => " --features allocators",
+    (true, false) => " --features jemalloc",
+    (false, true) => " --features snmalloc",
+    (false, false) => "",
+};
+
 /// One question, and everything that is needed to answer it. Built with [`crate::lab!`] and the methods that follow it.
 #[derive(Clone, Debug)]
 pub struct Lab {
@@ -47,6 +55,8 @@ pub struct Origin {
     pub package: &'static str,
     /// The package's version.
     pub version: &'static str,
+    /// The program, if the lab stands in one of its own.
+    pub bin: Option<&'static str>,
     /// Where the package's manifest was when this was built.
     pub manifest_dir: &'static str,
     /// The text of the lab's own file: part of what decides whether two runs may be pooled.
@@ -59,6 +69,7 @@ impl Origin {
         Self {
             package: env!("CARGO_PKG_NAME"),
             version: env!("CARGO_PKG_VERSION"),
+            bin: None,
             manifest_dir: env!("CARGO_MANIFEST_DIR"),
             text,
         }
@@ -75,6 +86,7 @@ macro_rules! lab {
             $crate::lab::Origin {
                 package: env!("CARGO_PKG_NAME"),
                 version: env!("CARGO_PKG_VERSION"),
+                bin: option_env!("CARGO_BIN_NAME"),
                 manifest_dir: env!("CARGO_MANIFEST_DIR"),
                 text: include_str!(concat!($stem, ".rs")),
             },
@@ -132,6 +144,21 @@ impl Lab {
     pub fn sources(mut self, texts: &[&'static str]) -> Self {
         self.sources.extend(texts);
         self
+    }
+    /// The command that measures it, in the package that it belongs to.
+    pub fn command(&self) -> String {
+        let Origin { package, bin, .. } = self.origin;
+        if package == env!("CARGO_PKG_NAME") {
+            return format!("cargo run --release{} --bin {}", crate::lab::FEATURES, self.stem);
+        }
+        let bin = bin.map(|b| format!(" --bin {b}")).unwrap_or_default();
+        format!("cargo run --release{bin} -- run {}", self.stem)
+    }
+    /// The command that measures one of its steps.
+    pub fn command_for(&self, step: &str) -> String {
+        let all = self.command();
+        let more = if all.contains(" -- ") { "" } else { " --" };
+        format!("{all}{more} --only {step}")
     }
     /// The criterion benches of all steps.
     pub fn benches(&self) -> impl Iterator<Item = &Bench> {

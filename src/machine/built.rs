@@ -45,14 +45,6 @@ const CONTENDERS: &[&str] = &[
 /// The lock file this binary was built by.
 const LOCK: &str = include_str!("../../Cargo.lock");
 
-/// The cargo features that this binary has beyond the default ones, as the flag that gives them, with a space before; else empty.
-pub const FEATURES: &str = match (cfg!(feature = "jemalloc"), cfg!(feature = "snmalloc")) {
-    (true, true) => " --features allocators",
-    (true, false) => " --features jemalloc",
-    (false, true) => " --features snmalloc",
-    (false, false) => "",
-};
-
 /// The build-time facts of this binary.
 pub fn facts() -> BTreeMap<String, String> {
     let or = |text: &str, empty: &str| {
@@ -63,7 +55,7 @@ pub fn facts() -> BTreeMap<String, String> {
         ("profile", profile(env!("UNDERHOOD_PROFILE"), env!("UNDERHOOD_OPT"), cfg!(debug_assertions))),
         ("rustflags", or(env!("UNDERHOOD_RUSTFLAGS"), "none")),
         ("target", or(env!("UNDERHOOD_TARGET"), "unknown")),
-        ("features", or(FEATURES.trim_start_matches(" --features"), "default")),
+        ("features", or(crate::lab::FEATURES.trim_start_matches(" --features"), "default")),
         ("versions", or(&versions(LOCK), "unknown")),
     ]
     .map(|(key, value)| (key.to_string(), value))

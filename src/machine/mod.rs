@@ -40,7 +40,10 @@ pub use self::{
     grade::grades,
     pin::{allowed_cpus, pin_current_thread},
 };
-use crate::lab::Kind;
+use crate::lab::{
+    Kind,
+    plan::{Mode, Plan},
+};
 
 /// Facts, measured fitness and grades of the machine.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -60,6 +63,11 @@ pub struct Grade {
     pub level: Level,
     /// Why, in a clause, with the numbers.
     pub reason: String,
+}
+
+/// The default plan on the CPUs that this process may use: what a criterion bench runs with.
+pub fn plan_here() -> Plan {
+    Plan::new(Mode::Default, allowed_cpus())
 }
 
 /// From best to worst.

@@ -18,6 +18,7 @@
 //! - [`work`]: a hold time in nanoseconds, calibrated on this machine.
 //! - [`witness`]: what the kernel says of a thread: CPU time, run-queue delay, switches.
 pub mod acquire;
+#[cfg(feature = "labs")]
 pub mod allocated;
 pub mod audit;
 pub mod cost;
@@ -28,6 +29,7 @@ pub mod halt;
 pub mod handover;
 pub mod keys;
 pub mod latency;
+#[cfg(feature = "labs")]
 pub mod lateness;
 pub mod launch;
 pub mod limited;
@@ -36,6 +38,7 @@ pub mod outcomes;
 pub mod progress;
 pub mod scatter;
 pub mod throughput;
+#[cfg(feature = "labs")]
 pub mod trace;
 pub mod witness;
 pub mod work;

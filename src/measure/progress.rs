@@ -20,7 +20,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crossbeam::utils::CachePadded;
+use crossbeam_utils::CachePadded;
 
 use crate::{
     lab::{plan::Plan, sample::Sample},

@@ -31,7 +31,7 @@ pub struct Said {
 pub fn answer(lab: &Lab, records: &[Record]) -> Answer {
     let because = |step: &str| {
         let step = lab.steps.iter().find(|s| s.name == step).or(lab.steps.first());
-        step.map_or_else(String::new, crate::lab::Step::why)
+        step.map_or_else(String::new, |step| crate::judge::why(lab, step, records))
     };
     match quote::carried(lab, records) {
         Err((step, why)) => {

@@ -16,10 +16,12 @@ pub mod answer;
 pub mod check;
 pub mod export;
 mod heat;
+#[cfg(feature = "labs")]
 pub mod lanes;
 pub mod notes;
 mod notes_grid;
 pub mod origin;
+#[cfg(feature = "labs")]
 pub mod perfetto;
 pub mod picture;
 pub mod quote;

@@ -103,7 +103,7 @@ pub(super) fn section(lab: &Lab, records: &[Record], most_lines: usize) -> Vec<S
     let records = crate::judge::cited::cited(lab, records);
     let mut out = vec![format!("*{}*", lab.question), String::new()];
     if records.is_empty() {
-        out.push(format!("Not measured yet: `cargo run --release --bin {}`", lab.stem));
+        out.push(format!("Not measured yet: `{}`", lab.command()));
         return out;
     }
     let mut below: Vec<String> = lab.steps.iter().filter_map(|step| verdicts(lab, step, &records)).collect();

@@ -70,7 +70,7 @@ fn render(lab: &Lab, records: &[Record], brief: bool) -> Quote {
                     page.put("Measured", &escape::line(&r.at));
                 }
             }
-            page.put("Measure", &format!("cargo run --release --bin {}", lab.stem));
+            page.put("Measure", &lab.command());
             return Quote { text: page.text, quotable: false, ids: Vec::new() };
         }
     };

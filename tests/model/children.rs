@@ -27,6 +27,8 @@ pub struct Answer {
     pub end: End,
     /// The sites that were reached, with their orderings as written.
     pub sites: BTreeMap<Site, Ordering>,
+    /// It came to a wait or a weak exchange: in a hostile world the same program has more executions.
+    pub tricky: bool,
     /// The failing execution, if it was to be told: thread and step.
     pub steps: Vec<(usize, String)>,
     /// The history that was objected to, a line for each lane.
@@ -94,6 +96,7 @@ fn answer(order: &Order) -> Answer {
         took,
         end: End::TimedOut,
         sites: BTreeMap::new(),
+        tricky: false,
         steps: Vec::new(),
         drawn: Vec::new(),
     };
@@ -115,6 +118,7 @@ fn answer(order: &Order) -> Answer {
                     .sites
                     .insert(Site { line, column, role: parse(&ROLES, role) }, parse(&ORDERINGS, written));
             }
+            ["tricky"] => answer.tricky = true,
             ["passed", _, executions] => answer.executions += executions.parse::<usize>().unwrap(),
             ["failed", scenario, executions, ..] => {
                 answer.executions += executions.parse::<usize>().unwrap();

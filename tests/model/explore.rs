@@ -4,7 +4,7 @@
 //! pointer structure may crash, and because an exploration may have to be ended from outside.
 //!
 //! Its order comes in the environment, its answer is lines that begin with `@`:
-//! `@site line column role ordering`, `@passed scenario executions`, `@failed scenario executions message`, and before the last,
+//! `@site line column role ordering`, `@tricky` if the world may play a trick, `@passed scenario executions`, `@failed scenario executions message`, and before the last,
 //! if it was asked for, `@step thread what` for each step of the execution that failed, and `@drawn line` for a history.
 
 use super::mutate::{Change, Role, Site, Step, TABLE, Table, Whim, World};
@@ -142,8 +142,11 @@ pub fn child() {
             ..Table::default()
         };
         let table = explore(scenario, table);
-        for (site, written) in table.seen {
+        for (site, written) in &table.seen {
             println!("@site {} {} {:?} {written:?}", site.line, site.column, site.role);
+        }
+        if table.tricky {
+            println!("@tricky");
         }
         println!("@passed {} {}", scenario.name, EXECUTIONS.load(Ordering::Relaxed));
     }
@@ -163,6 +166,7 @@ fn explore(scenario: &'static Scenario, table: Table) -> Table {
     model.check(|| {
         EXECUTIONS.fetch_add(1, Ordering::Relaxed);
         TABLE.with_borrow_mut(Table::begin_execution);
+        super::sync::shadow::begin_execution();
         (scenario.run)(1);
     });
     TABLE.take()

@@ -34,6 +34,7 @@ fn outcomes_in<T: Ord + Send + 'static>(
     (model.preemption_bound, model.max_permutations, model.max_duration) = (None, None, None);
     model.check(move || {
         TABLE.with_borrow_mut(Table::begin_execution);
+        ours::shadow::begin_execution();
         let outcome = program();
         all.lock().unwrap().insert(outcome);
     });
@@ -99,6 +100,31 @@ fn sequentially_consistent_accesses() {
     assert!(
         stock.contains(&(0, 0)),
         "loom now orders SeqCst accesses (issue 180): remove `trailing_fence` from tests/model/sync.rs"
+    );
+}
+
+#[test]
+fn fences() {
+    // Main may see `seen` and get through its fence before the other is through its own: then nothing brings it `first`.
+    let (stock, ours) = both!(|| {
+        let words = Arc::new([0, 0].map(m::atomic::AtomicUsize::new));
+        let theirs = Arc::clone(&words);
+        let other = m::thread::spawn(move || {
+            theirs[0].store(1, Relaxed);
+            theirs[1].store(1, Relaxed);
+            m::atomic::fence(SeqCst);
+        });
+        let seen = words[1].load(Relaxed);
+        m::atomic::fence(SeqCst);
+        let first = words[0].load(Relaxed);
+        other.join().unwrap();
+        (seen, first)
+    });
+    let all = BTreeSet::from([(0, 0), (0, 1), (1, 0), (1, 1)]);
+    assert_eq!(ours, all, "the modelled fence is no longer a point at which threads switch");
+    assert!(
+        !stock.contains(&(1, 0)),
+        "loom now switches between a store and a fence: remove `meet` from tests/model/sync/shadow.rs"
     );
 }
 

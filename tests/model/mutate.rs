@@ -94,6 +94,8 @@ pub struct Table {
     /// Per execution: threads spawned so far, and visits to the places at which the world plays tricks.
     pub spawned: usize,
     pub visits: BTreeMap<(&'static str, u32, u32), usize>,
+    /// Some execution came to a step at which the world may play a trick.
+    pub tricky: bool,
     /// The steps of this execution, if somebody wants to see it.
     pub trace: Option<Vec<Step>>,
 }
@@ -158,6 +160,7 @@ pub fn signal(at: &'static Location<'static>, role: Role) -> Option<Change> {
 pub fn trick(which: fn(&mut World) -> &mut bool) -> bool {
     let at = Location::caller();
     TABLE.with_borrow_mut(|t| {
+        t.tricky = true;
         let visit = t.visits.entry((at.file(), at.line(), at.column())).or_default();
         *visit += 1;
         let due = match t.world.whim {

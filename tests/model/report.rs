@@ -3,7 +3,7 @@
 use super::children::{Answer, End, run};
 use super::explore::{Order, bound};
 use super::mutate::{Change, Role, Shown, Site, Whim, World, mutants};
-use super::scenarios::Structure;
+use super::scenarios::{Scenario, Structure};
 use super::survivors::{SURVIVORS, Survivor};
 use super::verdict::{self, Fate, Outcome, class, excuse};
 use std::collections::BTreeMap;
@@ -84,46 +84,51 @@ pub fn structure(s: &Structure) -> Score {
     Score { path: s.path, outcomes, executions, took: started.elapsed(), complaints }
 }
 
-/// Every scenario, in a friendly world and in two hostile ones; the sites they reached and the executions, or what failed.
+/// Every scenario, in a friendly world, and in two hostile ones if it has a step at which they differ; the sites they reached and the
+/// executions, or what failed.
 fn scenarios(s: &Structure) -> Result<(BTreeMap<Site, Ordering>, usize), Vec<String>> {
-    let worlds = [World::default(), World::hostile(Whim::First), World::hostile(Whim::Second)];
-    let order = |scenario, world| Order {
+    let order = |scenario: &Scenario, world| Order {
         structure: s.path,
-        scenario: Some(scenario),
+        scenario: Some(scenario.name),
         world,
         mutant: None,
         told: false,
     };
-    let orders: Vec<Order> = s.scenarios.iter().flat_map(|c| worlds.map(|w| order(c.name, w))).collect();
-    let answers = run(&orders);
+    let all: Vec<Order> = s.scenarios.iter().map(|c| order(c, World::default())).collect();
+    let friendly = run(&all);
+    let whims = [
+        (Whim::First, ", with spurious wake-ups and CAS failures on the first visit to each place"),
+        (Whim::Second, ", with spurious wake-ups and CAS failures on the second visit to each place"),
+    ];
+    let tricky: Vec<usize> = (0..all.len()).filter(|i| friendly[*i].tricky).collect();
+    let hostile: Vec<Order> = tricky
+        .iter()
+        .flat_map(|i| whims.map(|(whim, _)| order(&s.scenarios[*i], World::hostile(whim))))
+        .collect();
+    let unfriendly_answers = run(&hostile);
+    let mut unfriendly: BTreeMap<usize, &[Answer]> =
+        tricky.into_iter().zip(unfriendly_answers.chunks(whims.len())).collect();
     let mut failures = Vec::new();
-    for (order, answer) in orders.iter().zip(&answers) {
-        let world = match order.world {
-            World { spurious_wake: false, .. } => "",
-            World { whim: Whim::First, .. } => {
-                ", with spurious wake-ups and CAS failures on the first visit to each place"
-            }
-            World { whim: Whim::Second, .. } => {
-                ", with spurious wake-ups and CAS failures on the second visit to each place"
-            }
-        };
-        let what = format!("{}, scenario {}{world}", s.path, order.scenario.unwrap_or_default());
-        match &answer.end {
-            End::Passed => {}
-            End::Failed { message, .. } => {
-                failures.push(format!("{what}: failed in execution {}: {message}", answer.executions));
-            }
-            End::TimedOut => {
-                failures.push(format!("{what}: over the time limit: make it smaller, or bound it"))
+    for (i, (scenario, answer)) in s.scenarios.iter().zip(&friendly).enumerate() {
+        let hostile = unfriendly.remove(&i).unwrap_or_default();
+        let worlds = std::iter::once("").chain(whims.map(|(_, words)| words));
+        for (world, answer) in worlds.zip(std::iter::once(answer).chain(hostile)) {
+            let what = format!("{}, scenario {}{world}", s.path, scenario.name);
+            match &answer.end {
+                End::Passed => {}
+                End::Failed { message, .. } => {
+                    failures.push(format!("{what}: failed in execution {}: {message}", answer.executions));
+                }
+                End::TimedOut => {
+                    failures.push(format!("{what}: over the time limit: make it smaller, or bound it"))
+                }
             }
         }
-    }
-    for (scenario, pair) in s.scenarios.iter().zip(answers.chunks(worlds.len())) {
         let search = match bound(scenario) {
             None => "complete".to_owned(),
             Some(bound) => format!("explored up to {bound} preemptions"),
         };
-        let (friendly, hostile) = (pair[0].executions, pair[1].executions + pair[2].executions);
+        let (friendly, hostile) = (answer.executions, hostile.iter().map(|a| a.executions).sum::<usize>());
         println!(
             "  {:20} {friendly:>7} + {hostile:>6} executions, {search}: {}",
             scenario.name, scenario.oracle
@@ -132,6 +137,7 @@ fn scenarios(s: &Structure) -> Result<(BTreeMap<Site, Ordering>, usize), Vec<Str
     if !failures.is_empty() {
         return Err(failures);
     }
+    let answers: Vec<Answer> = friendly.into_iter().chain(unfriendly_answers).collect();
     let executions = answers.iter().map(|a| a.executions).sum();
     Ok((answers.into_iter().flat_map(|a| a.sites).collect(), executions))
 }

@@ -1,7 +1,10 @@
 //! The mutants that may survive, each with its reason. Reviewed by hand: a survivor that is not here fails the tests, and so
 //! does an entry whose mutant is killed, or is no more.
 //!
-//! There is no class "needless": an ordering that no scenario needs and no reason keeps is weakened in the source.
+//! There is no class "needless". A survivor is first of all evidence that a scenario is missing: most often one in which a thread comes
+//! twice, a handle is dropped and its place taken over, or a third thread collects. An ordering that an edge names stays, whether a
+//! scenario needs it or not. It is weakened only by a written argument in the structure's file, over the language's rules: that some bounded
+//! search finds nothing is no argument. (Two orderings once were weakened because no mutant of them was killed; both were mistakes.)
 
 /// Why a mutant may survive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,11 @@
 //!   exploring stopped: what it makes loom try, loom then tries before the access, and no point to switch at is added. On
 //!   random programs without a bound the outcomes are the same, and the executions a sixth or fewer
 //!   (`guard::shadows_lose_nothing`); under a preemption bound the two searches are cut at different places.
+//! - **Fences.** A fence of loom is no point at which threads switch: it comes with the access before it. So loom never tries that another
+//!   thread sees a store and gets through its own fence before the storing thread's fence. All SeqCst fences inspect one `Arc` before
+//!   they act, which gives loom the point and the dependence, and orders no memory. Other fences only act on their own thread: a switch
+//!   before them would add no outcome. The fence after a SeqCst write stays one with it: whoever has read the write is after it in the
+//!   language's order, too.
 //! - **Life.** loom does not look whether an atomic word is reached by an edge from its making: each word here has a cell that its
 //!   making writes and each access reads.
 //! - **SeqCst accesses.** loom treats them as AcqRel (issue 180). A SeqCst fence after each SeqCst write, which is how x86
@@ -21,15 +26,17 @@
 //!   its memory order from the futex is caught. A wait that does sleep still gets the waker's order, which a real one may not
 //!   rely on: loom's condition variable gives it. Waiters are woken in the order they came.
 //!
-//! Not modelled at all: load buffering, spurious failure other than `World`'s, weak fences (loom's SeqCst fence is
-//! stronger than the language's).
+//! Not modelled at all: load buffering, and spurious failure other than `World`'s. And loom's SeqCst fence is stronger than the language's: it orders
+//! *everything* before the earlier fence before everything after the later one. In the language it does so only together with a load that
+//! has read the other's store. So a race that such a fence seems to prevent is not seen here. For the structures that free nodes there is
+//! the scheme `Early`, which has no fence (`scenarios/reclaimed.rs`), and ThreadSanitizer, which knows none (`.ci/sanitize`).
 
 use super::mutate;
 
 #[path = "sync/atomic.rs"]
 pub mod atomic;
 #[path = "sync/shadow.rs"]
-mod shadow;
+pub mod shadow;
 
 /// An ordinary function: modelled words can't be made in a constant.
 #[allow(unused_macros, reason = "a face has all its names, whatever part the structures use")]

@@ -35,7 +35,7 @@ pub fn complaints(structure: &str, outcomes: &[Outcome], list: &[Survivor]) -> V
         let what = format!("{structure}: `{}`, {}", o.code, o.change);
         match (o.fate, excuse(structure, o, list)) {
             (Fate::Survived, None) => complaints.push(format!(
-                "{what}: survived. Weaken the source, sharpen a scenario, or give the reason in tests/model/survivors.rs"
+                "{what}: survived. Write the scenario that is missing, or give the reason in tests/model/survivors.rs"
             )),
             (Fate::Killed, Some(_)) => complaints.push(format!("{what}: killed, but listed as a survivor: strike it out")),
             (Fate::Undecided, _) => complaints.push(format!("{what}: over the time limit: make the scenarios smaller")),

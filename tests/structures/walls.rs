@@ -150,16 +150,14 @@ const _: () = {
 const _: () = {
     assert!(is!(Queue<SendOnly, Epoch>: Send) && is!(Queue<SendOnly, Epoch>: Sync));
     assert!(!is!(Queue<SyncOnly, Epoch>: Send) && !is!(Queue<SyncOnly, Epoch>: Sync));
-    assert!(
-        is!(QueueHandle<'static, SendOnly, Epoch>: Send) && is!(QueueHandle<'static, SendOnly, Epoch>: Sync)
-    );
+    assert!(is!(QueueHandle<'static, SendOnly, Epoch>: Send) && !is!(QueueHandle<'static, u32, Epoch>: Sync));
     assert!(!is!(QueueHandle<'static, SyncOnly, Epoch>: Send));
     assert!(is!(Stack<SendOnly, Hazard>: Send) && is!(Stack<SendOnly, Hazard>: Sync));
     assert!(!is!(Stack<SyncOnly, Hazard>: Send) && !is!(Stack<SyncOnly, Hazard>: Sync));
     assert!(
-        is!(StackHandle<'static, SendOnly, Hazard>: Send)
-            && is!(StackHandle<'static, SendOnly, Hazard>: Sync)
+        is!(StackHandle<'static, SendOnly, Hazard>: Send) && !is!(StackHandle<'static, u32, Hazard>: Sync)
     );
+    assert!(!is!(StackHandle<'static, u32, Leak>: Sync));
     assert!(!is!(StackHandle<'static, SyncOnly, Hazard>: Send));
 };
 
@@ -168,18 +166,21 @@ const _: () = {
     assert!(is!(Snapshot<u32, Epoch>: Send) && is!(Snapshot<u32, Epoch>: Sync));
     assert!(is!(Snapshot<SendOnly, Epoch>: Send) && !is!(Snapshot<SendOnly, Epoch>: Sync));
     assert!(!is!(Snapshot<SyncOnly, Epoch>: Send) && !is!(Snapshot<SyncOnly, Epoch>: Sync));
-    assert!(is!(SnapshotHandle<'static, u32, Epoch>: Send) && is!(SnapshotHandle<'static, u32, Epoch>: Sync));
+    assert!(
+        is!(SnapshotHandle<'static, u32, Epoch>: Send) && !is!(SnapshotHandle<'static, u32, Epoch>: Sync)
+    );
     assert!(!is!(SnapshotHandle<'static, SendOnly, Epoch>: Send));
     assert!(!is!(SnapshotHandle<'static, SyncOnly, Epoch>: Send));
 };
 
-// Domains hold nodes without their types; who retires one has promised that any thread may free it.
+// Domains hold nodes without their types; who retires one has promised that any thread may free it. A handle may move to another
+// thread, but a shared one would be two threads in one place.
 const _: () = {
     assert!(is!(Epoch: Send) && is!(Epoch: Sync) && is!(EpochHandle<'static>: Send));
-    assert!(is!(EpochHandle<'static>: Sync));
+    assert!(!is!(EpochHandle<'static>: Sync));
     assert!(is!(Hazard: Send) && is!(Hazard: Sync) && is!(HazardHandle<'static>: Send));
-    assert!(is!(HazardHandle<'static>: Sync));
-    assert!(is!(Leak: Send) && is!(Leak: Sync) && is!(LeakHandle: Send) && is!(LeakHandle: Sync));
+    assert!(!is!(HazardHandle<'static>: Sync));
+    assert!(is!(Leak: Send) && is!(Leak: Sync) && is!(LeakHandle: Send) && !is!(LeakHandle: Sync));
 };
 
 // A reader-writer lock also lends it to several at a time: it takes both to be shared.

@@ -1,4 +1,5 @@
 //! Every lock that labs run: the adapter of each, and its place on a roster.
+#[cfg(feature = "labs")]
 use crossbeam::sync::ShardedLock;
 
 use super::{Empty, Guarded, Lock, lock};
@@ -54,6 +55,7 @@ const fn named(id: &'static str, name: &'static str) -> Contender {
     Contender::new(id).called(name)
 }
 
+#[cfg(feature = "parking_lot")]
 const fn of(id: &'static str, name: &'static str, package: &'static str) -> Contender {
     named(id, name).of(package)
 }
@@ -64,15 +66,21 @@ pub static EMPTY: Lock = lock::<Empty>();
 mutex!(STD_MUTEX, std::sync::Mutex<u64>, named("std_mutex", "std Mutex"), |l| l
     .lock()
     .expect("no holder panics"));
+#[cfg(feature = "parking_lot")]
 mutex!(PL012_MUTEX, pl012::Mutex<u64>, of("pl012_mutex", "parking_lot 0.12 Mutex", "pl012"), |l| l.lock());
+#[cfg(feature = "parking_lot")]
 mutex!(PL013_MUTEX, pl013::Mutex<u64>, of("pl013_mutex", "parking_lot 0.13 Mutex", "pl013"), |l| l.lock());
+#[cfg(feature = "parking_lot")]
 mutex!(PL012_FAIR, pl012::FairMutex<u64>, of("pl012_fair", "parking_lot 0.12 FairMutex", "pl012"), |l| l
     .lock());
+#[cfg(feature = "parking_lot")]
 mutex!(PL013_FAIR, pl013::FairMutex<u64>, of("pl013_fair", "parking_lot 0.13 FairMutex", "pl013"), |l| l
     .lock());
 // Taken by a thread that blocks: a fair queue. Must not be called on a runtime's own threads.
+#[cfg(feature = "labs")]
 mutex!(TOKIO_MUTEX, tokio::sync::Mutex<u64>, of("tokio_mutex", "tokio Mutex, by threads", "tokio"), |l| l
     .blocking_lock());
+#[cfg(feature = "labs")]
 mutex!(SPIN_MUTEX, spin::Mutex<u64>, of("spin_mutex", "spin Mutex", "spin"), |l| l.lock());
 mutex!(MUTEX, Mutex<u64>, named("mutex", "our Mutex"), |l| l.lock());
 mutex!(HANDOFF, Handoff<u64>, named("handoff", "our hand-off mutex"), |l| l.lock());
@@ -101,6 +109,7 @@ rwlock!(
     |l| l.read().expect("no holder panics"),
     l.write().expect("no holder panics")
 );
+#[cfg(feature = "parking_lot")]
 rwlock!(
     PL012_RWLOCK,
     pl012::RwLock<u64>,
@@ -108,6 +117,7 @@ rwlock!(
     |l| l.read(),
     l.write()
 );
+#[cfg(feature = "parking_lot")]
 rwlock!(
     PL013_RWLOCK,
     pl013::RwLock<u64>,
@@ -124,6 +134,7 @@ rwlock!(
     l.write()
 );
 rwlock!(RWLOCK_FAIR, RwLockFair<u64>, named("rwlock_fair", "our phase-fair RwLock"), |l| l.read(), l.write());
+#[cfg(feature = "labs")]
 rwlock!(
     CROSSBEAM_SHARDED,
     ShardedLock<u64>,

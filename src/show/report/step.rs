@@ -79,7 +79,7 @@ pub(super) fn section(shown: &Shown<'_>, number: usize, detail: Detail) -> Marku
         @if detail < Detail::Digest { @for text in &absent { p.soft { (text) } } }
         @if detail < Detail::Brief { @for chart in swim::charts(step, pictures) { (chart) } }
         @if detail < Detail::Brief { (table(lab, step, records, &rows, detail)) }
-        @if detail < Detail::Digest { p { b { "Why: " } (code(&step.why())) } }
+        @if detail < Detail::Digest { p { b { "Why: " } (code(&crate::judge::why(lab, step, records))) } }
         @if detail < Detail::Digest { p.soft { "Repeat: " code { (escape::line(&first.command)) } } }
     }
 }

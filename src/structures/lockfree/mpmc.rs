@@ -34,6 +34,7 @@
 //! crossbeam's ArrayQueue.
 
 use super::Padded;
+use crate::structures::reclaim::exhaust;
 use crate::structures::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::structures::sync::atomic::{AtomicUsize, fence};
 use crate::structures::sync::cell::UnsafeCell;
@@ -164,7 +165,7 @@ fn taken(n: usize) -> usize {
 
 impl<T> Drop for Mpmc<T> {
     fn drop(&mut self) {
-        while self.pop().is_some() {}
+        exhaust(std::iter::from_fn(|| self.pop()));
     }
 }
 

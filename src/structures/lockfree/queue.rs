@@ -33,7 +33,7 @@
 //! pointers as in M. Michael (2004).
 
 use super::Padded;
-use crate::structures::reclaim::{Handle, Reclaim};
+use crate::structures::reclaim::{Handle, Inside, Reclaim, exhaust};
 use crate::structures::sync::atomic::AtomicPtr;
 use crate::structures::sync::atomic::Ordering::{Relaxed, Release};
 use crate::structures::sync::cell::UnsafeCell;
@@ -96,9 +96,10 @@ impl<T, R: Reclaim> QueueHandle<'_, T, R> {
     /// Puts a value at the end. Allocates.
     pub fn push(&mut self, value: T) {
         let new = node(MaybeUninit::new(value));
-        self.handle.enter();
+        let mut inside = Inside::new(&mut self.handle);
         loop {
-            let tail = self.handle.protect(0, &self.queue.tail.0); // E2
+            // SAFETY: nodes of this queue are retired by `pop` and nowhere else, by a handle of its domain.
+            let tail = unsafe { inside.protect(0, &self.queue.tail.0) }; // E2
             // SAFETY: `tail` never points to a retired node, and this one is protected since.
             let next = unsafe { &(*tail).next };
             match next.compare_exchange(null_mut(), new, Release, Relaxed) {
@@ -106,27 +107,30 @@ impl<T, R: Reclaim> QueueHandle<'_, T, R> {
                 Ok(_) => {
                     // It may fail: then somebody has helped.
                     let _ = self.queue.tail.0.compare_exchange(tail, new, Release, Relaxed); // E2
-                    break;
+                    return;
                 }
                 Err(_) => {
                     self.retries += 1;
-                    let next = self.handle.protect(1, next); // E1, to pass it on by E2
+                    // SAFETY: as for `tail`; and the pointer is passed on here, not followed.
+                    let next = unsafe { inside.protect(1, next) }; // E1, to pass it on by E2
                     let _ = self.queue.tail.0.compare_exchange(tail, next, Release, Relaxed); // E2, helps a push
                     hint::spin_loop();
                 }
             }
         }
-        self.handle.leave();
     }
 
     /// Takes the oldest value; `None` if there was a moment during the call at which the queue was empty.
     pub fn pop(&mut self) -> Option<T> {
-        self.handle.enter();
-        let value = loop {
-            let head = self.handle.protect(0, &self.queue.head.0); // E3
+        let mut inside = Inside::new(&mut self.handle);
+        loop {
+            // SAFETY: nodes of this queue are retired below and nowhere else, by a handle of its domain.
+            let head = unsafe { inside.protect(0, &self.queue.head.0) }; // E3
             let tail = self.queue.tail.0.load(Relaxed); // after the head: see E3
-            // SAFETY: the head was the head when it was protected, so it is not freed before `leave`.
-            let next = self.handle.protect(1, unsafe { &(*head).next }); // E1
+            // SAFETY: the head was the head when it was protected, so it is not freed while we are inside.
+            let source = unsafe { &(*head).next };
+            // SAFETY: as for the head; and it is followed only if the next look says that it was reachable.
+            let next = unsafe { inside.protect(1, source) }; // E1
             // Only if the head is the head still, its next was not retired when it was protected.
             if self.queue.head.0.load(Relaxed) != head {
                 self.retries += 1;
@@ -134,7 +138,7 @@ impl<T, R: Reclaim> QueueHandle<'_, T, R> {
                 continue;
             }
             if next.is_null() {
-                break None;
+                return None;
             }
             if head == tail {
                 let _ = self.queue.tail.0.compare_exchange(tail, next, Release, Relaxed); // E2, helps too
@@ -143,20 +147,18 @@ impl<T, R: Reclaim> QueueHandle<'_, T, R> {
             }
             if self.queue.head.0.compare_exchange(head, next, Release, Relaxed).is_ok() {
                 // E3 in the exchange
-                // SAFETY: `next` was reachable when it was protected, so it is not freed before `leave`.
+                // SAFETY: `next` was reachable when it was protected, so it is not freed while we are inside.
                 let dummy = unsafe { &(*next).value };
                 // SAFETY: whoever makes the node the dummy takes its value, and that happens once; by E1 it is written.
                 let value = dummy.with_mut(|value| unsafe { value.cast::<T>().read() });
-                // SAFETY: unlinked by us: `head` has left it, and `tail` was past it already. Values of its kind may be dropped on
-                // any thread, as `Sync` below demands.
-                unsafe { self.handle.retire(head, free::<T>) };
-                break Some(value);
+                // SAFETY: unlinked by us: `head` has left it, and `tail` was past it already; nobody else retires it. It was made before
+                // this, by E1 to whoever made it the head and by E3 to us. It has no value any more: any thread may free it.
+                unsafe { inside.retire(head, free::<T>) };
+                return Some(value);
             }
             self.retries += 1;
             hint::spin_loop();
-        };
-        self.handle.leave();
-        value
+        }
     }
 
     /// How often this handle had to try again because another one came first.
@@ -164,9 +166,21 @@ impl<T, R: Reclaim> QueueHandle<'_, T, R> {
         self.retries
     }
 
-    /// The reclamation's side: to collect, and to see how much garbage there is.
-    pub fn reclaim(&mut self) -> &mut impl Handle {
-        &mut self.handle
+    /// Frees the nodes that may be freed now. Handles do this by themselves now and then.
+    pub fn collect(&mut self) {
+        self.handle.collect();
+    }
+
+    /// Nodes that were popped through this handle's place and are not freed yet.
+    pub fn garbage(&self) -> usize {
+        self.handle.garbage()
+    }
+
+    /// Calls `f` where a pop may be stopped: under the scheme's protection, with nothing changed yet. What it costs the others is that
+    /// of a pop that takes as long.
+    pub fn inside<U>(&mut self, f: impl FnOnce() -> U) -> U {
+        let _inside = Inside::new(&mut self.handle);
+        f()
     }
 }
 
@@ -187,16 +201,20 @@ impl<T, R: Reclaim> Drop for Queue<T, R> {
     fn drop(&mut self) {
         let mut node = self.head.0.load(Relaxed);
         let mut is_dummy = true;
-        while !node.is_null() {
+        exhaust(std::iter::from_fn(|| {
+            if node.is_null() {
+                return None;
+            }
             // SAFETY: `&mut self`: nobody else is here; a linked node is not retired, so it is ours to free.
             let Node { next, value } = *unsafe { Box::from_raw(node) };
-            let value = value.into_inner();
-            if !std::mem::take(&mut is_dummy) {
-                // SAFETY: every linked node but the dummy has its value.
-                drop(unsafe { value.assume_init() });
-            }
             node = next.into_inner();
-        }
+            let value = value.into_inner();
+            if std::mem::take(&mut is_dummy) {
+                return Some(None);
+            }
+            // SAFETY: every linked node but the dummy has its value.
+            Some(Some(unsafe { value.assume_init() }))
+        }));
     }
 }
 

@@ -29,6 +29,7 @@
 //! (Giacomoni 2008, Lee 2009), and as in the crate rtrb.
 
 use super::Padded;
+use crate::structures::reclaim::exhaust;
 use crate::structures::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
 use crate::structures::sync::atomic::{AtomicBool, AtomicUsize};
 use crate::structures::sync::cell::UnsafeCell;
@@ -105,10 +106,10 @@ impl<T> Drop for Shared<T> {
     fn drop(&mut self) {
         // Relaxed: E3 has brought both counters here already.
         let (head, tail) = (self.head.0.load(Relaxed), self.tail.0.load(Relaxed));
-        for n in (0..tail.wrapping_sub(head)).map(|i| head.wrapping_add(i)) {
-            // SAFETY: slots from `head` to `tail` hold values, and `&mut self` excludes everybody else.
-            self.slot(n).with_mut(|slot| unsafe { slot.cast::<T>().drop_in_place() });
-        }
+        exhaust((0..tail.wrapping_sub(head)).map(|i| {
+            // SAFETY: slots from `head` to `tail` hold values, and `&mut self` excludes everybody else. Each is dropped once.
+            self.slot(head.wrapping_add(i)).with_mut(|slot| unsafe { slot.cast::<T>().drop_in_place() });
+        }));
     }
 }
 

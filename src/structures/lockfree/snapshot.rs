@@ -6,8 +6,9 @@
 //! | a node | its value is the newest | protects it and reads | a new node; the old one is retired |
 //!
 //! # Edges
-//! - **E1** publish's Release of `current` -> read's Acquire (in `protect`): the node with its value. The next publish does not look into
-//!   the node, and who frees it gets the edge by the scheme (see [`Handle::retire`]).
+//! - **E1** publish's Release of `current` -> read's Acquire (in `protect`): the node with its value. And -> the next publish's Acquire of
+//!   `current`, which does not look into the node but retires it: whoever frees the node is ordered after its making by way of
+//!   whoever retired it, and in no other way (see [`Handle::retire`]).
 //! - The reclamation has its own edges, from a read to the freeing of what was read.
 //!
 //! # Progress
@@ -18,14 +19,14 @@
 //! # Limits
 //! Every publish allocates, copies what it does not change, and moves the pointer's line to all readers: with frequent publishing
 //! the readers' gain is gone. Two writers that each read, change and publish lose updates: let one write, or lock the writers.
-//! A value is dropped by a later publish or by the end of the snapshot, on any thread.
+//! A value is dropped by a publish, by [`SnapshotHandle::collect`] or by the end of the snapshot, on any thread; never by a read.
 //!
 //! # Source
 //! The publishing side of read-copy-update: P. McKenney, J. Slingwine, "Read-Copy Update" (1998).
 
 use crate::structures::reclaim::{Handle, Inside, Reclaim};
 use crate::structures::sync::atomic::AtomicPtr;
-use crate::structures::sync::atomic::Ordering::{Relaxed, Release};
+use crate::structures::sync::atomic::Ordering::{AcqRel, Relaxed};
 use crate::structures::sync::cell::UnsafeCell;
 use std::fmt;
 use std::marker::PhantomData;
@@ -71,26 +72,34 @@ impl<T, R: Reclaim> Snapshot<T, R> {
 impl<T, R: Reclaim> SnapshotHandle<'_, T, R> {
     /// Looks at the newest value, which does not change meanwhile, whatever is published. Keep `f` short: old values wait for it.
     pub fn read<U>(&mut self, f: impl FnOnce(&T) -> U) -> U {
-        let inside = Inside::new(&mut self.handle);
-        let node = inside.0.protect(0, &self.snapshot.current); // E1
+        let mut inside = Inside::new(&mut self.handle);
+        // SAFETY: nodes of this snapshot are retired by `publish` and nowhere else, by a handle of its domain.
+        let node = unsafe { inside.protect(0, &self.snapshot.current) }; // E1
         // SAFETY: the node was current when it was protected, so it is not freed before `inside` is dropped.
         let value = unsafe { &(*node).value }.get();
         // SAFETY: written before the publication that E1 orders before this; from then on only read, until it is freed.
         f(unsafe { value.deref() }) // `value` is dropped before `inside`, also when `f` panics
     }
 
-    /// Replaces the value. Reads that began before may still see the old one, later ones do not. Allocates.
+    /// Replaces the value. Reads that began before may still see the old one, later ones do not. Allocates; now and then drops old
+    /// values.
     pub fn publish(&mut self, value: T) {
         let new = node(value);
-        let inside = Inside::new(&mut self.handle);
-        let old = self.snapshot.current.swap(new, Release); // E1
-        // SAFETY: unlinked by us; values of its kind may be dropped on any thread, as `Sync` below demands.
-        unsafe { inside.0.retire(old, free::<T>) };
+        let mut inside = Inside::new(&mut self.handle);
+        let old = self.snapshot.current.swap(new, AcqRel); // E1, both ends
+        // SAFETY: unlinked by us, and made before this by E1; nobody else retires it. Values of its kind may be dropped on any thread, as
+        // `Sync` below demands.
+        unsafe { inside.retire(old, free::<T>) };
     }
 
-    /// The reclamation's side: to collect, and to see how much garbage there is.
-    pub fn reclaim(&mut self) -> &mut impl Handle {
-        &mut self.handle
+    /// Drops the old values that may be dropped now.
+    pub fn collect(&mut self) {
+        self.handle.collect();
+    }
+
+    /// Values that were replaced through this handle's place and are not dropped yet.
+    pub fn garbage(&self) -> usize {
+        self.handle.garbage()
     }
 }
 

@@ -29,7 +29,7 @@
 //! # Source
 //! R. K. Treiber, "Systems Programming: Coping with Parallelism" (1986).
 
-use crate::structures::reclaim::{Handle, Reclaim};
+use crate::structures::reclaim::{Handle, Inside, Reclaim, exhaust};
 use crate::structures::sync::atomic::AtomicPtr;
 use crate::structures::sync::atomic::Ordering::{Relaxed, Release};
 use crate::structures::sync::cell::UnsafeCell;
@@ -94,28 +94,27 @@ impl<T, R: Reclaim> StackHandle<'_, T, R> {
 
     /// Takes the value on top; `None` if there was a moment during the call at which the stack was empty.
     pub fn pop(&mut self) -> Option<T> {
-        self.handle.enter();
-        let value = loop {
-            let head = self.handle.protect(0, &self.stack.head); // E1
+        let mut inside = Inside::new(&mut self.handle);
+        loop {
+            // SAFETY: nodes of this stack are retired below and nowhere else, by a handle of its domain.
+            let head = unsafe { inside.protect(0, &self.stack.head) }; // E1
             if head.is_null() {
-                break None;
+                return None;
             }
-            // SAFETY: the head was reachable when it was protected, so it is not freed before `leave`.
+            // SAFETY: the head was reachable when it was protected, so it is not freed while we are inside.
             let node = unsafe { &*head };
             // SAFETY: written before the push that E1 orders before this, and never again.
             let next = node.next.with(|next| unsafe { *next });
             if self.stack.head.compare_exchange(head, next, Relaxed, Relaxed).is_ok() {
                 // SAFETY: whoever unlinks the node takes its value, and a node is unlinked once.
                 let value = node.value.with_mut(|value| unsafe { value.cast::<T>().read() });
-                // SAFETY: unlinked by us; the values of its kind may be dropped on any thread, as `Sync` below demands.
-                unsafe { self.handle.retire(head, free::<T>) };
-                break Some(value);
+                // SAFETY: unlinked by us, and made before this by E1; nobody else retires it. It has no value any more: any thread may free it.
+                unsafe { inside.retire(head, free::<T>) };
+                return Some(value);
             }
             self.retries += 1;
             hint::spin_loop();
-        };
-        self.handle.leave();
-        value
+        }
     }
 
     /// How often an exchange of this handle failed: another one came first, or on some machines for no reason (a weak exchange may).
@@ -123,9 +122,21 @@ impl<T, R: Reclaim> StackHandle<'_, T, R> {
         self.retries
     }
 
-    /// The reclamation's side: to collect, and to see how much garbage there is.
-    pub fn reclaim(&mut self) -> &mut impl Handle {
-        &mut self.handle
+    /// Frees the nodes that may be freed now. Handles do this by themselves now and then.
+    pub fn collect(&mut self) {
+        self.handle.collect();
+    }
+
+    /// Nodes that were popped through this handle's place and are not freed yet.
+    pub fn garbage(&self) -> usize {
+        self.handle.garbage()
+    }
+
+    /// Calls `f` where a pop may be stopped: under the scheme's protection, with nothing changed yet. What it costs the others is that
+    /// of a pop that takes as long.
+    pub fn inside<U>(&mut self, f: impl FnOnce() -> U) -> U {
+        let _inside = Inside::new(&mut self.handle);
+        f()
     }
 }
 
@@ -145,13 +156,16 @@ unsafe fn free<T>(node: *mut ()) {
 impl<T, R: Reclaim> Drop for Stack<T, R> {
     fn drop(&mut self) {
         let mut head = self.head.load(Relaxed);
-        while !head.is_null() {
+        exhaust(std::iter::from_fn(|| {
+            if head.is_null() {
+                return None;
+            }
             // SAFETY: `&mut self`: nobody else is here; a linked node is not retired, so it is ours to free.
             let Node { next, value } = *unsafe { Box::from_raw(head) };
-            // SAFETY: a linked node has its value.
-            drop(unsafe { value.into_inner().assume_init() });
             head = next.into_inner();
-        }
+            // SAFETY: a linked node has its value.
+            Some(unsafe { value.into_inner().assume_init() })
+        }));
     }
 }
 

@@ -15,8 +15,9 @@
 //!
 //! # Edges
 //! - **E1** the place: see `place.rs`.
-//! - **E2** leave's Release of `state` -> collect's Acquire: what was done inside (unlinking as a writer, reading as a reader) is
-//!   over before anything is freed.
+//! - **E2** the Release of `state`, in leave *and in enter*, -> collect's Acquire: what was done inside before (unlinking as a writer,
+//!   reading as a reader) is over before anything is freed. In enter too: a collector that looks late sees only the next
+//!   announcement, and a plain store does not pass on what the store before it released.
 //! - **E3** the Release of a new `epoch` -> the fences of enter and collect, which come after their looks at it: what was unlinked
 //!   in the epochs before, to readers that come later.
 //! - **F** enter's fence against collect's: either collect sees that the thread is inside, or the thread sees all that was unlinked
@@ -33,10 +34,12 @@
 //! K. Fraser, "Practical lock-freedom" (2004), 5.2.3; the pinning fence as in the crate crossbeam-epoch.
 
 use super::place::{Place, Retired};
-use super::{Handle, Reclaim};
+use super::{Handle, Reclaim, exhaust};
 use crate::structures::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::structures::sync::atomic::{AtomicPtr, AtomicUsize, fence};
+use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
 
 /// Retired nodes between two attempts to free: an attempt costs a fence and a look at every place.
 const BATCH: usize = 64;
@@ -63,6 +66,9 @@ pub struct EpochHandle<'d> {
     thread: &'d Thread,
     /// Retired since the last attempt to free.
     fresh: usize,
+    /// The next leaving is to free. Only retiring sets it, so that one who only reads never runs what a freeing runs.
+    due: bool,
+    _one_thread_at_a_time: PhantomData<Cell<()>>,
 }
 
 // SAFETY: the head of the file: a node is freed three epochs after its retirement, when all that could reach it have left.
@@ -80,8 +86,8 @@ unsafe impl Reclaim for Epoch {
         let thread = self.threads.iter().find(|t| t.place.take())?;
         // What the handle before left counts: else handles that live shortly would never free anything.
         // SAFETY: we have just taken the place.
-        let fresh = unsafe { thread.place.with(|garbage| garbage.len()) };
-        Some(EpochHandle { domain: self, thread, fresh })
+        let fresh = unsafe { thread.place.len() };
+        Some(EpochHandle { domain: self, thread, fresh, due: false, _one_thread_at_a_time: PhantomData })
     }
 }
 
@@ -106,21 +112,21 @@ impl Epoch {
 
 impl Handle for EpochHandle<'_> {
     #[inline]
-    fn enter(&mut self) {
+    unsafe fn enter(&mut self) {
         let epoch = self.domain.epoch.load(Relaxed); // E3 by the fence
-        self.thread.state.store(2 * epoch + 1, Relaxed);
+        self.thread.state.store(2 * epoch + 1, Release); // E2, for the time inside before this one
         fence(SeqCst); // F
     }
 
     #[inline]
-    fn protect<T>(&mut self, _place: usize, source: &AtomicPtr<T>) -> *mut T {
+    unsafe fn protect<T>(&mut self, _place: usize, source: &AtomicPtr<T>) -> *mut T {
         source.load(Acquire) // the structure's own edge: the node is whole
     }
 
     #[inline]
-    fn leave(&mut self) {
+    unsafe fn leave(&mut self) {
         self.thread.state.store(0, Release); // E2
-        if self.fresh >= BATCH {
+        if self.due {
             self.collect();
         }
     }
@@ -131,23 +137,24 @@ impl Handle for EpochHandle<'_> {
         // SAFETY: a handle holds its place.
         unsafe { self.thread.place.with(|garbage| garbage.push(retired)) };
         self.fresh += 1;
+        self.due = self.fresh >= BATCH;
     }
 
     #[cold]
     fn collect(&mut self) {
-        self.fresh = 0;
+        (self.fresh, self.due) = (0, false);
         let now = self.domain.advance();
         // SAFETY: a handle holds its place.
         let old: Vec<Retired> = unsafe {
             self.thread.place.with(|garbage| garbage.extract_if(.., |r| r.epoch + WAIT <= now).collect())
         };
         // After the access to the place has ended: freeing may run foreign code.
-        old.into_iter().for_each(Retired::free);
+        exhaust(old.into_iter().map(Retired::free));
     }
 
     fn garbage(&self) -> usize {
-        // SAFETY: a handle holds its place.
-        unsafe { self.thread.place.with(|garbage| garbage.len()) }
+        // SAFETY: a handle holds its place, and is not `Sync`: what changes the garbage takes `&mut self`.
+        unsafe { self.thread.place.len() }
     }
 }
 

@@ -27,11 +27,13 @@
 //! M. Michael, "Hazard Pointers: Safe Memory Reclamation for Lock-Free Objects" (2004).
 
 use super::place::{Place, Retired};
-use super::{Handle, PROTECTED, Reclaim};
+use super::{Handle, PROTECTED, Reclaim, exhaust};
 use crate::structures::sync::atomic::Ordering::{Acquire, Relaxed, Release, SeqCst};
 use crate::structures::sync::atomic::{AtomicPtr, fence};
 use crate::structures::sync::hint;
+use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
 use std::ptr::null_mut;
 
 /// Retired nodes between two attempts to free.
@@ -55,6 +57,9 @@ pub struct HazardHandle<'d> {
     thread: &'d Thread,
     /// Retired since the last attempt to free.
     fresh: usize,
+    /// The next leaving is to free. Only retiring sets it, so that one who only reads never runs what a freeing runs.
+    due: bool,
+    _one_thread_at_a_time: PhantomData<Cell<()>>,
 }
 
 // SAFETY: the head of the file: a node is freed after nobody names it, and `protect` returns only what it named in time.
@@ -73,17 +78,17 @@ unsafe impl Reclaim for Hazard {
         let thread = self.threads.iter().find(|t| t.place.take())?;
         // What the handle before left counts: else handles that live shortly would never free anything.
         // SAFETY: we have just taken the place.
-        let fresh = unsafe { thread.place.with(|garbage| garbage.len()) };
-        Some(HazardHandle { domain: self, thread, fresh })
+        let fresh = unsafe { thread.place.len() };
+        Some(HazardHandle { domain: self, thread, fresh, due: false, _one_thread_at_a_time: PhantomData })
     }
 }
 
 impl Handle for HazardHandle<'_> {
     #[inline]
-    fn enter(&mut self) {}
+    unsafe fn enter(&mut self) {}
 
     #[inline]
-    fn protect<T>(&mut self, place: usize, source: &AtomicPtr<T>) -> *mut T {
+    unsafe fn protect<T>(&mut self, place: usize, source: &AtomicPtr<T>) -> *mut T {
         let hazard = &self.thread.protected[place];
         let mut node = source.load(Relaxed);
         loop {
@@ -99,11 +104,11 @@ impl Handle for HazardHandle<'_> {
     }
 
     #[inline]
-    fn leave(&mut self) {
+    unsafe fn leave(&mut self) {
         for hazard in &self.thread.protected {
             hazard.store(null_mut(), Release); // E2
         }
-        if self.fresh >= BATCH.max(2 * PROTECTED * self.domain.threads.len()) {
+        if self.due {
             self.collect();
         }
     }
@@ -113,11 +118,12 @@ impl Handle for HazardHandle<'_> {
         // SAFETY: a handle holds its place.
         unsafe { self.thread.place.with(|garbage| garbage.push(retired)) };
         self.fresh += 1;
+        self.due = self.fresh >= BATCH.max(2 * PROTECTED * self.domain.threads.len());
     }
 
     #[cold]
     fn collect(&mut self) {
-        self.fresh = 0;
+        (self.fresh, self.due) = (0, false);
         fence(SeqCst); // F
         let all = self.domain.threads.iter().flat_map(|t| &t.protected);
         let named: Vec<*mut ()> = all.map(|hazard| hazard.load(Acquire)).collect(); // E2
@@ -126,12 +132,12 @@ impl Handle for HazardHandle<'_> {
             self.thread.place.with(|garbage| garbage.extract_if(.., |r| !named.contains(&r.node)).collect())
         };
         // After the access to the place has ended: freeing may run foreign code.
-        free.into_iter().for_each(Retired::free);
+        exhaust(free.into_iter().map(Retired::free));
     }
 
     fn garbage(&self) -> usize {
-        // SAFETY: a handle holds its place.
-        unsafe { self.thread.place.with(|garbage| garbage.len()) }
+        // SAFETY: a handle holds its place, and is not `Sync`: what changes the garbage takes `&mut self`.
+        unsafe { self.thread.place.len() }
     }
 }
 

@@ -16,7 +16,9 @@
 use super::{Handle, Reclaim};
 use crate::structures::sync::atomic::AtomicPtr;
 use crate::structures::sync::atomic::Ordering::Acquire;
+use std::cell::Cell;
 use std::fmt;
+use std::marker::PhantomData;
 
 /// The domain. See the [module](self).
 pub struct Leak(());
@@ -24,6 +26,7 @@ pub struct Leak(());
 /// One thread's access to a [`Leak`].
 pub struct LeakHandle {
     leaked: usize,
+    _one_thread_at_a_time: PhantomData<Cell<()>>,
 }
 
 // SAFETY: nothing is ever freed, and it says so.
@@ -36,21 +39,21 @@ unsafe impl Reclaim for Leak {
     }
 
     fn handle(&self) -> Option<LeakHandle> {
-        Some(LeakHandle { leaked: 0 })
+        Some(LeakHandle { leaked: 0, _one_thread_at_a_time: PhantomData })
     }
 }
 
 impl Handle for LeakHandle {
     #[inline]
-    fn enter(&mut self) {}
+    unsafe fn enter(&mut self) {}
 
     #[inline]
-    fn protect<T>(&mut self, _place: usize, source: &AtomicPtr<T>) -> *mut T {
+    unsafe fn protect<T>(&mut self, _place: usize, source: &AtomicPtr<T>) -> *mut T {
         source.load(Acquire) // the structure's own edge: the node is whole
     }
 
     #[inline]
-    fn leave(&mut self) {}
+    unsafe fn leave(&mut self) {}
 
     unsafe fn retire<T>(&mut self, _node: *mut T, _free: unsafe fn(*mut ())) {
         self.leaked += 1;

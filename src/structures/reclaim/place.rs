@@ -6,6 +6,7 @@
 //! # Progress
 //! Wait-free.
 
+use super::exhaust;
 use crate::structures::sync::atomic::AtomicBool;
 use crate::structures::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use crate::structures::sync::cell::UnsafeCell;
@@ -54,18 +55,25 @@ impl Place {
     /// The garbage, for the holder of the place.
     ///
     /// # Safety
-    /// The place is held by the caller.
+    /// The place is held by the caller, who does nothing else with it meanwhile.
     pub(super) unsafe fn with<R>(&self, f: impl FnOnce(&mut Vec<Retired>) -> R) -> R {
         // SAFETY: the holder is alone with it, as the caller promises, and `f` gets no way to come back here.
         self.garbage.with_mut(|garbage| f(unsafe { &mut *garbage }))
+    }
+
+    /// How much garbage there is. Only a look: it may stand beside other looks.
+    ///
+    /// # Safety
+    /// The place is held by the caller, who does not change the garbage meanwhile.
+    pub(super) unsafe fn len(&self) -> usize {
+        // SAFETY: nobody else has the place, and its holder does not write, as the caller promises.
+        self.garbage.with(|garbage| unsafe { &*garbage }.len())
     }
 }
 
 impl Drop for Place {
     /// The end of the domain: nobody can be inside.
     fn drop(&mut self) {
-        for retired in std::mem::take(self.garbage.exclusive()) {
-            retired.free();
-        }
+        exhaust(std::mem::take(self.garbage.exclusive()).into_iter().map(Retired::free));
     }
 }

@@ -1,7 +1,7 @@
 //! What epochs must do in every execution.
 
 use super::Scenario;
-use super::reclaimed::{helped, reader_inside, stalled};
+use super::reclaimed::{helped, most_general, reader_inside, reader_reenters, stalled, writer_reenters};
 use crate::reclaim::epoch::Epoch;
 
 pub const SCENARIOS: &[Scenario] = &[
@@ -25,5 +25,26 @@ pub const SCENARIOS: &[Scenario] = &[
         threads: 1,
         bound: None,
         run: |turns| stalled::<Epoch>(3 * turns, |retired| retired),
+    },
+    Scenario {
+        name: "reader_reenters",
+        oracle: "what a reader read is not freed before it left, when a collector sees only that it is in again",
+        threads: 2,
+        bound: Some(3),
+        run: reader_reenters::<Epoch>,
+    },
+    Scenario {
+        name: "writer_reenters",
+        oracle: "what a writer unlinked is seen by a collector that sees only that the writer is in again",
+        threads: 2,
+        bound: Some(3),
+        run: writer_reenters::<Epoch>,
+    },
+    Scenario {
+        name: "most_general",
+        oracle: "a reader, a writer and one who collects, each twice, with handles that inherit places: all is freed once, in time",
+        threads: 3,
+        bound: Some(1),
+        run: most_general::<Epoch>,
     },
 ];

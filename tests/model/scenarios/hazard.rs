@@ -1,6 +1,9 @@
 //! What hazard pointers must do in every execution.
 
-use super::reclaimed::{Shared, collect, finish, look, reader_inside, replace, stalled};
+use super::reclaimed::{
+    Inside, Shared, collect, finish, look, most_general, reader_inside, reader_reenters, replace, stalled,
+    writer_reenters,
+};
 use super::{Scenario, join};
 use crate::reclaim::hazard::Hazard;
 use crate::reclaim::{Handle, Reclaim};
@@ -48,6 +51,27 @@ pub const SCENARIOS: &[Scenario] = &[
         bound: None,
         run: two_places,
     },
+    Scenario {
+        name: "reader_reenters",
+        oracle: "what a reader read is not freed before it left, when a collector sees only that it is in again",
+        threads: 2,
+        bound: Some(2),
+        run: reader_reenters::<Hazard>,
+    },
+    Scenario {
+        name: "writer_reenters",
+        oracle: "a writer that comes again, and a reader that comes late: the reader sees no freed node",
+        threads: 2,
+        bound: Some(2),
+        run: writer_reenters::<Hazard>,
+    },
+    Scenario {
+        name: "most_general",
+        oracle: "a reader, a writer and one who collects, each twice, with handles that inherit places: all is freed once, in time",
+        threads: 3,
+        bound: Some(1),
+        run: most_general::<Hazard>,
+    },
 ];
 
 fn moves_on(turns: usize) {
@@ -57,11 +81,10 @@ fn moves_on(turns: usize) {
         thread::spawn(move || {
             let mut handle = shared.domain.handle().expect("there are two");
             for _ in 0..turns {
-                handle.enter();
-                let first = look(&mut handle, 0, &shared.source);
-                let second = look(&mut handle, 0, &shared.source);
+                let mut inside = Inside::new(&mut handle);
+                let first = look(&mut inside, 0, &shared.source);
+                let second = look(&mut inside, 0, &shared.source);
                 assert!(first <= second && second <= turns, "an older value came back, or none at all");
-                handle.leave();
             }
         })
     };
@@ -105,14 +128,14 @@ fn came_back(turns: usize) {
         thread::spawn(move || {
             let mut handle = shared.domain.handle().expect("there are two");
             for _ in 0..turns {
-                handle.enter();
-                let node = handle.protect(0, &shared.source);
+                let mut inside = Inside::new(&mut handle);
+                // SAFETY: the nodes of the one source are retired by handles of the one domain.
+                let node = unsafe { inside.protect(0, &shared.source) };
                 // SAFETY: the nodes live until the end of the scenario.
                 let value = unsafe { &(*node).value };
                 // SAFETY: written before the publication, and not again while it is protected.
                 let value = value.with(|value| unsafe { *value });
                 assert!(value <= 2 * turns, "of no turn");
-                handle.leave();
             }
         })
     };
@@ -124,11 +147,11 @@ fn came_back(turns: usize) {
         }
         // SAFETY: not published yet, or freed: ours alone.
         next.value.with_mut(|value| unsafe { *value = i });
-        handle.enter();
+        let mut inside = Inside::new(&mut handle);
         let old = shared.source.swap(address(i), AcqRel);
         // SAFETY: unlinked by us, and lives on.
-        unsafe { handle.retire(old, free) };
-        handle.leave();
+        unsafe { inside.retire(old, free) };
+        drop(inside);
         handle.collect();
     }
     drop(handle);
@@ -141,15 +164,16 @@ fn two_places(turns: usize) {
     let mut handle = shared.domain.handle().expect("there are two");
     let mut nodes = 1;
     for _ in 0..turns {
-        asleep.enter();
+        let mut inside = Inside::new(&mut asleep);
         for place in [0, 1] {
-            asleep.protect(place, &shared.source);
+            // SAFETY: the nodes of the one source are retired by handles of the one domain; this one is not even followed.
+            unsafe { inside.protect(place, &shared.source) };
             replace(&mut handle, &shared.source, shared.node(nodes));
             nodes += 1;
         }
         collect(&mut handle);
         assert_eq!(handle.garbage(), 2, "both are protected");
-        asleep.leave();
+        drop(inside);
         collect(&mut handle);
         assert_eq!(handle.garbage(), 0, "neither is");
     }

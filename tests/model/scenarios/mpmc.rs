@@ -1,6 +1,7 @@
 //! What a bounded queue of many producers and consumers must do in every execution.
 
-use super::Scenario;
+use super::reclaimed::Bomb;
+use super::{Scenario, caught, join};
 use crate::lockfree::mpmc::Mpmc;
 use crate::sync::{hint, thread};
 use std::sync::Arc;
@@ -68,6 +69,20 @@ pub const SCENARIOS: &[Scenario] = &[
         threads: 2,
         bound: None,
         run: drop_inside,
+    },
+    Scenario {
+        name: "most_general",
+        oracle: "one pushes twice, one pops twice, one does both: nothing is lost or twice, and each one's values come out in order",
+        threads: 3,
+        bound: Some(1),
+        run: most_general,
+    },
+    Scenario {
+        name: "bombs",
+        oracle: "a value whose drop unwinds keeps no other value",
+        threads: 1,
+        bound: None,
+        run: bombs,
     },
 ];
 
@@ -219,4 +234,35 @@ fn drop_inside(turns: usize) {
     other.join().unwrap();
     drop(queue);
     assert_eq!(Arc::strong_count(&alive), 1, "a value was not dropped");
+}
+
+fn most_general(turns: usize) {
+    let queue = Arc::new(Mpmc::new(1));
+    let pusher = together(&queue, move |q| (0..2 * turns).filter(|i| q.push(*i).is_ok()).collect::<Vec<_>>());
+    let popper = together(&queue, move |q| (0..2 * turns).filter_map(|_| q.pop()).collect::<Vec<_>>());
+    let (mut pushed, mut mine) = (Vec::new(), Vec::new());
+    for i in 2 * turns..3 * turns {
+        pushed.extend(queue.push(i).is_ok().then_some(i));
+        mine.extend(queue.pop());
+    }
+    pushed.extend(join(pusher));
+    let lists = [mine, join(popper), std::iter::from_fn(|| queue.pop()).collect()];
+    for list in &lists {
+        let of = |theirs: bool| list.iter().filter(move |i| (**i < 2 * turns) == theirs);
+        assert!(of(true).is_sorted() && of(false).is_sorted(), "out of order: {lists:?}");
+    }
+    let mut all = lists.concat();
+    all.sort_unstable();
+    pushed.sort_unstable();
+    assert_eq!(all, pushed, "a value is lost or came twice");
+}
+
+fn bombs(turns: usize) {
+    for _ in 0..turns {
+        let alive = Arc::new(());
+        let queue = Mpmc::new(3);
+        Bomb::three(&alive).into_iter().for_each(|bomb| assert!(queue.push(bomb).is_ok(), "there is room"));
+        caught(|| drop(queue));
+        assert_eq!(Arc::strong_count(&alive), 1, "a value was not dropped, or twice");
+    }
 }

@@ -1,11 +1,11 @@
 //! What a queue must do in every execution, whatever frees its nodes.
 
-use super::reclaimed::{Keep, Payload};
-use super::{Scenario, join};
+use super::reclaimed::{Bomb, Keep, Payload};
+use super::{Scenario, caught, join};
 use crate::lockfree::queue::{Queue, QueueHandle};
+use crate::reclaim::Reclaim;
 use crate::reclaim::epoch::Epoch;
 use crate::reclaim::hazard::Hazard;
-use crate::reclaim::{Handle, Reclaim};
 use crate::sync::{hint, thread};
 use std::sync::Arc;
 
@@ -109,6 +109,27 @@ pub const SCENARIOS: &[Scenario] = &[
         bound: Some(2),
         run: drop_inside::<Epoch>,
     },
+    Scenario {
+        name: "most_general_hazard",
+        oracle: "one pushes, one pops, one does both and collects, each twice, with handles that inherit places: nothing is lost or twice",
+        threads: 3,
+        bound: Some(1),
+        run: most_general::<Hazard>,
+    },
+    Scenario {
+        name: "most_general_epoch",
+        oracle: "the same, with epochs",
+        threads: 3,
+        bound: Some(1),
+        run: most_general::<Epoch>,
+    },
+    Scenario {
+        name: "bombs",
+        oracle: "a value whose drop unwinds keeps no other value",
+        threads: 1,
+        bound: None,
+        run: bombs,
+    },
 ];
 
 fn alone<R: Reclaim>(turns: usize) {
@@ -182,7 +203,7 @@ fn helped(turns: usize, help: fn(&mut QueueHandle<'_, usize, Keep>) -> isize) {
 fn busy(q: &mut QueueHandle<'_, usize, Hazard>) {
     (0..2).for_each(|_| q.push(1));
     (0..2).for_each(|_| _ = q.pop());
-    q.reclaim().collect();
+    q.collect();
 }
 
 type Acts = fn(&mut QueueHandle<'_, usize, Hazard>);
@@ -195,7 +216,7 @@ fn late(turns: usize, here: Acts, there: Acts) {
         here(&mut handle);
         join(other);
         while handle.pop().is_some() {}
-        handle.reclaim().collect();
+        handle.collect();
         handle.push(3);
         assert_eq!(handle.pop(), Some(3), "pushed behind the end");
     }
@@ -222,7 +243,7 @@ fn pops<R: Reclaim + 'static>(turns: usize) {
     let pop = move |q: &mut QueueHandle<'_, usize, R>| {
         let take = |_| {
             let value = q.pop().expect("there are enough");
-            q.reclaim().collect(); // as early as the scheme allows
+            q.collect(); // as early as the scheme allows
             value
         };
         (0..turns).map(take).collect::<Vec<_>>()
@@ -242,7 +263,7 @@ fn both<R: Reclaim + 'static>(turns: usize) {
         let swap = |i| {
             q.push(i);
             let value = q.pop().expect("each thread has pushed one more than it has popped");
-            q.reclaim().collect();
+            q.collect();
             value
         };
         (from..from + turns).map(swap).collect::<Vec<_>>()
@@ -269,4 +290,43 @@ fn drop_inside<R: Reclaim + 'static>(turns: usize) {
     assert_eq!(Arc::strong_count(&alive), 2 * turns + 1, "a retired node keeps no value");
     drop(queue);
     assert_eq!(Arc::strong_count(&alive), 1, "a value was not dropped");
+}
+
+fn most_general<R: Reclaim + 'static>(turns: usize) {
+    let queue = Arc::new(Queue::<usize, R>::new(3));
+    let pusher = {
+        let queue = Arc::clone(&queue);
+        thread::spawn(move || {
+            (0..2 * turns).for_each(|i| queue.handle().expect("there are three").push(i));
+        })
+    };
+    let popper = {
+        let queue = Arc::clone(&queue);
+        thread::spawn(move || {
+            (0..2 * turns).filter_map(|_| queue.handle().expect("there are three").pop()).collect::<Vec<_>>()
+        })
+    };
+    let mut all = Vec::new();
+    for i in 2 * turns..4 * turns {
+        let mut handle = queue.handle().expect("there are three");
+        handle.push(i);
+        all.extend(handle.pop());
+        (0..3).for_each(|_| handle.collect());
+    }
+    join(pusher);
+    all.extend(join(popper));
+    let mut handle = queue.handle().expect("all are given back");
+    all.extend(std::iter::from_fn(|| handle.pop()));
+    all.sort_unstable();
+    assert!(all.iter().copied().eq(0..4 * turns), "a value is lost or came twice: {all:?}");
+}
+
+fn bombs(turns: usize) {
+    for _ in 0..turns {
+        let alive = Arc::new(());
+        let queue = Queue::<Bomb, Epoch>::new(1);
+        Bomb::three(&alive).into_iter().for_each(|bomb| queue.handle().expect("there is one").push(bomb));
+        caught(|| drop(queue));
+        assert_eq!(Arc::strong_count(&alive), 1, "a value was not dropped, or twice");
+    }
 }

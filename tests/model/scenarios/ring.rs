@@ -1,6 +1,7 @@
 //! What a ring between one producer and one consumer must do in every execution.
 
-use super::Scenario;
+use super::reclaimed::Bomb;
+use super::{Scenario, caught, join};
 use crate::lockfree::ring::{Producer, ring};
 use crate::sync::{hint, thread};
 use std::sync::Arc;
@@ -54,6 +55,20 @@ pub const SCENARIOS: &[Scenario] = &[
         threads: 2,
         bound: Some(2),
         run: |turns| in_order(3, 4 * turns),
+    },
+    Scenario {
+        name: "most_general",
+        oracle: "each side tries twice, is refused or not, and leaves: every value that went in comes out or is dropped, once, in order",
+        threads: 2,
+        bound: None,
+        run: most_general,
+    },
+    Scenario {
+        name: "bombs",
+        oracle: "a value whose drop unwinds keeps no other value",
+        threads: 1,
+        bound: None,
+        run: bombs,
     },
 ];
 
@@ -153,4 +168,35 @@ fn both_leave(turns: usize) {
     drop(consumer);
     other.join().unwrap();
     assert_eq!(Arc::strong_count(&alive), 1, "a value was not dropped");
+}
+
+fn most_general(turns: usize) {
+    let alive = Arc::new(());
+    let (mut producer, mut consumer) = ring(1);
+    let other = {
+        let alive = Arc::clone(&alive);
+        thread::spawn(move || {
+            (0..2 * turns).filter(|i| producer.push((*i, Arc::clone(&alive))).is_ok()).count()
+        })
+    };
+    let seen: Vec<usize> = (0..2 * turns).filter_map(|_| consumer.pop()).map(|(i, _)| i).collect();
+    let was_alone = consumer.is_alone();
+    let late = consumer.pop();
+    assert!(!was_alone || consumer.pop().is_none(), "one value fits, and nobody pushes any more");
+    drop((consumer, late));
+    let pushed = join(other);
+    assert!(seen.is_sorted() && seen.len() <= pushed, "out of order, or from nowhere");
+    assert_eq!(Arc::strong_count(&alive), 1, "a value was not dropped, or twice");
+}
+
+fn bombs(turns: usize) {
+    for _ in 0..turns {
+        let alive = Arc::new(());
+        let (mut producer, consumer) = ring(3);
+        Bomb::three(&alive)
+            .into_iter()
+            .for_each(|bomb| assert!(producer.push(bomb).is_ok(), "there is room"));
+        caught(|| drop((producer, consumer)));
+        assert_eq!(Arc::strong_count(&alive), 1, "a value was not dropped, or twice");
+    }
 }

@@ -1,11 +1,11 @@
 //! What a stack must do in every execution, whatever frees its nodes.
 
-use super::reclaimed::{Keep, Payload};
-use super::{Scenario, join};
+use super::reclaimed::{Bomb, Keep, Payload};
+use super::{Scenario, caught, join};
 use crate::lockfree::stack::Stack;
+use crate::reclaim::Reclaim;
 use crate::reclaim::epoch::Epoch;
 use crate::reclaim::hazard::Hazard;
-use crate::reclaim::{Handle, Reclaim};
 use crate::sync::{hint, thread};
 use std::sync::Arc;
 
@@ -61,6 +61,27 @@ pub const SCENARIOS: &[Scenario] = &[
         threads: 2,
         bound: Some(2),
         run: drop_inside::<Epoch>,
+    },
+    Scenario {
+        name: "most_general_hazard",
+        oracle: "one pushes, one pops, one does both and collects, each twice, with handles that inherit places: nothing is lost or twice",
+        threads: 3,
+        bound: Some(1),
+        run: most_general::<Hazard>,
+    },
+    Scenario {
+        name: "most_general_epoch",
+        oracle: "the same, with epochs",
+        threads: 3,
+        bound: Some(1),
+        run: most_general::<Epoch>,
+    },
+    Scenario {
+        name: "bombs",
+        oracle: "a value whose drop unwinds keeps no other value",
+        threads: 1,
+        bound: None,
+        run: bombs,
     },
 ];
 
@@ -134,7 +155,7 @@ fn aba<R: Reclaim + 'static>(turns: usize) {
     for i in 0..turns {
         all.extend(handle.pop());
         all.extend(handle.pop());
-        handle.reclaim().collect(); // as early as the scheme allows
+        handle.collect(); // as early as the scheme allows
         handle.push(2 + i); // perhaps where a node just was
     }
     all.extend(join(other));
@@ -161,4 +182,43 @@ fn drop_inside<R: Reclaim + 'static>(turns: usize) {
     assert_eq!(Arc::strong_count(&alive), 2 * turns + 1, "a retired node keeps no value");
     drop(stack);
     assert_eq!(Arc::strong_count(&alive), 1, "a value was not dropped");
+}
+
+fn most_general<R: Reclaim + 'static>(turns: usize) {
+    let stack = Arc::new(Stack::<usize, R>::new(3));
+    let pusher = {
+        let stack = Arc::clone(&stack);
+        thread::spawn(move || {
+            (0..2 * turns).for_each(|i| stack.handle().expect("there are three").push(i));
+        })
+    };
+    let popper = {
+        let stack = Arc::clone(&stack);
+        thread::spawn(move || {
+            (0..2 * turns).filter_map(|_| stack.handle().expect("there are three").pop()).collect::<Vec<_>>()
+        })
+    };
+    let mut all = Vec::new();
+    for i in 2 * turns..4 * turns {
+        let mut handle = stack.handle().expect("there are three");
+        handle.push(i);
+        all.extend(handle.pop());
+        (0..3).for_each(|_| handle.collect());
+    }
+    join(pusher);
+    all.extend(join(popper));
+    let mut handle = stack.handle().expect("all are given back");
+    all.extend(std::iter::from_fn(|| handle.pop()));
+    all.sort_unstable();
+    assert!(all.iter().copied().eq(0..4 * turns), "a value is lost or came twice: {all:?}");
+}
+
+fn bombs(turns: usize) {
+    for _ in 0..turns {
+        let alive = Arc::new(());
+        let stack = Stack::<Bomb, Epoch>::new(1);
+        Bomb::three(&alive).into_iter().for_each(|bomb| stack.handle().expect("there is one").push(bomb));
+        caught(|| drop(stack));
+        assert_eq!(Arc::strong_count(&alive), 1, "a value was not dropped, or twice");
+    }
 }

@@ -48,6 +48,9 @@ pub fn fence(written: Ordering) {
     note(Location::caller(), index(), || {
         if o == Relaxed { "no fence".to_owned() } else { format!("fence {o:?}") }
     });
+    if o == SeqCst {
+        super::shadow::meet();
+    }
     if o != Relaxed {
         model::fence(o);
     }

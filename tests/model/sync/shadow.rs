@@ -1,4 +1,4 @@
-//! Shadow words: what loom must be told so that a redundant load hides no execution. See the head of `sync.rs`.
+//! Shadow words: what loom must be told so that neither a redundant load nor a fence hides an execution. See the head of `sync.rs`.
 
 use super::{mutate::TABLE, thread};
 use loom::sync::Arc;
@@ -48,4 +48,25 @@ impl Shadows {
         loom::explore();
         result
     }
+}
+
+/// One loom `Arc` for all fences of an execution.
+struct Fences(UnsafeCell<Arc<()>>);
+
+// SAFETY: all modelled threads are coroutines of one OS thread.
+unsafe impl Sync for Fences {}
+
+loom::lazy_static! {
+    static ref FENCES: Fences = Fences(UnsafeCell::new(Arc::new(())));
+}
+
+/// Call at the start of each execution, before the first thread is spawned: to make the `Arc` later would order memory.
+pub fn begin_execution() {
+    let _: &Fences = &FENCES;
+}
+
+/// This thread is about to do a SeqCst fence: others may come in between, and do theirs first.
+pub fn meet() {
+    // SAFETY: `get_mut` uses the reference only after its last switch to another coroutine.
+    let _ = Arc::get_mut(unsafe { &mut *FENCES.0.get() });
 }
