@@ -26,7 +26,7 @@ const PARTS: &[&str] = &[
 ];
 
 /// The contenders, as `Cargo.toml` names their packages. A test holds this against the manifest and against the labs' rosters.
-const CONTENDERS: &[&str] = &[
+pub const CONTENDERS: &[&str] = &[
     "arc-swap",
     "dashmap",
     "flume",

@@ -153,8 +153,7 @@ pub fn paths(essence: &str, module: &str) -> Vec<String> {
     let parent = module.rsplit_once("::").map_or("", |(p, _)| p);
     for (root, base) in [("crate::", ""), ("underhood::", ""), ("super::", parent), ("self::", module)] {
         for (i, _) in essence.match_indices(root) {
-            let before = essence[..i].chars().next_back();
-            if before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':') {
+            if is_inside(essence[..i].chars().next_back()) {
                 continue;
             }
             let (mut base, mut rest) = (base.to_string(), &essence[i + root.len()..]);
@@ -165,15 +164,48 @@ pub fn paths(essence: &str, module: &str) -> Vec<String> {
             tree(&base, rest, &mut out);
         }
     }
+    // Who names a module goes on from there: `lock::mcs::Mcs` after `use crate::structures::lock`, `block::Block` after `mod block`.
+    let mut known = out.clone();
+    for (i, declares) in essence.match_indices("mod ") {
+        let name = word(&essence[i + declares.len()..]);
+        let before = essence[..i].chars().next_back();
+        if is_inside(before) || !essence[i + declares.len() + name.len()..].starts_with(';') {
+            continue;
+        }
+        let path = if module.is_empty() { name.to_string() } else { format!("{module}::{name}") };
+        // Nobody but its parent can reach a private one.
+        if !matches!(before, Some(' ' | ')')) {
+            out.push(path.clone());
+        }
+        known.push(path);
+    }
+    for path in known {
+        let name = format!("{}::", path.rsplit("::").next().unwrap_or_default());
+        for (i, _) in essence.match_indices(&name) {
+            if !is_inside(essence[..i].chars().next_back()) {
+                tree(&path, &essence[i + name.len()..], &mut out);
+            }
+        }
+    }
     out.sort();
     out.dedup();
     out
 }
 
+/// True after this character nothing new begins: it goes on with a word or a path.
+fn is_inside(before: Option<char>) -> bool {
+    before.is_some_and(|c| c.is_alphanumeric() || c == '_' || c == ':')
+}
+
+/// The word that a text begins with; empty if it begins with none.
+fn word(text: &str) -> &str {
+    &text[..text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len())]
+}
+
 /// Follows one path, and every branch of it in braces. Returns what comes after.
 fn tree<'a>(base: &str, text: &'a str, out: &mut Vec<String>) -> &'a str {
-    let end = text.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(text.len());
-    let (word, rest) = text.split_at(end);
+    let word = word(text);
+    let rest = &text[word.len()..];
     let here = match (base, word) {
         (base, "" | "self") => base.to_string(),
         ("", word) => word.to_string(),
