@@ -37,7 +37,11 @@ fn solo_gives_a_row_for_each_contender_and_the_twin() {
     fn spin() -> Ops {
         Box::new(|n| (0..n).for_each(|_| work::spin(20)))
     }
-    let rows = solo(&plan(), "p", &[Solo { case: "spin", make: spin }, Solo { case: "count", make: count }]);
+    let rows = solo(
+        &plan(),
+        "p",
+        &[Solo { case: "spin", make: Box::new(spin) }, Solo { case: "count", make: Box::new(count) }],
+    );
     let names: Vec<&str> = rows.iter().map(|r| r.case.as_str()).collect();
     assert_eq!(names, ["spin", AA, "count"]);
     assert!(rows.iter().all(|r| r.param == "p" && has_value_or_reason(r, "op_ns")), "{rows:?}");

@@ -1,6 +1,8 @@
 //! What this machine is and what it is fit to show: recorded trees and numbers for the judgement, and the real machine for
 //! "it ends, and what it says is possible". No test asserts a time.
+mod built;
 mod cgroup;
+mod code;
 mod during;
 mod facts;
 mod grades;
