@@ -1,17 +1,17 @@
 //! The rules of the house, as tests: what was forgotten when a lab or a structure was added is named here.
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     fs,
     path::{Path, PathBuf},
 };
 
 use crate::all::labs;
 use underhood::{
-    lab::{
-        Pick, Predict, Step,
-        plan::{Mode, Plan},
+    lab::{Evidence, Mechanism, Pick, Predict, Step},
+    machine::{
+        built::{self, CONTENDERS},
+        code,
     },
-    machine::allowed_cpus,
 };
 
 fn root() -> PathBuf {
@@ -73,41 +73,40 @@ fn a_lab_has_the_same_name_everywhere() {
 
 #[test]
 fn a_lab_refers_only_to_what_it_has() {
-    let has = |step: &Step, pick: &Pick| step.cases.contains(&pick.case) && step.params.contains(&pick.param);
+    let has = |step: &Step, pick: &Pick| step.cells().contains(&(pick.case, pick.param));
     for lab in labs() {
         let mut names = BTreeSet::new();
-        for step in lab.steps {
+        for step in &lab.steps {
             let at = format!("{}/{}", lab.stem, step.name);
             assert!(names.insert(step.name), "{at}: the name is taken");
-            assert!(
-                !step.cases.is_empty() && !step.params.is_empty(),
-                "{at}: a step without a case or parameter measures nothing"
-            );
+            assert!(!step.cells().is_empty(), "{at}: a step without a case or parameter measures nothing");
             assert!(
                 !step.ask.is_empty() && !step.because.is_empty(),
                 "{at}: a step asks before it measures and explains after"
             );
             // A string that goes on in the next line without a backslash carries the indentation with it.
-            let texts = [step.ask, step.because].into_iter().chain(step.claims.iter().map(|c| c.text));
+            let texts = std::iter::once(step.ask).chain(step.because.iter().map(|m| m.text));
+            let texts = texts.chain(step.claims.iter().map(|c| c.text));
             for text in texts.chain(lab.says.iter().flat_map(|s| [s.text, s.not_true_when])) {
                 assert!(!text.contains("  ") && !text.contains('\n'), "{at}: broken across lines: {text}");
             }
             assert!(!step.claims.is_empty(), "{at}: a step that expects nothing cannot be wrong");
-            for claim in step.claims {
-                for pick in std::iter::once(claim.of).chain(claim.against) {
-                    assert!(
-                        has(step, &pick),
-                        "{at}: the claim '{}' refers to a row that is not there: {pick:?}",
-                        claim.text
-                    );
+            let claims = step.claims.iter().map(|c| (c.text, c.bound));
+            let shown = step.because.iter().filter_map(|m| match m.evidence {
+                Evidence::Shown(bound) => Some((m.text, bound)),
+                Evidence::Source(_) | Evidence::None => None,
+            });
+            for (text, bound) in claims.chain(shown) {
+                for pick in bound.picks() {
+                    assert!(has(step, &pick), "{at}: '{text}' refers to a row that is not there: {pick:?}");
                 }
             }
             let predicted = match step.predict {
-                Predict::Number { case, param } => step.cases.contains(&case) && step.params.contains(&param),
-                Predict::Best { param } => step.params.contains(&param),
+                Predict::Number { case, param } => step.cells().contains(&(case, param)),
+                Predict::Best { param } => step.params().contains(&param),
             };
             assert!(predicted, "{at}: the prediction refers to a row that is not there");
-            for value in std::iter::once(&step.headline).chain(step.columns) {
+            for value in std::iter::once(&step.headline).chain(&step.columns) {
                 // Counts are exempt from every doubt about the machine; what depends on time must not hide among them. On a fake
                 // clock a rate is as exact as a count.
                 let fake_clock = [
@@ -135,7 +134,7 @@ fn a_lab_refers_only_to_what_it_has() {
             "{}",
             lab.stem
         );
-        for say in lab.says {
+        for say in &lab.says {
             let step = lab
                 .steps
                 .iter()
@@ -161,10 +160,9 @@ fn a_lab_refers_only_to_what_it_has() {
 
 #[test]
 fn bench_ids_are_short_ascii_and_unique() {
-    let plan = Plan::new(Mode::Smoke, allowed_cpus());
     let mut seen = BTreeSet::new();
     for lab in labs() {
-        for bench in (lab.benches)(&plan) {
+        for bench in lab.benches() {
             let id = format!("labs/{}/{}", lab.stem, bench.id);
             // Criterion cuts names at 64 characters, and cut names collide.
             assert!(id.is_ascii() && id.len() <= 64 && !id.contains(' '), "{id}");
@@ -173,17 +171,178 @@ fn bench_ids_are_short_ascii_and_unique() {
     }
 }
 
+/// Sentences of explanations that nothing supports yet. It only goes down: who adds a sentence adds its evidence.
+const WITHOUT_EVIDENCE: usize = 9999;
+
 #[test]
-fn files_fit_in_a_head() {
-    for (dir, most) in [("src", 500), ("labs", 420), ("benches", 420), ("tests", 500)] {
-        for path in sources(&root().join(dir)) {
-            let lines = fs::read_to_string(&path).unwrap().lines().count();
+fn explanations_gain_evidence_and_lose_none() {
+    let without = |m: &&Mechanism| m.evidence == Evidence::None;
+    let count = labs().iter().flat_map(|l| &l.steps).flat_map(|s| &s.because).filter(without).count();
+    assert!(
+        count <= WITHOUT_EVIDENCE,
+        "{count} sentences without evidence; there were {WITHOUT_EVIDENCE}, and none is added"
+    );
+}
+
+/// The dependencies of the manifest: the name that each has there, and its package.
+fn dependencies() -> BTreeMap<String, String> {
+    let manifest = read("Cargo.toml");
+    let (_, rest) = manifest.split_once("\n[dependencies]\n").expect("the manifest has dependencies");
+    let lines = rest.split("\n[").next().unwrap().lines().filter(|l| !l.starts_with('#'));
+    lines
+        .filter_map(|line| {
+            let (name, rest) = line.split_once(" = ")?;
+            let package = rest.split_once("package = \"").and_then(|(_, rest)| rest.split('"').next());
+            Some((name.to_string(), package.unwrap_or(name).to_string()))
+        })
+        .collect()
+}
+
+/// What the workbench itself is made of. The rest of the dependencies are contenders, whose versions every record names.
+const TOOLS: &[&str] = &[
+    "anstream",
+    "anstyle",
+    "clap",
+    "clap_complete",
+    "clap_mangen",
+    "comfy-table",
+    "crossbeam-utils",
+    "ctrlc",
+    "foldhash",
+    "futures-util",
+    "hdrhistogram",
+    "humantime",
+    "libc",
+    "maud",
+    "mmtk",
+    "serde",
+    "serde_json",
+    "sha2",
+];
+
+/// A facade, whose parts are in the lock file under names of their own; and those that are built on request.
+const BESIDE: &[&str] = &["crossbeam", "snmalloc-rs", "tikv-jemallocator"];
+
+#[test]
+fn every_contender_is_named_with_its_version() {
+    let manifest = dependencies();
+    let all: BTreeSet<&str> = manifest.values().map(String::as_str).collect();
+    let known: BTreeSet<&str> = CONTENDERS.iter().chain(BESIDE).copied().collect();
+    for package in &known {
+        assert!(
+            all.contains(package),
+            "{package} is no dependency, but src/machine/built.rs has it as a contender"
+        );
+    }
+    for package in &all {
+        assert!(
+            known.contains(package) != TOOLS.contains(package),
+            "{package}: either a contender, and in the list of src/machine/built.rs, or a tool, and in the list here"
+        );
+    }
+    let versions = &built::facts()["versions"];
+    let mut run = BTreeSet::new();
+    for (lab, step) in labs().iter().flat_map(|lab| lab.steps.iter().map(move |step| (lab, step))) {
+        for contender in step.contenders.iter().filter(|c| !c.package.is_empty()) {
+            let at = format!("{}/{}: {}", lab.stem, step.name, contender.id);
+            let package = manifest.get(contender.package);
+            let package = package.unwrap_or_else(|| panic!("{at}: {} is no dependency", contender.package));
+            let named = known.contains(package.as_str()) || versions.contains(&format!("{package} "));
+            assert!(named, "{at}: no record names the version of {package}");
+            run.insert(package.as_str());
+        }
+    }
+    for package in CONTENDERS {
+        assert!(run.contains(package), "{package} is called a contender, and no roster has it");
+    }
+}
+
+/// A module of src/: its path from the root of the crate, and its code without comments.
+fn modules() -> Vec<(String, String)> {
+    let src = root().join("src");
+    let mut found = Vec::new();
+    for path in sources(&src) {
+        let name = path.strip_prefix(&src).unwrap().with_extension("").to_string_lossy().replace('\\', "/");
+        let name = name.trim_end_matches("/mod").replace('/', "::");
+        if !["lib", "main", "build"].contains(&name.as_str()) {
+            found.push((name, code::essence(&fs::read_to_string(&path).unwrap(), false)));
+        }
+    }
+    found.sort();
+    found
+}
+
+/// The rooms from top to bottom, each with those that it may import, as the table in src/lib.rs says.
+fn rooms() -> Vec<(String, BTreeSet<String>)> {
+    let text = read("src/lib.rs");
+    let mut rooms: Vec<(String, BTreeSet<String>)> = Vec::new();
+    for line in text.lines().filter(|l| l.starts_with("//! | [`")) {
+        let cells: Vec<&str> = line.split('|').map(str::trim).collect();
+        let room = cells[1].trim_matches(['[', ']', '`']).to_string();
+        let mut may = BTreeSet::from([room.clone()]);
+        match cells[3] {
+            "nothing" | "nothing else of this crate" => {}
+            "everything" => may.extend(rooms.iter().map(|(room, _)| room.clone())),
+            listed => {
+                // `a and above` is a row and all rows above it; a name alone is that room.
+                let above = listed.contains(" and above");
+                for name in listed.split('`').skip(1).step_by(2) {
+                    let place = rooms.iter().position(|(room, _)| room == name);
+                    let place =
+                        place.unwrap_or_else(|| panic!("{room} may import {name}, which is not above it"));
+                    may.extend(
+                        rooms[if above { 0 } else { place }..=place].iter().map(|(room, _)| room.clone()),
+                    );
+                }
+            }
+        }
+        rooms.push((room, may));
+    }
+    rooms
+}
+
+#[test]
+fn no_import_points_back_up() {
+    let rooms = rooms();
+    let names: BTreeSet<&str> = rooms.iter().map(|(room, _)| room.as_str()).collect();
+    let modules = modules();
+    let there: BTreeSet<&str> = modules.iter().map(|(m, _)| m.split("::").next().unwrap()).collect();
+    assert_eq!(there, names, "the rooms of src/ and those in the table of src/lib.rs");
+    let of = |room: &str| &rooms.iter().find(|(r, _)| r == room).expect("compared above").1;
+    assert_eq!(of("structures").len(), 1, "structures imports nothing else of the crate");
+    for (module, code) in &modules {
+        let may = of(module.split("::").next().unwrap());
+        for path in code::paths(code, module) {
+            let room = path.split("::").next().unwrap();
             assert!(
-                lines <= most,
-                "{}: {lines} lines; at most {most}: is it still one idea?",
-                path.display()
+                !names.contains(room) || may.contains(room),
+                "{module} imports {path}; see the table in src/lib.rs"
             );
         }
+    }
+}
+
+/// Names that two modules share without being a structure and its contender. It only gets shorter.
+const SHARED: &[&str] = &[
+    "between", "export", "heap", "heat", "machine", "picture", "progress", "report", "stack", "step", "trace",
+];
+
+#[test]
+fn no_two_modules_share_a_name() {
+    let mut by_name: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (module, _) in modules() {
+        by_name.entry(module.rsplit("::").next().unwrap().to_string()).or_default().push(module);
+    }
+    let is_pair = |all: &[String]| {
+        let has = |room: &str| all.iter().any(|m| m.starts_with(room));
+        all.len() == 2 && has("structures::") && has("contenders::")
+    };
+    by_name.retain(|_, all| all.len() > 1 && !is_pair(all));
+    for (name, all) in &by_name {
+        assert!(SHARED.contains(&name.as_str()), "{} share the name {name}", all.join(" and "));
+    }
+    for name in SHARED {
+        assert!(by_name.contains_key(*name), "{name} is no longer shared: take it from the list");
     }
 }
 

@@ -309,7 +309,7 @@ fn the_command_writes_the_page_where_it_is_told() {
 /// A kept picture, hostile in all its text.
 #[test]
 fn a_trace_is_drawn_as_lanes_and_its_text_is_harmless() {
-    let step = lab().steps[0];
+    let step = reads();
     let lane = |name: &str, task, marks: &str| Lane { name: name.into(), task, marks: marks.into() };
     let asked = match step.predict {
         Predict::Number { case, param } => format!("{case} {param}"),
