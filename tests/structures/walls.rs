@@ -18,11 +18,12 @@ use underhood::structures::flow::leaky_bucket::LeakyBucket;
 use underhood::structures::flow::sliding_log::SlidingLog;
 use underhood::structures::flow::token_bucket::TokenBucket;
 use underhood::structures::flow::{BadSettings, Quota, QuotaError, Refusal, WindowError};
+use underhood::structures::lock::condvar::{Condvar, TimedOut};
 use underhood::structures::lock::event::Event;
 use underhood::structures::lock::guard::{Exclusive, ExclusiveGuard, ReadGuard, Shared, WriteGuard};
 use underhood::structures::lock::mutex::{Mutex, MutexGuard};
 use underhood::structures::lock::rwlock::{RwLock, RwLockReadGuard, RwLockWriteGuard};
-use underhood::structures::lock::semaphore::{Barging, Fifo, Permits};
+use underhood::structures::lock::semaphore::{Barging, Fifo, Permits, TooManyPermits};
 use underhood::structures::lock::{
     handoff, mcs::Mcs, rwlock_fair, rwlock_sharded, seqlock::SeqLock, tas, ticket, ttas,
 };
@@ -220,6 +221,9 @@ const _: () = {
 const _: () = {
     assert!(is!(Fifo: Send) && is!(Fifo: Sync));
     assert!(is!(Barging: Send) && is!(Barging: Sync));
+    assert!(is!(TooManyPermits: Send) && is!(TooManyPermits: Sync));
+    assert!(is!(Condvar: Send) && is!(Condvar: Sync));
+    assert!(is!(TimedOut: Send) && is!(TimedOut: Sync));
     assert!(is!(Event: Send) && is!(Event: Sync));
     assert!(is!(Permits<'static, Fifo>: Send) && is!(Permits<'static, Fifo>: Sync));
 };
