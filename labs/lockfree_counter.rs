@@ -7,6 +7,7 @@ use underhood::{
     contenders::counter::{
         CAS_COUNTER, COUNTER, Counter, Exchanges, PER_THREAD, SHARDED_64, THREAD_LOCAL, exchanging, floor,
     },
+    experiments::looked_at,
     lab::{
         Contender, Evidence, Kind, Lab, ONCE, Step, at, at_least, at_most, pick, ratio, sample::Sample,
         shown_by, source,
@@ -14,7 +15,6 @@ use underhood::{
     measure::{
         cost::{self, Solo},
         throughput::{self, Crowd},
-        worst,
     },
 };
 
@@ -124,7 +124,7 @@ fn against_the_floor() -> Step {
             "a number for each thread, written by that one only, does keep to that",
         )
         .because(
-            "Two threads may share a shard, if there are more threads than shards, so a shard needs the atomic instruction, which is the \
+            "With more threads than shards, two threads may share a shard. So a shard needs the atomic instruction, which is the \
              whole price.",
             Evidence::None,
         )
@@ -144,9 +144,9 @@ fn id(counter: &Counter) -> &'static str {
     AsRef::<Contender>::as_ref(counter).id
 }
 
-/// The loop with a count of its failed exchanges.
-fn crowds<'a>(who: &'a [&Counter], tally: &'a Arc<Exchanges>) -> impl Iterator<Item = Crowd> + 'a {
-    who.iter().map(move |c| if id(c) == id(&CAS_COUNTER) { exchanging(tally) } else { c.crowd(0) })
+/// Lanes that add; the loop's count their failed exchanges.
+fn lanes(counter: &Counter, tally: &Arc<Exchanges>) -> Crowd {
+    if id(counter) == id(&CAS_COUNTER) { exchanging(tally) } else { counter.crowd(0) }
 }
 
 fn crowd() -> Step {
@@ -160,7 +160,7 @@ fn crowd() -> Step {
         .slice(1.0 / 2.0)
         .over(ONCE, |plan, p| {
             let tally = Arc::default();
-            let rows = throughput::crowd(plan, p.id(), 0.0, crowds(COUNTERS, &tally));
+            let rows = throughput::crowd(plan, p.id(), 0.0, COUNTERS.iter().map(|c| lanes(c, &tally)));
             let with_failed = |row: Sample| match tally.failed_ratio() {
                 Some(ratio) if row.case == id(&CAS_COUNTER) && row.unmeasured.is_none() => {
                     row.with("failed_ratio", ratio)
@@ -198,18 +198,12 @@ fn crowd() -> Step {
 }
 
 fn worst() -> Step {
-    Step::new("worst", Kind::Tail, "op_max_ns")
+    looked_at::longest(LOOKED_AT, |c| lanes(c, &Arc::default()))
         .ask_number(
             "All threads add, four for each CPU. How long does the longest addition take on one shared word, in ns?",
             "counter",
             "4x_threads",
         )
-        .columns(&worst::BESIDE_MAX)
-        .contenders(LOOKED_AT)
-        .slice(1.0 / 4.0)
-        .over([at("1x_threads", 1), at("4x_threads", 4)], |plan, times| {
-            worst::at_times(plan, times, crowds(LOOKED_AT, &Arc::default()))
-        })
         .claim(
             at_least(1e6, ("counter", "4x_threads")).cores(2),
             "an addition that is wait-free by its steps is not so by the clock: with four threads a CPU the longest takes at least a millisecond",
@@ -226,11 +220,7 @@ fn worst() -> Step {
             "Wait-free bounds the steps, not the time: a thread whose turn is over waits for its next one in the middle of an addition.",
             shown_by(at_least(10.0, ratio(("counter", "4x_threads"), ("counter", "1x_threads"))).cores(2)),
         )
-        .because(
-            "Each operation ends with a look at the clock, so the rates are of another workload than in crowd.",
-            source("src/measure/worst.rs"),
-        )
-        .because("Who gets how much is decided by who is nearer to the line.", Evidence::None)
+        .because("How much a thread gets depends on how near it is to the line.", Evidence::None)
 }
 
 fn memory() -> Step {
@@ -241,7 +231,8 @@ fn memory() -> Step {
         .claim(at_least(8000.0, "sharded_64"), "a shard is 128 bytes: 64 of them take at least 8,000")
         .claim(at_least(20.0, ratio("sharded_64", "counter")), "at least 20 times one word on a line of its own")
         .because(
-            "Each shard has two cache lines to itself, since x86 fetches lines in pairs, and there must be one for each thread that may come.",
+            "Each shard has two cache lines to itself, since x86 fetches lines in pairs. There must be a shard for each thread that \
+             may come.",
             shown_by(at_least(8000.0, "sharded_64")),
         )
         .because(

@@ -8,8 +8,9 @@ use underhood::{
         map::{DASHMAP_6, ONE_LOCK, ONE_RWLOCK, PAPAYA_0_2, SCC_3, SHARDED_16, SharedMap},
         map_mix::{CACHE, Mix, race},
     },
+    experiments::looked_at,
     lab::{Evidence, Kind, Lab, ONCE, Step, at, at_least, at_most, pick, ratio, shown_by, source},
-    measure::{cost, keys::Skew, throughput, worst},
+    measure::{cost, keys::Skew, throughput},
 };
 
 const MAPS: &[&SharedMap] = &[&ONE_LOCK, &ONE_RWLOCK, &SHARDED_16, &DASHMAP_6, &PAPAYA_0_2, &SCC_3];
@@ -176,18 +177,12 @@ fn skew() -> Step {
 }
 
 fn worst() -> Step {
-    Step::new("worst", Kind::Tail, "op_max_ns")
+    looked_at::longest(MAPS, |m| m.mixed(CACHE, &Arc::default()))
         .ask_number(
             "Four threads for each CPU, one operation in ten writes. How long does the longest take behind one mutex, in ns?",
             "one_lock",
             "4x_threads",
         )
-        .columns(&worst::BESIDE_MAX)
-        .contenders(MAPS)
-        .slice(1.0 / 4.0)
-        .over([at("1x_threads", 1), at("4x_threads", 4)], |plan, times| {
-            worst::at_times(plan, times, MAPS.iter().map(|m| m.mixed(CACHE, &Arc::default())))
-        })
         .claim(
             at_most(0.01, pick("papaya_0_2", "4x_threads", "halted_share")).cores(2),
             "nobody stops the others of papaya: for at most a hundredth of the time no thread gets on",
@@ -202,10 +197,6 @@ fn worst() -> Step {
             source("`common` in src/measure/worst.rs"),
         )
         .because("With more locks the others find another one.", Evidence::None)
-        .because(
-            "Each operation ends with a look at the clock, so the rates are of another workload than in mix.",
-            source("src/measure/worst.rs"),
-        )
 }
 
 fn memory() -> Step {

@@ -22,7 +22,7 @@ pub(crate) fn lab() -> Lab {
     .step(crowd())
     .step(more_threads())
     .step(one_stopped())
-    .step(looked_at::worst(&LOOKED_AT))
+    .step(looked_at::halts(&LOOKED_AT))
     .step(memory())
     .say(
         "crowd",
@@ -70,8 +70,8 @@ fn alone() -> Step {
         )
         .because("A lock that nobody wants is two atomic instructions for each operation.", Evidence::None)
         .because(
-            "The lock-free queue has its exchanges, a fence for each entry (epochs) or for each pointer it follows (hazard pointers), \
-             an allocation for each push, and a free later.",
+            "The lock-free queue has its exchanges, an allocation for each push, and a free later. It has a fence for each entry \
+             (epochs), or for each pointer that it follows (hazard pointers).",
             source("src/structures/lockfree/queue.rs"),
         )
         .because(
@@ -109,8 +109,8 @@ fn crowd() -> Step {
             shown_by(at_least(0.01, pick("queue_epoch", "", "failed_ratio")).cores(2)),
         )
         .because(
-            "A mutex moves its line less often under pressure. Who finds it taken goes to sleep, and its holder does several \
-             operations in a row: faster, and less fair (min/max).",
+            "A mutex moves its line less often under pressure. A thread that finds it taken goes to sleep, and its holder does \
+             several operations in a row: faster, and less fair (min/max).",
             Evidence::None,
         )
 }
@@ -133,8 +133,8 @@ fn more_threads() -> Step {
             "the lock-free queue keeps at least 0.9 of its rate",
         )
         .because(
-            "What is always said: a preempted holder blocks everybody. It does, but a hold of some ns is seldom hit by the end of a time \
-             slice, and whoever finds the mutex taken sleeps and leaves its CPU to the holder.",
+            "What is always said: a preempted holder blocks everybody. It does, but the end of a time slice seldom hits a hold of \
+             some ns. And a thread that finds the mutex taken sleeps, and leaves its CPU to the holder.",
             shown_by(
                 at_least(0.8, ratio(("mutex_deque", "4x_threads"), ("mutex_deque", "1x_threads"))).cores(2),
             ),
@@ -171,7 +171,7 @@ fn one_stopped() -> Step {
             "with epochs as well, though memory grows meanwhile (lab lockfree_reclaim)",
         )
         .because(
-            "This is what lock-free means and all that it means: whoever is stopped, wherever, the others get on.",
+            "This is what lock-free means, and all that it means: whichever thread is stopped, wherever, the others get on.",
             source("M. Herlihy, Wait-Free Synchronization, 1991"),
         )
         .because(

@@ -80,8 +80,8 @@ fn read() -> Step {
             "any protection at all costs at least 3 times a bare look: the fence",
         )
         .because(
-            "Both schemes write a word of the reader's own, \"I am inside\" or \"I use this node\", and must make sure that it is seen before \
-             they look: a full fence.",
+            "Both schemes write a word of the reader's own: \"I am inside\", or \"I use this node\". It must be seen before they \
+             look, so they pay a full fence.",
             shown_by(at_least(3.0, ratio("snapshot_epoch", "snapshot_leak"))),
         )
         .because(
@@ -134,7 +134,7 @@ fn stalled() -> Step {
             "with everybody awake, epochs keep at most 400: a few batches, until all have been seen outside",
         )
         .because(
-            "Epochs know only who is inside, not what they read: one sleeper keeps everything that is retired after it went in.",
+            "Epochs know only which threads are inside, not what they read: one sleeper keeps everything that is retired after it went in.",
             shown_by(at_least(
                 20.0,
                 ratio(("snapshot_epoch", "asleep_10000"), ("snapshot_epoch", "awake_10000")),

@@ -202,7 +202,7 @@ fn shared() -> Step {
         )
         .because(
             "What a loser does decides between the two. crossbeam's backs off (Backoff in crossbeam-utils); ours tries again at once and \
-             takes the line from the one who is about to publish.",
+             takes the line from the thread that is about to publish.",
             source("crossbeam-utils 0.8, backoff.rs; src/structures/lockfree/mpmc.rs"),
         )
         .because("flume is a deque behind a lock.", source("flume 0.12"))

@@ -5,10 +5,11 @@ use underhood::{
     contenders::published::{
         ARC_SWAP, ARC_SWAP_CACHE, Published, RWLOCK_ARC, SNAPSHOT_EPOCH, SNAPSHOT_HAZARD,
     },
+    experiments::looked_at,
     lab::{Evidence, Kind, Lab, ONCE, Step, at, at_least, at_most, pick, ratio, shown_by, source},
     measure::{
         cost::{self, Solo},
-        throughput, worst,
+        throughput,
     },
 };
 
@@ -89,8 +90,8 @@ fn alone() -> Step {
             source("src/contenders/published.rs, `Locked`"),
         )
         .because(
-            "arc-swap and the snapshot write only to a line of the reader's own, and pay a fence, which must order that write before the \
-             look at the pointer: about as much as one atomic instruction.",
+            "arc-swap and the snapshot write only to a line of the reader's own. They pay a fence, which must order that write \
+             before the look at the pointer: about as much as one atomic instruction.",
             Evidence::None,
         )
         .because(
@@ -146,18 +147,12 @@ fn publish_rate() -> Step {
 }
 
 fn worst() -> Step {
-    Step::new("worst", Kind::Tail, "op_max_ns")
+    looked_at::longest(SNAPSHOTS, |s| s.crowd(10))
         .ask_number(
             "One operation in ten publishes, four threads for each CPU. How long does the longest take behind an RwLock<Arc>, in ns?",
             "rwlock_arc",
             "4x_threads",
         )
-        .columns(&worst::BESIDE_MAX)
-        .contenders(SNAPSHOTS)
-        .slice(1.0 / 4.0)
-        .over([at("1x_threads", 1), at("4x_threads", 4)], |plan, times| {
-            worst::at_times(plan, times, SNAPSHOTS.iter().map(|s| s.crowd(10)))
-        })
         .claim(
             at_most(0.01, pick("snapshot_epoch", "4x_threads", "halted_share")).cores(2),
             "nobody stops the others of our snapshot: for at most a hundredth of the time no thread gets on",
@@ -176,10 +171,6 @@ fn worst() -> Step {
             shown_by(
                 at_least(10.0, ratio(("snapshot_epoch", "4x_threads"), ("snapshot_epoch", "1x_threads"))).cores(2),
             ),
-        )
-        .because(
-            "Each operation ends with a look at the clock, so the rates are of another workload than in publish_rate.",
-            source("src/measure/worst.rs"),
         )
 }
 

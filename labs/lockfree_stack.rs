@@ -18,7 +18,7 @@ pub(crate) fn lab() -> Lab {
         .step(alone())
         .step(crowd())
         .step(more_threads())
-        .step(looked_at::worst(&LOOKED_AT))
+        .step(looked_at::halts(&LOOKED_AT))
         .step(memory())
         .say(
             "crowd",
@@ -109,7 +109,7 @@ fn crowd() -> Step {
         )
         .because("A pop reads the node, too, which another core has just written.", Evidence::None)
         .because(
-            "Lock-free guarantees that somebody gets on, and nobody in particular; min/max shows who.",
+            "Lock-free guarantees that somebody gets on, and nobody in particular; min/max shows how unevenly.",
             source("M. Herlihy, Wait-Free Synchronization, 1991"),
         )
         .because(
@@ -140,7 +140,7 @@ fn more_threads() -> Step {
             Evidence::None,
         )
         .because(
-            "A preempted holder stops the others until it runs again, but a hold of a few ns is seldom hit, and a mutex that sleeps \
+            "A preempted holder stops the others until it runs again. But a hold of a few ns is seldom hit, and a mutex that sleeps \
              gives its CPU away.",
             shown_by(at_least(0.8, ratio(("mutex_vec", "4x_threads"), ("mutex_vec", "1x_threads"))).cores(2)),
         )

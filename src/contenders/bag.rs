@@ -322,7 +322,7 @@ pub fn crowded(plan: &Plan, times: &Point<usize>, bags: &[&Bag]) -> Vec<Sample> 
 
 /// The same, each operation looked at: values as of [`worst::singles`], and `failed_ratio`.
 pub fn singly(plan: &Plan, times: &Point<usize>, bags: &[&Bag]) -> Vec<Sample> {
-    tallied(plan, times, bags, |plan, param, arms| worst::singles(plan, param, arms))
+    tallied(plan, times, bags, worst::singles)
 }
 
 fn tallied(

@@ -1,11 +1,30 @@
-//! Queues and stacks with a look at the clock after each operation: the step of two labs.
+//! Steps with a look at the clock after each operation, which several labs have: see [`worst`](crate::measure::worst).
 use crate::{
     contenders::bag::{Bag, singly},
     lab::{Contender, Evidence, Kind, Step, at, at_least, at_most, pick, ratio, shown_by, source},
+    measure::{throughput::Crowd, worst},
 };
 
+/// The longest operation with a thread, and with four, for each CPU.
+pub fn longest<C: AsRef<Contender> + Sync>(
+    roster: &'static [&'static C],
+    lanes: impl Fn(&C) -> Crowd + Send + Sync + 'static,
+) -> Step {
+    Step::new("worst", Kind::Tail, "op_max_ns")
+        .columns(&["op_p99_ns", "halted_share", "halt_max_ns", "jain_share", "min_max_share", "ops_per_s"])
+        .contenders(roster)
+        .slice(1.0 / 4.0)
+        .over([at("1x_threads", 1), at("4x_threads", 4)], move |plan, times| {
+            worst::at_times(plan, times, roster.iter().map(|c| lanes(c)))
+        })
+        .because(
+            "Each operation ends with a look at the clock, so the rates are of another workload than in the other steps.",
+            source("src/measure/worst.rs"),
+        )
+}
+
 /// A bag behind a mutex, one behind a spin lock, which stands for all that do not sleep, ours without a lock, and a crate's.
-pub fn worst(bags: &'static [&Bag; 4]) -> Step {
+pub fn halts(bags: &'static [&Bag; 4]) -> Step {
     let [mutex, spin, free, _] = bags.map(|bag| AsRef::<Contender>::as_ref(bag).id);
     let longest = || at_least(1e6, pick(free, "4x_threads", "op_max_ns")).cores(2);
     Step::new("worst", Kind::Tail, "halted_share")

@@ -32,10 +32,6 @@ use crate::{
     stats,
 };
 
-/// What to show beside the longest operation.
-pub const BESIDE_MAX: [&str; 6] =
-    ["op_p99_ns", "halted_share", "halt_max_ns", "jain_share", "min_max_share", "ops_per_s"];
-
 /// A time without a finished operation that is worth a note, in ns.
 const GAP_NS: u64 = 20_000;
 
