@@ -14,7 +14,7 @@ use std::{
 
 pub use self::roster::*;
 use crate::{
-    lab::Contender,
+    lab::{Contender, Point, share},
     measure::{
         acquire::{self, Enter},
         cost::{Ops, Solo},
@@ -142,6 +142,11 @@ impl Lock {
     pub fn door(&self) -> Door {
         (self.door)()
     }
+}
+
+/// A parameter: so many reads in a hundred operations.
+pub const fn reads(id: &'static str, percent: u32) -> Point<u32> {
+    Point { param: share(id, percent as f64 / 100.0).param, value: percent }
 }
 
 fn lane<L: Guarded>(lock: Arc<Apart<L>>, seed: u64, reads_percent: u32) -> Lane {
