@@ -6,6 +6,7 @@
 //!
 //! Why not [`crate::measure::throughput`]: a lane there may be told to stop between two operations, and its partner would wait for ever.
 use std::{
+    borrow::Borrow,
     sync::{
         Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering::*},
@@ -33,7 +34,14 @@ pub struct Relay {
     /// The case's name.
     pub case: &'static str,
     /// Builds a fresh instance: the legs of the two threads.
-    pub make: fn() -> [Leg; 2],
+    pub make: Box<dyn Fn() -> [Leg; 2]>,
+}
+
+impl Relay {
+    /// This case, made so.
+    pub fn new(case: &'static str, make: impl Fn() -> [Leg; 2] + 'static) -> Self {
+        Self { case, make: Box::new(make) }
+    }
 }
 
 impl std::fmt::Debug for Relay {
@@ -162,8 +170,10 @@ impl Drop for Leader<'_> {
 
 /// Measures every contender against the first on the plan's first two CPUs: one launch. Value: `transfer_ns`, the time for each value handed
 /// over. A contender's is the baseline's median times the median paired ratio. With one CPU there is nothing to hand over: no value.
-pub fn relay(plan: &Plan, param: &str, arms: &[Relay]) -> Vec<Sample> {
-    let Some(base) = arms.first() else { return Vec::new() };
+pub fn relay(plan: &Plan, param: &str, arms: impl IntoIterator<Item: Borrow<Relay>>) -> Vec<Sample> {
+    let arms: Vec<_> = arms.into_iter().collect();
+    let arms: Vec<&Relay> = arms.iter().map(Borrow::borrow).collect();
+    let Some(&base) = arms.first() else { return Vec::new() };
     let names: Vec<&str> = std::iter::once(AA).chain(arms[1..].iter().map(|a| a.case)).collect();
     let refuse = |why: &str| {
         std::iter::once(base.case)
@@ -175,7 +185,8 @@ pub fn relay(plan: &Plan, param: &str, arms: &[Relay]) -> Vec<Sample> {
     // Instance 0 is the baseline, 1 its twin, then the others.
     let mut scatter = Scatter::new(plan);
     let (legs, mut others): (Vec<Leg>, Vec<Leg>) =
-        std::iter::once(base).chain(arms).map(|a| <(Leg, Leg)>::from(scatter.make(a.make))).unzip();
+        std::iter::once(base).chain(arms).map(|a| <(Leg, Leg)>::from(scatter.make(&a.make))).unzip();
+    let others_count = names.len();
     let board = Board::default();
     let (pinned, quads) = thread::scope(|s| {
         let board = &board;
@@ -186,7 +197,7 @@ pub fn relay(plan: &Plan, param: &str, arms: &[Relay]) -> Vec<Sample> {
         });
         let leader = s.spawn(move || {
             let pinned = pin_current_thread(first);
-            (pinned, lead(plan, arms.len(), Leader { board, legs, turn: 0 }))
+            (pinned, lead(plan, others_count, Leader { board, legs, turn: 0 }))
         });
         let (pinned, quads) = leader.join().expect("a leg does not panic");
         (pinned && follower.join().expect("a leg does not panic"), quads)
@@ -257,8 +268,8 @@ fn lead(plan: &Plan, others: usize, mut leader: Leader<'_>) -> Vec<Vec<Quad>> {
 }
 
 /// The same contender for criterion: one round of that many values, timed by the first thread.
-pub fn timed(plan: &Plan, make: fn() -> [Leg; 2]) -> Timed {
-    let [mut mine, mut other] = make();
+pub fn timed(plan: &Plan, arm: &Relay) -> Timed {
+    let [mut mine, mut other] = (arm.make)();
     let (first, second) = (plan.cpus[0], plan.cpus[1 % plan.cpus.len()]);
     Box::new(move |n| {
         let there = AtomicUsize::new(0);
