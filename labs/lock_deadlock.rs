@@ -5,7 +5,8 @@ use std::{hint::black_box, ops::Deref, sync::mpsc, thread, time::Duration};
 
 use underhood::{
     lab::{
-        Contender, Evidence, Kind, Lab, Point, Step, at, at_least, at_most, sample::Sample, shown_by, source,
+        Bound, Contender, Evidence, Kind, Lab, Point, Step, at, at_least, at_most, sample::Sample, shown_by,
+        source,
     },
     measure::{
         cost::{self, Ops, Solo},
@@ -65,9 +66,15 @@ const fn case<T: Copy>(id: &'static str, does: T) -> Case<T> {
     Case { is: Contender::new(id), does }
 }
 
-/// Every try hung; or no try did.
-const HANGS: f64 = 1.0;
-const PASSES: f64 = 0.0;
+/// Every try hung.
+fn hangs(case: &'static str, param: &'static str) -> Bound {
+    at_least(1.0, (case, param))
+}
+
+/// No try did.
+fn passes(case: &'static str, param: &'static str) -> Bound {
+    at_most(0.0, (case, param))
+}
 
 const THE_LOCK: &str = "the lock";
 const LEFT: &str = "the left lock";
@@ -80,8 +87,8 @@ fn tried(roles: Vec<Role>) -> Result<Sample, String> {
     let (names, seen) = watch(roles, PATIENCE);
     let sample = |share, waits| Sample::default().with("deadlocked_share", share).with("waits_count", waits);
     match seen {
-        Seen::Finished => Ok(sample(PASSES, 0.0)),
-        Seen::Deadlocked { cycle } => Ok(sample(HANGS, cycle.len() as f64).seeing(words(&names, &cycle))),
+        Seen::Finished => Ok(sample(0.0, 0.0)),
+        Seen::Deadlocked { cycle } => Ok(sample(1.0, cycle.len() as f64).seeing(words(&names, &cycle))),
         Seen::Unclear(why) => Err(why),
     }
 }
@@ -91,36 +98,25 @@ fn forever<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
 }
 
-/// A lock that is read twice; with a writer in between, or without.
+/// A lock, and how it is read, read again and written.
+macro_rules! read_twice {
+    ($id:literal, $new:expr, $read:ident, $again:ident, $write:ident) => {
+        case($id, |writer| {
+            let l = forever($new);
+            twice(writer, || l.$read(), || l.$again(), || l.$write())
+        })
+    };
+}
+
+/// What a reader and, if there is one, a writer do.
 static READS: [Case<fn(writer: bool) -> Vec<Role>>; 7] = [
-    case("std_rwlock", |writer| {
-        let l = forever(std::sync::RwLock::new(()));
-        twice(writer, || l.read(), || l.read(), || l.write())
-    }),
-    case("pl012_rwlock", |writer| {
-        let l = forever(pl012::RwLock::new(()));
-        twice(writer, || l.read(), || l.read(), || l.write())
-    }),
-    case("pl012_recursive", |writer| {
-        let l = forever(pl012::RwLock::new(()));
-        twice(writer, || l.read(), || l.read_recursive(), || l.write())
-    }),
-    case("pl013_rwlock", |writer| {
-        let l = forever(pl013::RwLock::new(()));
-        twice(writer, || l.read(), || l.read(), || l.write())
-    }),
-    case("pl013_recursive", |writer| {
-        let l = forever(pl013::RecursiveRwLock::new(()));
-        twice(writer, || l.read(), || l.read(), || l.write())
-    }),
-    case("tokio_rwlock", |writer| {
-        let l = forever(tokio::sync::RwLock::new(()));
-        twice(writer, || l.blocking_read(), || l.blocking_read(), || l.blocking_write())
-    }),
-    case("rwlock", |writer| {
-        let l = forever(lock::rwlock::RwLock::new(()));
-        twice(writer, || l.read(), || l.read(), || l.write())
-    }),
+    read_twice!("std_rwlock", std::sync::RwLock::new(()), read, read, write),
+    read_twice!("pl012_rwlock", pl012::RwLock::new(()), read, read, write),
+    read_twice!("pl012_recursive", pl012::RwLock::new(()), read, read_recursive, write),
+    read_twice!("pl013_rwlock", pl013::RwLock::new(()), read, read, write),
+    read_twice!("pl013_recursive", pl013::RecursiveRwLock::new(()), read, read, write),
+    read_twice!("tokio_rwlock", tokio::sync::RwLock::new(()), blocking_read, blocking_read, blocking_write),
+    read_twice!("rwlock", lock::rwlock::RwLock::new(()), read, read, write),
 ];
 
 /// A reader that reads twice; the writer, if there is one, comes in between.
@@ -171,29 +167,29 @@ fn read_twice() -> Step {
         })
         .bench("read/{case}", &REMEDY, |_, case| cost::timed(&Solo::new(case.is.id, case.does)))
         .claim(
-            at_least(HANGS, ("std_rwlock", "writer_waits")),
+            hangs("std_rwlock", "writer_waits"),
             "std's RwLock hangs when a writer waits between the two reads",
         )
-        .claim(at_least(HANGS, ("pl013_rwlock", "writer_waits")), "so does parking_lot's")
-        .claim(at_least(HANGS, ("tokio_rwlock", "writer_waits")), "so does tokio's, a fair queue")
-        .claim(at_least(HANGS, ("rwlock", "writer_waits")), "so does ours")
+        .claim(hangs("pl013_rwlock", "writer_waits"), "so does parking_lot's")
+        .claim(hangs("tokio_rwlock", "writer_waits"), "so does tokio's, a fair queue")
+        .claim(hangs("rwlock", "writer_waits"), "so does ours")
         .claim(
-            at_most(PASSES, ("std_rwlock", "no_writer")),
+            passes("std_rwlock", "no_writer"),
             "without a writer the same code never hangs: so tests do not find it",
         )
         .claim(
-            at_most(PASSES, ("pl012_recursive", "writer_waits")),
+            passes("pl012_recursive", "writer_waits"),
             "a recursive read of parking_lot 0.12 passes the writer by",
         )
         .claim(
-            at_most(PASSES, ("pl013_recursive", "writer_waits")),
+            passes("pl013_recursive", "writer_waits"),
             "so does the RecursiveRwLock of parking_lot 0.13",
         )
         .because(
             "The lock was never held by anybody but the reader. The second read waits for the writer, because a waiting writer bars new \
              readers (else readers could keep it out for ever).",
             // The same code without the writer.
-            shown_by(at_most(PASSES, ("rwlock", "no_writer"))),
+            shown_by(passes("rwlock", "no_writer")),
         )
         .because("The writer waits for the first read.", Evidence::None)
         .because(
@@ -203,7 +199,7 @@ fn read_twice() -> Step {
         )
         .because(
             "A recursive read is let in past the writer, at the price of the writer's starvation.",
-            shown_by(at_most(PASSES, ("pl012_recursive", "writer_waits"))),
+            shown_by(passes("pl012_recursive", "writer_waits")),
         )
 }
 
@@ -257,10 +253,10 @@ fn two_locks() -> Step {
         )
         .columns(&["waits_count"])
         .isolated(&ORDERS, mutexes, |_, case, mutex| tried((mutex.value)(case.does)))
-        .claim(at_least(HANGS, ("opposite_order", "std_mutex")), "opposite order hangs")
-        .claim(at_most(PASSES, ("same_order", "std_mutex")), "the same order does not")
+        .claim(hangs("opposite_order", "std_mutex"), "opposite order hangs")
+        .claim(passes("same_order", "std_mutex"), "the same order does not")
         .claim(
-            at_most(PASSES, ("try_and_give_back", "std_mutex")),
+            passes("try_and_give_back", "std_mutex"),
             "nor does one thread that gives back what it has",
         )
         .because(
@@ -269,60 +265,48 @@ fn two_locks() -> Step {
         )
         .because(
             "An order of the locks removes the cycle.",
-            shown_by(at_most(PASSES, ("same_order", "mutex"))),
+            shown_by(passes("same_order", "mutex")),
         )
-        .because("Giving back removes the holding.", shown_by(at_most(PASSES, ("try_and_give_back", "mutex"))))
+        .because("Giving back removes the holding.", shown_by(passes("try_and_give_back", "mutex")))
         .because(
             "No mutex notices by itself: each thread sleeps on a word that only the other would change.",
-            shown_by(at_least(HANGS, ("opposite_order", "pl013_mutex"))),
+            shown_by(hangs("opposite_order", "pl013_mutex")),
         )
 }
 
 fn two<M: Sync, G: 'static>(order: Order, m: &Mutual<M, G>) -> Vec<Role> {
     let (left, right, lock, try_lock) = (forever((m.new)()), forever((m.new)()), m.lock, m.try_lock);
-    let left_first = role("the first thread", move |me| {
+    let first = role("the first thread", move |me| {
         let _left = me.take(LEFT, Exclusive, || lock(left));
-        me.until_had("the second thread", RIGHT);
+        match order {
+            Order::Opposite | Order::TryAndGiveBack => me.until_had("the second thread", RIGHT),
+            Order::Same => me.until_waits("the second thread", LEFT),
+        }
         let _right = me.take(RIGHT, Exclusive, || lock(right));
     });
-    match order {
+    let second = role("the second thread", move |me| match order {
         Order::Opposite => {
-            let second = role("the second thread", move |me| {
-                let _right = me.take(RIGHT, Exclusive, || lock(right));
-                me.until_had("the first thread", LEFT);
-                let _left = me.take(LEFT, Exclusive, || lock(left));
-            });
-            vec![left_first, second]
+            let _right = me.take(RIGHT, Exclusive, || lock(right));
+            me.until_had("the first thread", LEFT);
+            let _left = me.take(LEFT, Exclusive, || lock(left));
         }
-        Order::TryAndGiveBack => {
-            let second = role("the second thread", move |me| {
-                loop {
-                    let right = me.take(RIGHT, Exclusive, || lock(right));
-                    // By now the first thread holds the left lock and cannot give it back: the first try always fails.
-                    me.until_had("the first thread", LEFT);
-                    if me.try_take(LEFT, Exclusive, || try_lock(left)).is_some() {
-                        break;
-                    }
-                    drop(right);
-                    thread::yield_now();
-                }
-            });
-            vec![left_first, second]
-        }
+        Order::TryAndGiveBack => loop {
+            let right = me.take(RIGHT, Exclusive, || lock(right));
+            // By now the first thread holds the left lock and cannot give it back: the first try always fails.
+            me.until_had("the first thread", LEFT);
+            if me.try_take(LEFT, Exclusive, || try_lock(left)).is_some() {
+                break;
+            }
+            drop(right);
+            thread::yield_now();
+        },
         Order::Same => {
-            let first = role("the first thread", move |me| {
-                let _left = me.take(LEFT, Exclusive, || lock(left));
-                me.until_waits("the second thread", LEFT);
-                let _right = me.take(RIGHT, Exclusive, || lock(right));
-            });
-            let second = role("the second thread", move |me| {
-                me.until_had("the first thread", LEFT);
-                let _left = me.take(LEFT, Exclusive, || lock(left));
-                let _right = me.take(RIGHT, Exclusive, || lock(right));
-            });
-            vec![first, second]
+            me.until_had("the first thread", LEFT);
+            let _left = me.take(LEFT, Exclusive, || lock(left));
+            let _right = me.take(RIGHT, Exclusive, || lock(right));
         }
-    }
+    });
+    vec![first, second]
 }
 
 /// How a thread comes to lock again what it may still hold.
@@ -357,21 +341,21 @@ fn call_out() -> Step {
         )
         .columns(&["waits_count"])
         .isolated(&CALLS, mutexes, |_, case, mutex| tried((mutex.value)(case.does)))
-        .claim(at_least(HANGS, ("guard_in_let", "std_mutex")), "a guard held over a call that locks again")
-        .claim(at_least(HANGS, ("match_head", "std_mutex")), "the guard in a match's head lives as long")
+        .claim(hangs("guard_in_let", "std_mutex"), "a guard held over a call that locks again")
+        .claim(hangs("match_head", "std_mutex"), "the guard in a match's head lives as long")
         .claim(
-            at_least(HANGS, ("wait_under_lock", "std_mutex")),
+            hangs("wait_under_lock", "std_mutex"),
             "waiting under the lock for a thread that needs the lock",
         )
         .claim(
-            at_most(PASSES, ("if_let_else", "std_mutex")),
+            passes("if_let_else", "std_mutex"),
             "in edition 2024 the guard in the head of `if let` is gone in the else",
         )
-        .claim(at_most(PASSES, ("copied_out", "std_mutex")), "copying the value out ends the guard")
+        .claim(passes("copied_out", "std_mutex"), "copying the value out ends the guard")
         .because(
             "A guard gives back at the end of its scope, and a temporary's scope is longer than it looks: to the end of a match; to the end \
              of the `let` statement.",
-            shown_by(at_least(HANGS, ("match_head", "mutex"))),
+            shown_by(hangs("match_head", "mutex")),
         )
         .because(
             "In `if let` it goes to the end of the else before edition 2024, and before the else since.",
@@ -380,7 +364,7 @@ fn call_out() -> Step {
         .because("Locking again from the same thread is a wait for oneself.", Evidence::None)
         .because(
             "The cure is one for all: finish with the guard (copy out, drop) before calling anything that you do not know.",
-            shown_by(at_most(PASSES, ("copied_out", "mutex"))),
+            shown_by(passes("copied_out", "mutex")),
         )
 }
 
