@@ -255,7 +255,7 @@ pub struct Counter {
     adds: fn() -> Ops,
     reads: fn() -> Ops,
     lanes: fn(lanes: usize, read_every: u32) -> Vec<Lane>,
-    weighed: fn(id: &str, param: &str) -> Sample,
+    weighed: fn() -> Result<Sample, String>,
 }
 
 /// One number behind a std mutex.
@@ -312,8 +312,8 @@ pub const fn counter<C: Counts>() -> Counter {
         };
         (0..lanes).map(lane).collect()
     }
-    fn weighed<C: Counts>(id: &str, param: &str) -> Sample {
-        allocated::instance(id, param, || Box::new(C::new(2)))
+    fn weighed<C: Counts>() -> Result<Sample, String> {
+        allocated::instance(|| Box::new(C::new(2)))
     }
     Counter {
         is: C::IS.checked(check::<C>),
@@ -345,8 +345,11 @@ impl Counter {
         Crowd::new(self.is.id, move |threads| lanes(threads, read_every))
     }
     /// What an instance for two lanes takes in memory: [`allocated::instance`].
-    pub fn weighed(&self, param: &str) -> Sample {
-        (self.weighed)(self.is.id, param)
+    ///
+    /// # Errors
+    /// Where the allocator does not tell.
+    pub fn weighed(&self) -> Result<Sample, String> {
+        (self.weighed)()
     }
 }
 
