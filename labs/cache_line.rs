@@ -11,8 +11,9 @@ use std::{
 
 use crossbeam::utils::CachePadded;
 use underhood::{
+    contenders::setting::{Setting, setting},
     lab::{
-        Contender, Evidence, Kind, Lab, ONCE, Step, at, at_least, at_most, between, pick, plan::Plan, ratio,
+        Evidence, Kind, Lab, ONCE, Step, at, at_least, at_most, between, pick, plan::Plan, ratio,
         sample::Sample, shown_by, source,
     },
     measure::throughput::{self, Apart, Crowd, Lane},
@@ -54,40 +55,24 @@ pub(crate) fn lab() -> Lab {
         ])
 }
 
-/// A setting of a step, as a contender.
-struct Arm<T> {
-    is: Contender,
-    value: T,
-}
-
-impl<T> AsRef<Contender> for Arm<T> {
-    fn as_ref(&self) -> &Contender {
-        &self.is
-    }
-}
-
-const fn arm<T: Copy>(id: &'static str, value: T) -> Arm<T> {
-    Arm { is: Contender::new(id), value }
-}
-
 /// Bytes from one thread's counter to the next one's; the first, a page, is the baseline.
-static STRIDES: [Arm<usize>; 7] = [
-    arm("apart_4096", 4096),
-    arm("apart_8", 8),
-    arm("apart_16", 16),
-    arm("apart_32", 32),
-    arm("apart_64", 64),
-    arm("apart_128", 128),
-    arm("apart_256", 256),
+static STRIDES: [Setting<usize>; 7] = [
+    setting("apart_4096", 4096),
+    setting("apart_8", 8),
+    setting("apart_16", 16),
+    setting("apart_32", 32),
+    setting("apart_64", 64),
+    setting("apart_128", 128),
+    setting("apart_256", 256),
 ];
 
 /// Where the counters of two threads lie in a page of their own.
-static PLACES: [Arm<[usize; 2]>; 5] = [
-    arm("far", [0, 2048]),
-    arm("same_line", [0, 8]),
-    arm("line_pair", [0, 64]),
-    arm("next_pair", [64, 128]),
-    arm("two_lines", [0, 128]),
+static PLACES: [Setting<[usize; 2]>; 5] = [
+    setting("far", [0, 2048]),
+    setting("same_line", [0, 8]),
+    setting("line_pair", [0, 64]),
+    setting("next_pair", [64, 128]),
+    setting("two_lines", [0, 128]),
 ];
 
 /// A window is 2 ms: half of a case's time holds enough of them, and there are many cases.
@@ -128,7 +113,7 @@ fn padding() -> Step {
         .because("The program is free of races and of locks, and pays for both.", Evidence::None)
 }
 
-static WAYS: [Arm<Does>; 2] = [arm("adds", Does::Adds), arm("stores", Does::Stores)];
+static WAYS: [Setting<Does>; 2] = [setting("adds", Does::Adds), setting("stores", Does::Stores)];
 
 fn interference() -> Step {
     Step::new("interference", Kind::Contended, "interference_bytes")
@@ -146,13 +131,13 @@ fn interference() -> Step {
             "crossbeam's CachePadded is wide enough for this machine",
         )
         .because(
-            "The step is found, not looked up: the smallest distance from which on the counters do at least 0.9 times of what they do a page \
-             apart.",
+            "The step is found, not looked up. It is the smallest distance from which on the counters do at least 0.9 times of what they do \
+             a page apart.",
             source("`plateau_from` in src/stats/mod.rs"),
         )
         .because(
-            "The constant is what CachePadded uses on this architecture, and the padding ratio how often the step fits into it: 128 on x86-64 \
-             and aarch64, since some of their cores fetch lines in pairs or have lines of 128.",
+            "The constant is what CachePadded uses on this architecture: 128 on x86-64 and aarch64, since some of their cores fetch lines \
+             in pairs or have lines of 128. The padding ratio is how often the step fits into it.",
             source("crossbeam-utils 0.8, cache_padded.rs"),
         )
         .because(
@@ -190,8 +175,8 @@ fn alignment() -> Step {
             shown_by(at_most(0.5, ratio(("same_line", "both_write"), ("two_lines", "both_write"))).cores(2)),
         )
         .because(
-            "A counter on a line of its own has a neighbour on the next one, which an adjacent-line prefetcher (x86) fetches with it: \
-             line_pair is in one aligned pair of 128 bytes, next_pair is as near and is not. Where the two differ, the prefetcher is what \
+            "A counter on a line of its own has a neighbour on the next one, which an adjacent-line prefetcher (x86) fetches with it. \
+             The place line_pair is in one aligned pair of 128 bytes; next_pair is as near and is not. Where the two differ, the prefetcher is what \
              you see.",
             source("Intel Optimization Reference Manual: spatial (adjacent line) prefetcher"),
         )
@@ -250,18 +235,18 @@ fn drop_it(n: u64) {
 }
 
 /// Each lane's word at a fixed distance from the last one's.
-fn strided(arm: &Arm<usize>, does: Does) -> Crowd {
-    let stride = arm.value;
-    Crowd::new(arm.is.id, move |threads| {
+fn strided(stride: &Setting<usize>, does: Does) -> Crowd {
+    let (id, stride) = (stride.id(), stride.value);
+    Crowd::new(id, move |threads| {
         let page = Page::new(threads * stride + WORD);
         (0..threads).map(|i| lane(page.clone(), i * stride, does)).collect()
     })
 }
 
 /// Two lanes to a page; more lanes use more pages. In each page the first lane writes; the second as well, or it reads.
-fn placed(arm: &Arm<[usize; 2]>, second: Does) -> Crowd {
-    let bytes = arm.value;
-    Crowd::new(arm.is.id, move |threads| {
+fn placed(place: &Setting<[usize; 2]>, second: Does) -> Crowd {
+    let bytes = place.value;
+    Crowd::new(place.id(), move |threads| {
         let page = Page::new(threads.div_ceil(2) * PAGE);
         let does = [Does::Adds, second];
         (0..threads).map(|i| lane(page.clone(), i / 2 * PAGE + bytes[i % 2], does[i % 2])).collect()
@@ -289,7 +274,8 @@ fn plateau(plan: &Plan, does: Does) -> Result<Sample, String> {
     if let Some(why) = rows.iter().find_map(|r| r.unmeasured.clone()) {
         return Err(why);
     }
-    let rate = |arm: &Arm<usize>| rows.iter().find(|r| r.case == arm.is.id).map(|r| r.values["ops_per_s"]);
+    let rate =
+        |stride: &Setting<usize>| rows.iter().find(|r| r.case == stride.id()).map(|r| r.values["ops_per_s"]);
     let far = rate(&STRIDES[0]).unwrap_or(f64::NAN);
     let points: Vec<(f64, f64)> =
         STRIDES[1..].iter().filter_map(|s| Some((s.value as f64, rate(s)? / far))).collect();

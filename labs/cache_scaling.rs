@@ -145,7 +145,7 @@ fn map() -> Step {
             Evidence::None,
         )
         .because(
-            "The share of hits is set to 8 in 10 and counted: a map whose hits drift with the threads would be measured on another workload \
+            "The share of hits is set to 8 in 10 and counted. A map whose hits drift with the threads would be measured on another workload \
              each time. See `steps` in src/contenders/map.rs.",
             shown_by(between(0.77, 0.83, pick("papaya", "zipf", "hit_share"))),
         )
@@ -199,8 +199,8 @@ fn law() -> Step {
             source("N. Gunther, Guerrilla Capacity Planning, Springer 2007"),
         )
         .because(
-            "Through two or three points it always passes exactly, so it proves nothing: four thread counts are the least from which an error \
-             can be told, and two cores never give them. See `fit` in src/stats/scaling.rs.",
+            "Through two or three points it always passes exactly, so it proves nothing. Four thread counts are the least from which an \
+             error can be told, and two cores never give them. See `fit` in src/stats/scaling.rs.",
             source("src/stats/scaling.rs"),
         )
         .because("Where it refuses, that is the answer: nobody can know from this machine.", Evidence::None)

@@ -59,9 +59,9 @@ fn gallery() -> Step {
         .claim(caught("one_key_map"), "a map of one key is caught")
         .claim(at_most(0.0, "sound"), "and nothing is found in the sound benchmark")
         .because(
-            "None of the nine fails, and each prints a number. What gives them away is never the number, but what else was noted: when the \
-             clock ran and when the threads worked, how much an operation did, whether readers met, what the loop costs without the lock, \
-             how much of what was counted happened, which keys were asked for.",
+            "None of the nine fails, and each prints a number. What gives them away is never the number, but what else was noted. That is \
+             when the clock ran and when the threads worked, how much an operation did, and whether readers met. It is also what the loop \
+             costs without the lock, how much of what was counted happened, and which keys were asked for.",
             source("src/measure/audit.rs"),
         )
         .because(

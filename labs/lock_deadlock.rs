@@ -4,10 +4,8 @@
 use std::{hint::black_box, ops::Deref, sync::mpsc, thread, time::Duration};
 
 use underhood::{
-    lab::{
-        Bound, Contender, Evidence, Kind, Lab, Point, Step, at, at_least, at_most, sample::Sample, shown_by,
-        source,
-    },
+    contenders::setting::{Setting, setting},
+    lab::{Bound, Evidence, Kind, Lab, Point, Step, at, at_least, at_most, sample::Sample, shown_by, source},
     measure::{
         cost::{self, Ops, Solo},
         deadlock::{Actor, Mode::*, Role, Seen, role, watch, words},
@@ -50,22 +48,6 @@ pub(crate) fn lab() -> Lab {
         ])
 }
 
-/// A case, and what its threads do.
-struct Case<T> {
-    is: Contender,
-    does: T,
-}
-
-impl<T> AsRef<Contender> for Case<T> {
-    fn as_ref(&self) -> &Contender {
-        &self.is
-    }
-}
-
-const fn case<T: Copy>(id: &'static str, does: T) -> Case<T> {
-    Case { is: Contender::new(id), does }
-}
-
 /// Every try hung.
 fn hangs(case: &'static str, param: &'static str) -> Bound {
     at_least(1.0, (case, param))
@@ -101,7 +83,7 @@ fn forever<T>(value: T) -> &'static T {
 /// A lock, and how it is read, read again and written.
 macro_rules! read_twice {
     ($id:literal, $new:expr, $read:ident, $again:ident, $write:ident) => {
-        case($id, |writer| {
+        setting($id, |writer| {
             let l = forever($new);
             twice(writer, || l.$read(), || l.$again(), || l.$write())
         })
@@ -109,7 +91,7 @@ macro_rules! read_twice {
 }
 
 /// What a reader and, if there is one, a writer do.
-static READS: [Case<fn(writer: bool) -> Vec<Role>>; 7] = [
+static READS: [Setting<fn(writer: bool) -> Vec<Role>>; 7] = [
     read_twice!("std_rwlock", std::sync::RwLock::new(()), read, read, write),
     read_twice!("pl012_rwlock", pl012::RwLock::new(()), read, read, write),
     read_twice!("pl012_recursive", pl012::RwLock::new(()), read, read_recursive, write),
@@ -144,12 +126,12 @@ fn twice<R, S, W>(
 
 fn read_twice() -> Step {
     /// What the remedy costs where nobody waits: a read beside a recursive read. A hang is no bench.
-    static REMEDY: [Case<fn() -> Ops>; 2] = [
-        case("pl013_rwlock", || {
+    static REMEDY: [Setting<fn() -> Ops>; 2] = [
+        setting("pl013_rwlock", || {
             let l = pl013::RwLock::new(0u64);
             Box::new(move |n| (0..n).for_each(|_| count(*l.read())))
         }),
-        case("pl013_recursive", || {
+        setting("pl013_recursive", || {
             let l = pl013::RecursiveRwLock::new(0u64);
             Box::new(move |n| (0..n).for_each(|_| count(*l.read())))
         }),
@@ -163,9 +145,9 @@ fn read_twice() -> Step {
         )
         .columns(&["waits_count"])
         .isolated(&READS, [at("writer_waits", true), at("no_writer", false)], |_, case, writer| {
-            tried((case.does)(writer.value))
+            tried((case.value)(writer.value))
         })
-        .bench("read/{case}", &REMEDY, |_, case| cost::timed(&Solo::new(case.is.id, case.does)))
+        .bench("read/{case}", &REMEDY, |_, case| cost::timed(&Solo::new(case.id(), case.value)))
         .claim(
             hangs("std_rwlock", "writer_waits"),
             "std's RwLock hangs when a writer waits between the two reads",
@@ -232,10 +214,10 @@ enum Order {
     TryAndGiveBack,
 }
 
-static ORDERS: [Case<Order>; 3] = [
-    case("opposite_order", Order::Opposite),
-    case("same_order", Order::Same),
-    case("try_and_give_back", Order::TryAndGiveBack),
+static ORDERS: [Setting<Order>; 3] = [
+    setting("opposite_order", Order::Opposite),
+    setting("same_order", Order::Same),
+    setting("try_and_give_back", Order::TryAndGiveBack),
 ];
 
 fn two_locks() -> Step {
@@ -252,7 +234,7 @@ fn two_locks() -> Step {
             "std_mutex",
         )
         .columns(&["waits_count"])
-        .isolated(&ORDERS, mutexes, |_, case, mutex| tried((mutex.value)(case.does)))
+        .isolated(&ORDERS, mutexes, |_, case, mutex| tried((mutex.value)(case.value)))
         .claim(hangs("opposite_order", "std_mutex"), "opposite order hangs")
         .claim(passes("same_order", "std_mutex"), "the same order does not")
         .claim(
@@ -319,12 +301,12 @@ enum Call {
     WaitUnderLock,
 }
 
-static CALLS: [Case<Call>; 5] = [
-    case("guard_in_let", Call::GuardInLet),
-    case("match_head", Call::MatchHead),
-    case("if_let_else", Call::IfLetElse),
-    case("copied_out", Call::CopiedOut),
-    case("wait_under_lock", Call::WaitUnderLock),
+static CALLS: [Setting<Call>; 5] = [
+    setting("guard_in_let", Call::GuardInLet),
+    setting("match_head", Call::MatchHead),
+    setting("if_let_else", Call::IfLetElse),
+    setting("copied_out", Call::CopiedOut),
+    setting("wait_under_lock", Call::WaitUnderLock),
 ];
 
 fn call_out() -> Step {
@@ -340,7 +322,7 @@ fn call_out() -> Step {
             "std_mutex",
         )
         .columns(&["waits_count"])
-        .isolated(&CALLS, mutexes, |_, case, mutex| tried((mutex.value)(case.does)))
+        .isolated(&CALLS, mutexes, |_, case, mutex| tried((mutex.value)(case.value)))
         .claim(hangs("guard_in_let", "std_mutex"), "a guard held over a call that locks again")
         .claim(hangs("match_head", "std_mutex"), "the guard in a match's head lives as long")
         .claim(
@@ -353,7 +335,7 @@ fn call_out() -> Step {
         )
         .claim(passes("copied_out", "std_mutex"), "copying the value out ends the guard")
         .because(
-            "A guard gives back at the end of its scope, and a temporary's scope is longer than it looks: to the end of a match; to the end \
+            "A guard gives back at the end of its scope. A temporary's scope is longer than it looks: to the end of a match, or to the end \
              of the `let` statement.",
             shown_by(hangs("match_head", "mutex")),
         )

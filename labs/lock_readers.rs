@@ -236,8 +236,8 @@ fn phases() -> Step {
             shown_by(at_most(0.7, ratio(("pl013_rwlock", "2us_reads_50"), ("pl013_rwlock", "2us_reads_100"))).cores(2)),
         )
         .because(
-            "A ratio above one in a cell means that the reader-writer lock wins there, below one that the mutex does; \"no difference \
-             shown\" is a border. The third dimension is the number of threads: run it with --threads.",
+            "A ratio above one in a cell means that the reader-writer lock wins there; below one, the mutex does. \"No difference shown\" \
+             is a border. The third dimension is the number of threads: run it with --threads.",
             Evidence::None,
         )
 }

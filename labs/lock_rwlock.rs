@@ -73,8 +73,8 @@ fn alone() -> Step {
             "alone, our mutex costs at most 1.1 times std's",
         )
         .because(
-            "Taking a read lock is an atomic read-modify-write on the lock word, and so is giving it back: the same two operations as a \
-             mutex. See `read` in src/structures/lock/rwlock.rs and `lock` in src/structures/lock/mutex.rs.",
+            "Taking a read lock is an atomic read-modify-write on the lock word, and so is giving it back. These are the same two \
+             operations as a mutex. See `read` in src/structures/lock/rwlock.rs and `lock` in src/structures/lock/mutex.rs.",
             source("src/structures/lock/rwlock.rs, src/structures/lock/mutex.rs"),
         )
         .because(
@@ -156,7 +156,7 @@ fn mix() -> Step {
             "with every hundredth operation writing, the std RwLock still wins at a hold of 1 us",
         )
         .because(
-            "A writer needs everybody out, and while it waits a writer-preferring lock lets no new reader in: each write turns the crowd of \
+            "A writer needs everybody out. While it waits, a writer-preferring lock lets no new reader in. So each write turns the crowd of \
              readers into a queue.",
             shown_by(at_most(0.7, ratio(("rwlock", "reads_50"), ("rwlock", "reads_99"))).cores(2)),
         )

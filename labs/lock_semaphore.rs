@@ -155,8 +155,8 @@ fn buffer() -> Step {
             "with four producers for one consumer, barging switches threads more often for each item than order of arrival does",
         )
         .because(
-            "In order of arrival a permit that is given while somebody waits is his, though he sleeps: it is idle until he is up, and whoever \
-             comes meanwhile queues behind him (a convoy).",
+            "In order of arrival a permit that is given while somebody waits is his, though he sleeps. It is idle until he is up, and \
+             whoever comes meanwhile queues behind him (a convoy).",
             source("M. Blasgen et al., ACM SIGOPS OSR 1979"),
         )
         .because(
@@ -166,7 +166,7 @@ fn buffer() -> Step {
             ),
         )
         .because(
-            "With several waiting for one, that has its own price: a give wakes a thread, somebody else has the permit by then, and it goes \
+            "With several waiting for one, that has its own price. A give wakes a thread, somebody else has the permit by then, and it goes \
              back to sleep: switches for nothing.",
             shown_by(
                 at_least(1.0, ratio(pick("barging", "1x4", "switches_per_op_count"), pick("fifo", "1x4", "switches_per_op_count"))).cores(2),

@@ -92,8 +92,8 @@ fn alone() -> Step {
             "a reader pays by the word: 16 take at least twice as long as one",
         )
         .because(
-            "The reader looks at a number, copies, and looks at the number again: loads, no store, no read-modify-write, and the fence between \
-             them costs nothing on x86.",
+            "The reader looks at a number, copies, and looks at the number again. That is loads, no store and no read-modify-write. The \
+             fence between them costs nothing on x86.",
             shown_by(at_most(2.0, ratio(("seqlock", "read_4"), ("empty", "read_4")))),
         )
         .because(

@@ -86,8 +86,8 @@ fn alone() -> Step {
             "a queue of waiting threads costs something even when it is empty: mcs takes longer than tas",
         )
         .because(
-            "A lock that may have sleepers must learn of them when it unlocks, so its unlock is a read-modify-write; a spin lock has nobody to \
-             wake and stores. Compare `drop` in src/structures/lock/tas.rs and `unlock` in src/structures/lock/mutex.rs.",
+            "A lock that may have sleepers must learn of them when it unlocks, so its unlock is a read-modify-write. A spin lock has nobody \
+             to wake, and stores. Compare `drop` in src/structures/lock/tas.rs and `unlock` in src/structures/lock/mutex.rs.",
             source("src/structures/lock/tas.rs, src/structures/lock/mutex.rs"),
         )
         .because("That store, and less code, is all that spinning gains alone.", Evidence::None)
@@ -233,8 +233,8 @@ fn holder_away() -> Step {
             source("A. R. Karlin et al., SOSP 1991"),
         )
         .because(
-            "A page fault, a system call or another program on its CPU ends that, and each waiting thread then burns a CPU for as long as \
-             the holder is away.",
+            "A page fault, a system call or another program on its CPU ends that. Each waiting thread then burns a CPU for as long as the \
+             holder is away.",
             shown_by(at_least(5e5, ("ticket", "asleep_1ms"))),
         )
         .because(
@@ -242,8 +242,8 @@ fn holder_away() -> Step {
             shown_by(at_most(3.0, pick("std_mutex", "asleep_1ms", "switches_per_op_count"))),
         )
         .because(
-            "The wait itself is as long for both: the kernel knows nothing of user-space locks and takes the CPU from a holder as from \
-             anybody (in the kernel, holding a spin lock switches preemption off).",
+            "The wait itself is as long for both. The kernel knows nothing of user-space locks and takes the CPU from a holder as from \
+             anybody. (In the kernel, holding a spin lock switches preemption off.)",
             Evidence::None,
         )
 }
