@@ -11,10 +11,9 @@ use std::{
 
 use crossbeam::utils::CachePadded;
 use underhood::{
-    contenders::setting::{Setting, setting},
     lab::{
-        Evidence, Kind, Lab, ONCE, Step, at, at_least, at_most, between, pick, plan::Plan, ratio,
-        sample::Sample, shown_by, source,
+        Evidence, Kind, Lab, ONCE, Setting, Step, at, at_least, at_most, between, pick, plan::Plan, ratio,
+        sample::Sample, setting, shown_by, source,
     },
     measure::throughput::{self, Apart, Crowd, Lane},
     stats,

@@ -4,8 +4,10 @@
 use std::{hint::black_box, ops::Deref, sync::mpsc, thread, time::Duration};
 
 use underhood::{
-    contenders::setting::{Setting, setting},
-    lab::{Bound, Evidence, Kind, Lab, Point, Step, at, at_least, at_most, sample::Sample, shown_by, source},
+    lab::{
+        Bound, Evidence, Kind, Lab, Point, Setting, Step, at, at_least, at_most, sample::Sample, setting,
+        shown_by, source,
+    },
     measure::{
         cost::{self, Ops, Solo},
         deadlock::{Actor, Mode::*, Role, Seen, role, watch, words},

@@ -36,8 +36,6 @@ pub mod published;
 #[cfg(feature = "labs")]
 pub mod semaphore;
 #[cfg(feature = "labs")]
-pub mod setting;
-#[cfg(feature = "labs")]
 pub mod task_lock;
 #[cfg(feature = "labs")]
 pub mod treiber;

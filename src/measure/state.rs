@@ -36,7 +36,12 @@ impl States {
 
     /// Looks now. What is measured until the next look belongs to this one; returns its number.
     pub fn look(&mut self) -> usize {
-        self.seen.push(self.cpus.and_then(|(a, b)| handoff_ns(a, b, LOOK)));
+        self.saw(self.cpus.and_then(|(a, b)| handoff_ns(a, b, LOOK)))
+    }
+
+    /// The same, where the hand-off was measured by other means; `None` if it could not be. Returns the look's number.
+    pub fn saw(&mut self, handoff_ns: Option<f64>) -> usize {
+        self.seen.push(handoff_ns);
         self.seen.len() - 1
     }
 
