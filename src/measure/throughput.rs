@@ -137,7 +137,8 @@ impl Meet {
             let mut keeps = keeps.iter();
             values.retain(|_| keeps.next().copied().unwrap_or(true));
         };
-        [&mut self.log_ratios, &mut self.base_per_s, &mut self.fair, &mut self.base_fair].map(only);
+        let all = [&mut self.log_ratios, &mut self.base_per_s, &mut self.fair, &mut self.base_fair];
+        all.into_iter().for_each(only);
         for ops in [&mut self.ops, &mut self.base_ops] {
             let mut keeps = keeps.iter();
             ops.retain(|_| keeps.next().copied().unwrap_or(true));
