@@ -11,6 +11,7 @@ use std::{
 };
 
 use crate::{
+    lab::{Arm, arm},
     machine::pin_current_thread,
     measure::{handover::until, order::Order, outcomes::OneCpu, throughput::Apart},
 };
@@ -28,12 +29,12 @@ pub enum Between {
     HalfFence,
 }
 
-/// Every case with its name.
-pub const CASES: [(&str, Between); 4] = [
-    ("no_fence", Between::Nothing),
-    ("half_fence", Between::HalfFence),
-    ("fence", Between::Fence),
-    ("seqcst", Between::SeqCst),
+/// Every case.
+pub const CASES: [Arm<Between>; 4] = [
+    arm("no_fence", Between::Nothing),
+    arm("half_fence", Between::HalfFence),
+    arm("fence", Between::Fence),
+    arm("seqcst", Between::SeqCst),
 ];
 
 /// What was counted.

@@ -51,6 +51,34 @@ impl Contender {
     }
 }
 
+/// A contender that is a setting of an experiment: its name, and what the step's own code gets for it. What
+/// [`Point`](super::Point) is for a parameter.
+#[derive(Clone, Copy, Debug)]
+pub struct Arm<T> {
+    /// Who it is.
+    pub is: Contender,
+    /// As the code sees it.
+    pub value: T,
+}
+
+/// A setting under an id.
+pub const fn arm<T>(id: &'static str, value: T) -> Arm<T> {
+    Arm { is: Contender::new(id), value }
+}
+
+impl<T> Arm<T> {
+    /// Its id in records.
+    pub const fn id(&self) -> &'static str {
+        self.is.id
+    }
+}
+
+impl<T> AsRef<Contender> for Arm<T> {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
+}
+
 impl AsRef<Contender> for Contender {
     fn as_ref(&self) -> &Contender {
         self
