@@ -193,10 +193,9 @@ fn unstable() -> Step {
 fn traced(_: &Plan, step: &Step) -> Vec<(String, Result<Trace, String>)> {
     let play =
         |cure: &Arm<Cure>, mechanism: &Mechanism| starve(*mechanism, cure.value, UNIT, UNIT * 3).map(|_| ());
-    if step.name == unstable().name {
-        trace::each(UNSTABLE, &SWITCHED, play)
-    } else {
-        trace::each(&CURES, &MECHANISMS, play)
+    match step.name {
+        "unstable" => trace::each(UNSTABLE, &SWITCHED, play),
+        _ => trace::each(&CURES, &MECHANISMS, play),
     }
 }
 

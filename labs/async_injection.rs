@@ -63,7 +63,8 @@ pub(crate) fn lab() -> Lab {
 // Virtual time costs nothing, so there are no benches.
 
 fn reproduce() -> Step {
-    const SIDES: &[Arm<fn(&Published) -> Sample>] = &[
+    type Figures = fn(&Published) -> Sample;
+    const SIDES: &[Arm<Figures>] = &[
         arm("published", |run| {
             Sample::default()
                 .with("latency_mean_ns", run.latency_mean_ms * 1e6)

@@ -13,8 +13,8 @@ use underhood::{
         observe::{CERTAIN, PROBES, Probe, prepare, probed},
     },
     lab::{
-        Arm, Bound, Kind, Lab, Step, at, at_least, at_most, between, count, exactly, plan::Plan, ratio,
-        sample::Sample, shown_by, source,
+        Arm, Bound, Kind, Lab, Step, at, at_least, at_most, between, count, exactly, ratio, sample::Sample,
+        shown_by, source,
     },
     measure::lateness::{RuntimeSeen, RuntimeWatch, in_turn, watch_runtime},
 };
@@ -135,7 +135,7 @@ fn wedge() -> Step {
         .each(&CERTAIN, [MUTEX_BLOCK_ON, BLOCKED].map(|scene| at(scene.is.id, scene)), |plan, probe, scene| {
             // Longer than the scene's own timers, 25 ms in all: else it would not have hung yet.
             let settle = Duration::from_millis(50);
-            let patience = patience(plan);
+            let patience = if plan.is_smoke() { LOOK * 8 } else { Duration::from_millis(150) };
             let went = probed(&scene.value, WORKERS, probe.value, LOOK, settle, patience)?;
             let share = |yes: bool| f64::from(u8::from(yes));
             Ok(Sample::default()
@@ -159,10 +159,6 @@ fn wedge() -> Step {
             "A watchdog that pings is a cure for the one, by accident, and blind to both: it gets its answer from a worker that is well.",
             shown_by(hangs(1.0, "ping", "blocked")),
         )
-}
-
-fn patience(plan: &Plan) -> Duration {
-    if plan.is_smoke() { LOOK * 8 } else { Duration::from_millis(150) }
 }
 
 #[allow(dead_code, reason = "used when this file is a binary root")]

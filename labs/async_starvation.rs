@@ -345,10 +345,9 @@ fn watch(setup: Setup, unit: Duration, window: Duration) -> Result<RuntimeSeen, 
 /// A round of each case, for a picture: `--trace FILE`.
 fn traced(_: &Plan, step: &Step) -> Vec<(String, Result<Trace, String>)> {
     let play = |row: &Row, n: &usize| watch((row.value)(*n), UNIT / 5, ROUND / 5).map(|_| ());
-    if step.name == starve().name {
-        trace::each(STARVE, &BLOCKERS, play)
-    } else {
-        trace::each(ONE_BLOCKER, &WORKERS_OF, play)
+    match step.name {
+        "starve" => trace::each(STARVE, &BLOCKERS, play),
+        _ => trace::each(ONE_BLOCKER, &WORKERS_OF, play),
     }
 }
 
