@@ -19,7 +19,7 @@ use underhood::{
         wakeup::{self, Between, wakes},
     },
     lab::{
-        Contender,
+        Contender, Point, Setting,
         plan::{Mode, Plan},
         sample::AA,
     },
@@ -228,8 +228,8 @@ fn whoever_is_stopped_inside_stops_the_others_behind_a_lock_only() {
 #[test]
 fn litmus_outcomes_that_the_language_forbids_are_never_seen() {
     let cpus = allowed_cpus();
-    for (name, program) in PROGRAMS {
-        for (manner_name, manner) in MANNERS {
+    for Setting { is, value: program } in PROGRAMS {
+        for Point { param, value: manner } in MANNERS {
             match litmus(program, manner, &cpus, Duration::from_millis(10)) {
                 Ok(tally) => {
                     assert!(
@@ -238,7 +238,9 @@ fn litmus_outcomes_that_the_language_forbids_are_never_seen() {
                     );
                     assert!(
                         program.is_allowed(manner) || tally.weak == 0,
-                        "{name}, {manner_name}: {tally:?}"
+                        "{}, {}: {tally:?}",
+                        is.id,
+                        param.id
                     );
                 }
                 Err(OneCpu) => assert_eq!(cpus.len(), 1),
@@ -250,16 +252,17 @@ fn litmus_outcomes_that_the_language_forbids_are_never_seen() {
 
 #[test]
 fn weaker_orderings_forbid_no_more() {
-    for (name, program) in PROGRAMS {
-        let allowed = MANNERS.map(|(_, manner)| program.is_allowed(manner));
-        assert!(allowed[0] >= allowed[1] && allowed[1] >= allowed[2], "{name}: {allowed:?}");
-        assert!(!allowed[2] && !allowed[3], "{name}: SeqCst leaves an interleaving");
+    for Setting { is, value: program } in PROGRAMS {
+        let allowed = MANNERS.map(|manner| program.is_allowed(manner.value));
+        assert!(allowed[0] >= allowed[1] && allowed[1] >= allowed[2], "{}: {allowed:?}", is.id);
+        assert!(!allowed[2] && !allowed[3], "{}: SeqCst leaves an interleaving", is.id);
     }
 }
 
 #[test]
 fn a_fence_loses_no_wake_up_and_everybody_is_released() {
-    for (name, between) in wakeup::CASES {
+    for Setting { is, value: between } in wakeup::CASES {
+        let name = is.id;
         match wakes(between, &allowed_cpus(), Duration::from_millis(50)) {
             Ok(seen) => {
                 assert!(
