@@ -9,7 +9,6 @@ pub mod copied;
 pub mod counter;
 pub mod gate;
 pub mod limiter;
-pub mod limiter_cases;
 pub mod limiter_keyed;
 pub mod list;
 pub mod lock;
