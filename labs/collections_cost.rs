@@ -162,8 +162,8 @@ fn replace() -> Step {
             Evidence::None,
         )
         .because(
-            "O(n) with a constant of a hundredth of a ns per byte keeps up with O(log n), where each step may be a cache miss and a \
-             mispredicted branch, until n is in the hundreds.",
+            "O(n) with a constant of a hundredth of a ns per byte keeps up with O(log n) until n is in the hundreds. Each step of \
+             O(log n) may be a cache miss and a mispredicted branch.",
             shown_by(at_most(1.3, ratio(("sorted_vec", "n_256"), ("btree", "n_256")))),
         )
         .because(

@@ -143,7 +143,7 @@ fn flood() -> Step {
             source("src/experiments/flood.rs, `crafted`"),
         )
         .because(
-            "Keys with equal hashes go to the same place with the same tag, and the table compares each with all that came before: \
+            "Keys with equal hashes go to the same place with the same tag. The table compares each with all that came before: \
              n^2 / 2.",
             shown_by(at_least(1_000.0, ratio(("multiply", "crafted"), ("multiply", "honest")))),
         )

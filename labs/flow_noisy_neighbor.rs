@@ -169,7 +169,7 @@ fn cost() -> Step {
             shown_by(at_most(2.0, ratio("global_limit", "shared_queue"))),
         )
         .because(
-            "The keyed limiter touches one place, but hashes its key and takes a lock, because it may be called by many threads and for \
+            "The keyed limiter touches one place, but hashes its key and takes a lock. It may be called by many threads and for \
              keys that nobody listed.",
             source("src/structures/flow/keyed.rs"),
         )

@@ -105,8 +105,8 @@ fn weight() -> Step {
             "100 million users take 800 MB in a slab, to a twentieth",
         )
         .because(
-            "A hash map of this kind has a power of two of places and keeps one in eight free. So between two doublings it is from 7/16 \
-             to 7/8 full: a user's share of it differs by two, and the moment of doubling is the largest memory of all.",
+            "A hash map of this kind has a power of two of places and keeps one in eight free. So between two doublings it is from 7/16 to 7/8 full, \
+             and a user's share of it differs by two. The moment of doubling is the largest memory of all.",
             shown_by(at_least(1.5, ratio(("sharded_16", "1M"), ("sharded_16", "900k")))),
         )
         .because(

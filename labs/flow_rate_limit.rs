@@ -145,8 +145,8 @@ fn truth() -> Step {
             shown_by(at_least(800.0, pick("sliding_log", "burst_100", "state_bytes"))),
         )
         .because(
-            "The meter, GCRA and the token bucket are one algorithm: the same word, read as the time when it will be dry, when the \
-             next is due, or when it was empty. Tests hold them to the same decisions.",
+            "The meter, GCRA and the token bucket are one algorithm on the same word. It is read as the time when it will be dry, \
+             when the next is due, or when it was empty. Tests hold them to the same decisions.",
             source("src/structures/flow/leaky_bucket.rs, gcra.rs, token_bucket.rs; tests/flow.rs"),
         )
         .because(
@@ -262,7 +262,8 @@ fn decide() -> Step {
         )
         .because(
             "All of them are small beside reading a clock. (`clocked`: governor's default clock, the CPU's counter, for all alike.) \
-             They are partly hidden behind it, since the CPU need not wait for the counter to look at the word. Read the time once \
+             They are partly hidden behind it: \
+             the CPU need not wait for the counter to look at the word. Read the time once \
              per request, hand it on.",
             shown_by(at_most(1.3, ratio(("sliding_log", "clocked"), ("empty", "clocked")))),
         )
@@ -341,8 +342,8 @@ fn contended() -> Step {
             shown_by(at_least(2.0, ratio(("empty", "passing"), ("gcra", "passing"))).cores(2)),
         )
         .because(
-            "Whoever is refused only reads, and a line that nobody writes is in every core's cache: under a flood the limiter \
-             scales just when it has to.",
+            "Whoever is refused only reads, and a line that nobody writes is in every core's cache. So under a flood \
+             the limiter scales just when it has to.",
             shown_by(at_least(0.8, ratio(("gcra", "refused"), ("empty", "refused"))).cores(2)),
         )
         .because(

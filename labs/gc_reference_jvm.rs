@@ -114,7 +114,7 @@ fn humongous() -> Step {
             "G1: 2 KiB more, at least 1.5 times as many stops",
         )
         .because(
-            "From half a region on G1 gives an object regions of its own: 513 KiB take 1 MiB, so the heap is full twice as soon.",
+            "From half a region on G1 gives an object regions of its own. 513 KiB take 1 MiB, so the heap is full twice as soon.",
             source("OpenJDK, src/hotspot/share/gc/g1/g1CollectedHeap.hpp"),
         )
         .because(

@@ -145,11 +145,11 @@ fn threads() -> Step {
         )
         .because(
             "Stress waits until two threads happen to be at the wrong two steps at once. A pause before each atomic step (chaos) makes \
-             that window as wide as a whole operation, which costs a wrapper and finds most races of steps in milliseconds.",
+             that window as wide as a whole operation. It costs a wrapper and finds most races of steps in milliseconds.",
             shown_by(always(("chaos", "check_then_count")).cores(2)),
         )
         .because(
-            "What is then asked matters as much: sums (nothing lost, nothing twice, nothing from nowhere) cannot see an answer that is \
+            "What is then asked matters as much. Sums (nothing lost, nothing twice, nothing from nowhere) cannot see an answer that is \
              possible alone and impossible together.",
             shown_by(never(("chaos", "len_from_two_loads"))),
         )
