@@ -186,7 +186,7 @@ impl Counts for Loses {
 struct Knows(presence::Slab);
 
 impl Presence for Knows {
-    const CASE: &'static str = "knows";
+    const IS: underhood::lab::Contender = underhood::lab::Contender::new("knows");
     const MOST_USER_BYTES: u64 = 8;
     fn with(users: u32, threads: u32) -> Self {
         Self(presence::Slab::with(users + 1, threads))
@@ -201,7 +201,7 @@ impl Presence for Knows {
 
 #[test]
 fn a_structure_that_may_be_too_large_is_refused_before_it_is_filled() {
-    let why = presence::weigh::<Knows>(1 << 20, 1, 1 << 20).unwrap_err();
+    let why = presence::SLAB.fill(1 << 20, 1, 1 << 20, 1).unwrap_err();
     assert!(why.contains("may take 8 MiB") && why.contains("below 1 MiB"), "{why}");
 }
 

@@ -254,6 +254,7 @@ pub(super) fn command(labs: &[&'static Lab]) -> clap::Command {
     let known = || PossibleValuesParser::new(stems.clone());
     Top::command()
         .mut_subcommand("run", |c| c.mut_arg("labs", |a| a.value_parser(known())))
+        .mut_subcommand("soak", |c| c.mut_arg("labs", |a| a.value_parser(known())))
         .mut_subcommand("quiz", |c| c.mut_arg("labs", |a| a.value_parser(known())))
         .mut_subcommand("export", |c| c.mut_arg("labs", |a| a.value_parser(known())))
         .mut_subcommand("report", |c| c.mut_arg("labs", |a| a.value_parser(known())))

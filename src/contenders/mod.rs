@@ -19,8 +19,6 @@ pub mod gate;
 #[cfg(feature = "labs")]
 pub mod limiter;
 #[cfg(feature = "labs")]
-pub mod limiter_cases;
-#[cfg(feature = "labs")]
 pub mod limiter_keyed;
 #[cfg(feature = "labs")]
 pub mod list;
