@@ -1,7 +1,6 @@
 //! The contenders, each under one small trait, so that every one of them does the same work; and the checks that an adapter must pass
 //! before it is timed. A wrong adapter must not get a number: the best-known Rust lock benchmark took a write lock for "read" for nine years.
 pub mod alloc;
-mod alloc_here;
 pub mod arrivals;
 pub mod bag;
 pub mod collections;
