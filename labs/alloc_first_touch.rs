@@ -8,9 +8,12 @@
 use std::{sync::Mutex, time::Duration};
 
 use underhood::{
-    contenders::alloc::{self, ALIGN, ALLOCATORS, Allocator, Block, GLIBC},
+    contenders::{
+        alloc::{self, ALIGN, ALLOCATORS, Allocator, Block, GLIBC},
+        setting::{Setting, setting},
+    },
     experiments::{
-        bystander::{Antagonist, Beside, beside, rows},
+        bystander::{Antagonist, rows},
         cycle::{Cycles, Extent, cycle},
         victim::Victim,
     },
@@ -31,10 +34,10 @@ const MOST_CYCLES: u64 = 2_000;
 /// What the antagonist works on: 64 MiB a cycle, so that a slot of tens of milliseconds holds whole cycles.
 const ANTAGONIST: usize = 64 * MIB;
 
-const BESIDE: [Beside; 3] = [
-    beside("compute", Antagonist::Compute),
-    beside("glibc", Antagonist::Cycle(&GLIBC)),
-    beside("populate", Antagonist::Populate),
+const BESIDE: [Setting<Antagonist>; 3] = [
+    setting("compute", Antagonist::Compute),
+    setting("glibc", Antagonist::Cycle(&GLIBC)),
+    setting("populate", Antagonist::Populate),
 ];
 
 pub(crate) fn lab() -> Lab {

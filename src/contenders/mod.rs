@@ -17,5 +17,6 @@ pub mod map_mix;
 pub mod pipe;
 pub mod published;
 pub mod semaphore;
+pub mod setting;
 pub mod task_lock;
 pub mod treiber;

@@ -23,9 +23,12 @@ use std::{
 use hdrhistogram::Histogram;
 
 use crate::{
-    contenders::alloc::{ALIGN, Allocator, Block},
+    contenders::{
+        alloc::{ALIGN, Allocator, Block},
+        setting::Setting,
+    },
     experiments::victim::{Operation, Victim, spin},
-    lab::{Contender, plan::Plan, sample::Sample},
+    lab::{plan::Plan, sample::Sample},
     machine::{
         memory::{self, Mapping},
         pin_current_thread,
@@ -65,42 +68,30 @@ pub enum Antagonist {
     Pooled,
 }
 
-/// An antagonist as a contender.
-#[derive(Clone, Copy, Debug)]
-pub struct Beside {
-    is: Contender,
-    antagonist: Antagonist,
-}
-
-impl AsRef<Contender> for Beside {
-    fn as_ref(&self) -> &Contender {
-        &self.is
-    }
-}
-
-/// An antagonist under this id.
-pub const fn beside(id: &'static str, antagonist: Antagonist) -> Beside {
-    Beside { is: Contender::new(id), antagonist }
-}
-
 /// A row for each antagonist, watched for twice the plan's slice; and one more of the first, the control: the `A/A` row, the
 /// smallest difference that a step may claim. See [`watch_all`].
-pub fn rows(plan: &Plan, param: &str, victim: Victim, all: &[Beside], bytes: usize) -> Vec<Sample> {
-    let twin = all.first().map(|b| Beside { is: b.is.as_case(AA), ..*b });
-    let all: Vec<Beside> = all.iter().copied().chain(twin).collect();
+pub fn rows(
+    plan: &Plan,
+    param: &str,
+    victim: Victim,
+    all: &[Setting<Antagonist>],
+    bytes: usize,
+) -> Vec<Sample> {
+    let twin = all.first().map(|b| b.as_case(AA));
+    let all: Vec<_> = all.iter().copied().chain(twin).collect();
     let cpus = match plan.cpus[..] {
         [first, second, ..] => memory::room_for(2 * bytes).map(|()| [first, second]),
         _ => Err("needs 2 CPUs: on one, the bystander waits for the CPU and not for memory".into()),
     };
     let cpus = match cpus {
         Ok(cpus) => cpus,
-        Err(why) => return all.iter().map(|b| Sample::unmeasured(b.is.id, param, &why)).collect(),
+        Err(why) => return all.iter().map(|b| Sample::unmeasured(b.id(), param, &why)).collect(),
     };
-    let antagonists: Vec<Antagonist> = all.iter().map(|b| b.antagonist).collect();
+    let antagonists: Vec<Antagonist> = all.iter().map(|b| b.value).collect();
     let watched = watch_all(victim, &antagonists, bytes, plan.slice, cpus);
     let told = all.iter().zip(watched).map(|(b, watched)| match watched {
-        Ok(watched) => watched.sample(b.is.id, param),
-        Err(why) => Sample::unmeasured(b.is.id, param, format!("not possible here: {why}")),
+        Ok(watched) => watched.sample(b.id(), param),
+        Err(why) => Sample::unmeasured(b.id(), param, format!("not possible here: {why}")),
     });
     told.collect()
 }

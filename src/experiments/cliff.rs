@@ -158,6 +158,17 @@ pub enum Before {
     Threshold(usize),
 }
 
+impl Before {
+    /// So many times smaller where a run is smaller as a whole; a threshold stays what it is.
+    #[must_use]
+    pub const fn scaled(self, times: usize) -> Self {
+        match self {
+            Self::Freed { bytes, count } => Self::Freed { bytes: bytes / times, count },
+            other => other,
+        }
+    }
+}
+
 /// Cycles of one size after that. Meaningful only in a process of its own.
 ///
 /// Values: `first_faults_count`, `second_faults_count`, minor faults in the first and second cycle;
