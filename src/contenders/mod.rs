@@ -3,8 +3,6 @@
 #[cfg(feature = "labs")]
 pub mod alloc;
 #[cfg(feature = "labs")]
-mod alloc_here;
-#[cfg(feature = "labs")]
 pub mod arrivals;
 #[cfg(feature = "labs")]
 pub mod bag;
