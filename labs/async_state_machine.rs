@@ -4,301 +4,163 @@
 use tokio::runtime::Builder;
 use underhood::{
     experiments::{
-        sizes::{self, RULES, hold},
-        twins::{Driven, TWINS},
-        wakes::wakes,
+        sizes::{self, ROWS, Row, hold},
+        twins::{Driven, TWINS, Twin},
+        wakes::{Who, wakes},
     },
     lab::{
-        Bench, Claim, Expect, Kind, Lab, Launch, Pick, Predict, Say, Step, pick, plan::Plan, sample::Sample,
+        Bound, Kind, Lab, ONCE, Param, Point, Setting, Step, Unit, at, at_least, at_most, between, exactly,
+        pick, ratio, sample::Sample, setting, shown_by, source,
     },
     measure::cost::{self, Ops, Solo},
     structures::task::machine::State,
 };
 
-pub(crate) static LAB: Lab = Lab {
-    stem: "async_state_machine",
-    question: "What does the compiler turn an async fn into?",
-    steps: &[POLL_BY_POLL, STATES_STEP, WHO_WAKES_WHOM, SIZE_RULES, COST_OF_SIZE],
-    says: &[
-        Say {
-            step: "size_rules",
-            text: "A 1 KiB argument by value makes a future of {value}, against {against} for the same buffer as a local: the compiler \
-                   stores an argument that is used after an await twice.",
-            of: pick("argument", "", "future_bytes"),
-            against: Some(pick("hold_1024", "", "future_bytes")),
-            not_true_when: "the argument is a reference, is not used after an await, or a later rustc has changed the rule",
-        },
-        Say {
-            step: "poll_by_poll",
-            text: "An enum with one variant per await does what the compiler's future does, in {value} polls as against {against}.",
-            of: pick("by_hand", "in_turn", "polls_count"),
-            against: Some(pick("compiler", "in_turn", "polls_count")),
-            not_true_when: "a local is borrowed across an await: then the enum would need a pointer into itself, which the compiler makes safely",
-        },
-        Say {
-            step: "cost_of_size",
-            text: "Spawning and joining a task whose future has 16,000 bytes takes {value}, against {against} if it is boxed first.",
-            of: pick("inline", "16000", "op_ns"),
-            against: Some(pick("boxed", "16000", "op_ns")),
-            not_true_when: "tokio boxes it by itself: above 16,384 bytes in release builds, 2,048 in debug builds",
-        },
-    ],
-    not_said: &[
-        "Nothing about the size of a future under another rustc: the language promises none, and the catalogue names its version.",
-        "Nothing about speed: the twins are no faster, only readable. And not that a smaller future is a faster program.",
-    ],
-    next: &[
-        "Why is the compiler's future not Unpin, and the enum is?",
-        "What does Pin forbid, and to whom?",
-        "Which await points of your handler are safe to cancel? (lab async_cancel)",
-        "Why does drop(buffer) before an await not shrink the future?",
-        "What happens to a wake that comes while the task is being polled?",
-    ],
-    sources: &[
-        "RFC 2394 (async/await), RFC 2033 (coroutines), the contract of std::task::Waker",
-        "rust-lang/rust#62958 (arguments are stored twice), #59087, #108906",
-        "tokio 1.54.1: src/runtime/mod.rs (BOX_FUTURE_THRESHOLD)",
-    ],
-    benches,
-};
-
-const NAMES: &[&str] = &["add", "pause", "hold", "in_turn", "counted", "nested", "given"];
-
-const POLL_BY_POLL: Step = Step {
-    name: "poll_by_poll",
-    ask: "An async fn takes a buffer of 128 bytes by value and uses it after an await. Somebody writes the same as an enum with a \
-          variant for each await. How many bytes has the compiler's future?",
-    predict: Predict::Number { case: "compiler", param: "given" },
-    kind: Kind::Count,
-    cases: &["compiler", "by_hand"],
-    params: NAMES,
-    launch: Launch::Together,
-    measure: measure_twins,
-    headline: "future_bytes",
-    columns: &["polls_count", "result_count", "explained_bytes"],
-    claims: &[
-        same("Without an await, the two are polled equally often", "add", "polls_count"),
-        same("With two awaits too", "in_turn", "polls_count"),
-        same("With an await in a loop too", "counted", "polls_count"),
-        same("They return the same", "nested", "result_count"),
-        claim(
-            "The compiler's is about twice as large where an argument is used after the await",
-            pick("compiler", "given", "future_bytes"),
-            Some(pick("by_hand", "given", "future_bytes")),
-            Expect::Between(1.9, 2.1),
-        ),
-        same("Without await and without niche there is no difference", "add", "future_bytes"),
-    ],
-    because: "An async fn is compiled into a type with a state for each await, and `poll` is a `match` on the state: the twins in \
-              src/structures/task/machine.rs are that match, written out. Three things make the compiler's larger, and `explained_bytes` adds \
-              them up: its tag has a byte of its own where an enum hides it in a bool; arguments keep their place beside the locals \
-              they are moved into; and the same again for each awaited child. See `Why` in src/experiments/twins.rs.",
-    tour: false,
-};
-
-const STATES_STEP: Step = Step {
-    name: "states",
-    ask: "An async fn with a buffer of 32 bytes across its first await and one of 48 across its second: how many bytes does it save \
-          at the second?",
-    predict: Predict::Number { case: "poll_2", param: "in_turn" },
-    kind: Kind::Count,
-    cases: &["before", "poll_1", "poll_2", "poll_3"],
-    params: NAMES,
-    launch: Launch::Together,
-    measure: measure_states,
-    headline: "saved_bytes",
-    columns: &["state_count", "awake_count"],
-    claims: &[
-        claim(
-            "At the second await only the second buffer is saved, with what was computed from the first: 48 to 64 bytes",
-            pick("poll_2", "in_turn", "saved_bytes"),
-            None,
-            Expect::Between(48.0, 64.0),
-        ),
-        claim(
-            "A loop comes back to the same state",
-            pick("poll_2", "counted", "state_count"),
-            Some(pick("poll_1", "counted", "state_count")),
-            Expect::Between(1.0, 1.0),
-        ),
-        claim(
-            "After the end nothing is saved",
-            pick("poll_3", "in_turn", "saved_bytes"),
-            None,
-            Expect::AtMost(0.0),
-        ),
-    ],
-    because: "Each row is the machine after one more poll on our executor (src/structures/task/executor.rs): the number of its state, the bytes of \
-              the locals that this state saves, and whether the poll had woken its own task by the time it returned Pending. A local \
-              that is dead at an await is in no variant, so the two buffers share their place. Once the machine has returned it is \
-              polled no more; later rows repeat where it stands.",
-    tour: false,
-};
-
-const WHO_WAKES_WHOM: Step = Step {
-    name: "who_wakes_whom",
-    ask: "Two tasks throw a ball to each other ten times, a third yields ten times, and a thread outside throws in the ball. How \
-          often does `pong` wake `ping`?",
-    predict: Predict::Number { case: "pong", param: "ping" },
-    kind: Kind::Count,
-    cases: &["spawn", "ping", "pong", "yielder", "outside"],
-    params: &["ping", "pong", "yielder"],
-    launch: Launch::Together,
-    measure: measure_wakes,
-    headline: "wakes_count",
-    columns: &[],
-    claims: &[
-        exactly("ping is woken by pong, ten times", pick("pong", "ping", "wakes_count"), 10.0),
-        exactly("the one that yields wakes itself", pick("yielder", "yielder", "wakes_count"), 10.0),
-        exactly("the ball from outside is one wake", pick("outside", "ping", "wakes_count"), 1.0),
-    ],
-    because: "A pending future has left its waker with whoever will know more: the other task (through the channel), itself (a yield \
-              wakes its own task and returns Pending), or another thread. The executor does nothing until somebody uses it. After each \
-              poll the lab looks at who is new in the executor's list: nobody else was running, so the polled task has woken them; and \
-              the thread outside is joined before the next poll.",
-    tour: false,
-};
-
-const SIZE_RULES: Step = Step {
-    name: "size_rules",
-    ask: "A buffer of 1,024 bytes is a local that lives across an await. It is borrowed, then drop(buffer) is called, and only then comes \
-          the await. How large is the future?",
-    predict: Predict::Number { case: "dropped_borrowed", param: "" },
-    kind: Kind::Count,
-    cases: &sizes::NAMES,
-    params: &[""],
-    launch: Launch::Together,
-    measure: measure_rules,
-    headline: "future_bytes",
-    columns: &["known_bytes", "changed_count"],
-    claims: &[
-        times("drop() saves nothing if the buffer was ever borrowed", "dropped_borrowed", 0.99, 1.01),
-        times("a block does", "in_block", 0.0, 0.05),
-        times("an argument by value that is used after the await is there twice", "argument", 1.95, 2.05),
-        times("an async fn that only forwards it adds it once more", "forwarded", 2.95, 3.05),
-        times("and again", "forwarded_twice", 3.95, 4.05),
-        times("a plain fn that returns the future adds nothing", "forwarded_plainly", 1.95, 2.05),
-        times("a future as an argument is doubled as well", "wrapped", 1.95, 2.05),
-        times("awaiting a child costs a byte or two a layer", "nested_twice", 1.0, 1.01),
-        times("three awaits of the same child are as large as one", "one_after_another", 1.0, 1.01),
-        times("join! of two is as large as both", "joined", 2.0, 2.1),
-        times("a branch that is never taken counts in full", "cold_branch", 3.9, 4.1),
-        times("unless it is boxed", "cold_branch_boxed", 0.0, 0.05),
-        exactly(
-            "no rule has changed since the rustc that is on record",
-            pick("all_rules", "", "changed_count"),
-            0.0,
-        ),
-    ],
-    because: "A future is as large as its largest state, and a state holds what the compiler believes to be alive there. A borrow makes it \
-              believe so until the end of the scope, since it does not prove that the borrow ended; so drop() does not help, a block does. \
-              Arguments are captures, and captures do not share their place with the locals they are moved into (rust#62958), so each \
-              layer that takes the buffer by value adds a copy. The rules and the sizes on record are in src/experiments/sizes.rs, keyed by the \
-              version of rustc; a size that differs is reported as changed.",
-    tour: false,
-};
-
-const COST_OF_SIZE: Step = Step {
-    name: "cost_of_size",
-    ask: "tokio::spawn of a future of 16,000 bytes, and of one of 17,000: which takes longer, spawn and join together?",
-    predict: Predict::Number { case: "inline", param: "16000" },
-    kind: Kind::Single,
-    cases: &["inline", "boxed"],
-    params: &["64", "1024", "8192", "16000", "17000", "65536"],
-    launch: Launch::Together,
-    measure: measure_cost,
-    headline: "op_ns",
-    columns: &["future_bytes", "tokio_boxes_above_bytes"],
-    claims: &[
-        claim(
-            "Just below tokio's limit a large future costs at least 1.3 times as much as one just above it",
-            pick("inline", "16000", "op_ns"),
-            Some(pick("inline", "17000", "op_ns")),
-            Expect::AtLeast(1.3),
-        ),
-        claim(
-            "Box::pin cures it: at most 0.8 times",
-            pick("boxed", "16000", "op_ns"),
-            Some(pick("inline", "16000", "op_ns")),
-            Expect::AtMost(0.8),
-        ),
-        claim(
-            "Below a kilobyte boxing gains nothing: at least 0.95 times",
-            pick("boxed", "64", "op_ns"),
-            Some(pick("inline", "64", "op_ns")),
-            Expect::AtLeast(0.95),
-        ),
-    ],
-    because: "A future is a value: until it is pinned in its task it is moved, from the call through spawn into the task's allocation, and \
-              each move copies all of its bytes, used or not. Boxed first, eight bytes are moved. tokio does it by itself above 16,384 bytes in \
-              release builds (2,048 in debug builds), so the curve has a cliff downwards there: a larger future can be cheaper.",
-    tour: false,
-};
-
-const fn claim(text: &'static str, of: Pick, against: Option<Pick>, expect: Expect) -> Claim {
-    Claim { text, of, against, expect, cores: 1 }
+pub(crate) fn lab() -> Lab {
+    underhood::lab!("async_state_machine", "What does the compiler turn an async fn into?")
+        .step(poll_by_poll())
+        .step(states())
+        .step(who_wakes_whom())
+        .step(size_rules())
+        .step(cost_of_size())
+        .say(
+            "size_rules",
+            "A 1 KiB argument by value makes a future of {value}, against {against} for the same buffer as a local: the compiler \
+             stores an argument that is used after an await twice.",
+            ratio("argument", "hold_1024"),
+            "the argument is a reference, is not used after an await, or a later rustc has changed the rule",
+        )
+        .say(
+            "poll_by_poll",
+            "An enum with one variant per await does what the compiler's future does, in {value} polls as against {against}.",
+            ratio(pick("by_hand", "in_turn", "polls_count"), pick("compiler", "in_turn", "polls_count")),
+            "a local is borrowed across an await: then the enum would need a pointer into itself, which the compiler makes safely",
+        )
+        .say(
+            "cost_of_size",
+            "Spawning and joining a task whose future has 16,000 bytes takes {value}, against {against} if it is boxed first.",
+            ratio(("inline", "16000"), ("boxed", "16000")),
+            "tokio boxes it by itself: above 16,384 bytes in release builds, 2,048 in debug builds",
+        )
+        .not_said(&[
+            "Nothing about the size of a future under another rustc: the language promises none, and the catalogue names its version.",
+            "Nothing about speed: the twins are no faster, only readable. And not that a smaller future is a faster program.",
+        ])
+        .next(&[
+            "Why is the compiler's future not Unpin, and the enum is?",
+            "What does Pin forbid, and to whom?",
+            "Which await points of your handler are safe to cancel? (lab async_cancel)",
+            "Why does drop(buffer) before an await not shrink the future?",
+            "What happens to a wake that comes while the task is being polled?",
+        ])
+        .sources(&[
+            "RFC 2394 (async/await), RFC 2033 (coroutines), the contract of std::task::Waker",
+            "rust-lang/rust#62958 (arguments are stored twice), #59087, #108906",
+            "tokio 1.54.1: src/runtime/mod.rs (BOX_FUTURE_THRESHOLD)",
+        ])
 }
 
-/// A count is whole; its mean over launches is rounded.
-const fn exactly(text: &'static str, of: Pick, value: f64) -> Claim {
-    claim(text, of, None, Expect::Between(value - 0.001, value + 0.001))
-}
+/// Drives one side of the twins, and says how many bytes of it are explained.
+type Drive = fn(&Twin) -> (Driven, i64);
+const SIDES: &[Setting<Drive>] = &[
+    setting("compiler", |twin| ((twin.compiler)(), twin.why.bytes())),
+    setting("by_hand", |twin| ((twin.by_hand)(), 0)),
+];
 
 /// The same of the twin as of the compiler's.
-const fn same(text: &'static str, param: &'static str, value: &'static str) -> Claim {
-    claim(
-        text,
-        pick("by_hand", param, value),
-        Some(pick("compiler", param, value)),
-        Expect::Between(1.0, 1.0),
-    )
+fn same(param: &'static str, value: &'static str) -> Bound {
+    between(1.0, 1.0, ratio(pick("by_hand", param, value), pick("compiler", param, value)))
 }
 
-/// So many times the size of a future that holds a kilobyte.
-const fn times(text: &'static str, case: &'static str, least: f64, most: f64) -> Claim {
-    let base = Some(pick("hold_1024", "", "future_bytes"));
-    claim(text, pick(case, "", "future_bytes"), base, Expect::Between(least, most))
+fn poll_by_poll() -> Step {
+    let twice = || between(1.9, 2.1, ratio(("compiler", "given"), ("by_hand", "given")));
+    Step::new("poll_by_poll", Kind::Count, "future_bytes")
+        .ask_number(
+            "An async fn takes a buffer of 128 bytes by value and uses it after an await. Somebody writes the same as an enum with a \
+             variant for each await. How many bytes has the compiler's future?",
+            "compiler",
+            "given",
+        )
+        .columns(&["polls_count", "result_count", "explained_bytes"])
+        .each(SIDES, TWINS.map(Twin::point), |_, side, twin| {
+            let (driven, explained) = (side.value)(&twin.value);
+            Ok(Sample::default()
+                .with("future_bytes", driven.bytes as f64)
+                .with("polls_count", driven.polls_count() as f64)
+                .with("result_count", driven.result as f64)
+                .with("explained_bytes", explained as f64))
+        })
+        .claim(same("add", "polls_count"), "Without an await, the two are polled equally often")
+        .claim(same("in_turn", "polls_count"), "With two awaits too")
+        .claim(same("counted", "polls_count"), "With an await in a loop too")
+        .claim(same("nested", "result_count"), "They return the same")
+        .claim(
+            twice(),
+            "The compiler's is about twice as large where an argument is used after the await",
+        )
+        .claim(same("add", "future_bytes"), "Without await and without niche there is no difference")
+        .because(
+            "An async fn is compiled into a type with a state for each await, and `poll` is a `match` on the state: the twins in \
+             src/structures/task/machine.rs are that match, written out.",
+            shown_by(same("in_turn", "polls_count")),
+        )
+        .because(
+            "Three things make the compiler's larger, and `explained_bytes` adds them up. See `Why` in src/experiments/twins.rs.",
+            source("src/experiments/twins.rs"),
+        )
+        .because(
+            "Its tag has a byte of its own where an enum hides it in a bool.",
+            shown_by(at_least(1.9, ratio(("compiler", "pause"), ("by_hand", "pause")))),
+        )
+        .because("Arguments keep their place beside the locals they are moved into.", shown_by(twice()))
+        .because("The same comes again for each awaited child.", source("src/experiments/twins.rs"))
 }
 
-/// A sample for each case and parameter.
-fn each(cases: &[&str], params: &[&str], sample: impl Fn(&str, &str) -> Sample) -> Vec<Sample> {
-    cases.iter().flat_map(|c| params.iter().map(|p| sample(c, p))).collect()
-}
-
-fn driven(case: &str, param: &str) -> Option<(Driven, i64)> {
-    let twin = TWINS.iter().find(|t| t.name == param)?;
-    let drive = if case == "compiler" { twin.compiler } else { twin.by_hand };
-    Some((drive(), if case == "compiler" { twin.why.bytes() } else { 0 }))
-}
-
-fn measure_twins(_: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
-    each(cases, params, |case, param| match driven(case, param) {
-        None => Sample::unmeasured(case, param, "no such twin"),
-        Some((driven, explained)) => Sample::new(case, param)
-            .with("future_bytes", driven.bytes as f64)
-            .with("polls_count", driven.polls_count() as f64)
-            .with("result_count", driven.result as f64)
-            .with("explained_bytes", explained as f64),
-    })
-}
-
-fn measure_states(_: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
-    each(cases, params, |case, param| {
-        let poll = case.strip_prefix("poll_").map_or(Some(0), |n| n.parse().ok());
-        let stand = driven("by_hand", param).zip(poll).and_then(|((driven, _), poll)| {
-            let last = driven.stands.len() - 1;
-            let stand = driven.stands[last.min(poll)];
-            Some((stand.state?, stand.awake))
-        });
-        match stand {
-            None => Sample::unmeasured(case, param, "no such twin"),
-            Some((state, awake)) => Sample::new(case, param)
-                .seeing(told(&state, awake, case == "before"))
+fn states() -> Step {
+    /// Each case is the twin by hand after so many polls.
+    const POLLS: &[Setting<usize>] =
+        &[setting("before", 0), setting("poll_1", 1), setting("poll_2", 2), setting("poll_3", 3)];
+    let second = || between(48.0, 64.0, ("poll_2", "in_turn"));
+    Step::new("states", Kind::Count, "saved_bytes")
+        .ask_number(
+            "An async fn with a buffer of 32 bytes across its first await and one of 48 across its second: how many bytes does it save \
+             at the second?",
+            "poll_2",
+            "in_turn",
+        )
+        .columns(&["state_count", "awake_count"])
+        .each(POLLS, TWINS.map(Twin::point), |_, polls, twin| {
+            let driven = (twin.value.by_hand)();
+            let stand = driven.stands[polls.value.min(driven.polls_count())];
+            let state = stand.state.ok_or("the twin by hand says not where it stands")?;
+            Ok(Sample::default()
+                .seeing(told(&state, stand.awake, polls.value == 0))
                 .with("saved_bytes", state.saved_bytes as f64)
                 .with("state_count", f64::from(state.number))
-                .with("awake_count", f64::from(u8::from(awake))),
-        }
-    })
+                .with("awake_count", f64::from(u8::from(stand.awake))))
+        })
+        .claim(
+            second(),
+            "At the second await only the second buffer is saved, with what was computed from the first: 48 to 64 bytes",
+        )
+        .claim(
+            between(1.0, 1.0, ratio(pick("poll_2", "counted", "state_count"), pick("poll_1", "counted", "state_count"))),
+            "A loop comes back to the same state",
+        )
+        .claim(at_most(0.0, ("poll_3", "in_turn")), "After the end nothing is saved")
+        .because(
+            "Each row is the machine after one more poll on our executor (src/structures/task/executor.rs). It has the number of its state, \
+             the bytes of the locals that this state saves, and whether the poll had woken its own task by the time it returned Pending.",
+            source("src/structures/task/executor.rs"),
+        )
+        .because(
+            "A local that is dead at an await is in no variant, so the two buffers share their place.",
+            shown_by(second()),
+        )
+        .because(
+            "Once the machine has returned it is polled no more; later rows repeat where it stands.",
+            source("labs/async_state_machine.rs"),
+        )
 }
 
 /// The state in words, for the notes under the table.
@@ -312,43 +174,137 @@ fn told(state: &State, awake: bool, spawned: bool) -> String {
     format!("state {}, saves {saved}; {woken}", state.number)
 }
 
-fn measure_wakes(_: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
-    let wakes = wakes(10);
-    each(cases, params, |case, param| {
-        let count = wakes.get(&(case, param)).copied().unwrap_or_default();
-        Sample::new(case, param).with("wakes_count", count)
-    })
+fn who_wakes_whom() -> Step {
+    const WAKERS: &[Setting<Who>] = &[
+        setting("spawn", Who::Spawn),
+        setting("ping", Who::Ping),
+        setting("pong", Who::Pong),
+        setting("yielder", Who::Yielder),
+        setting("outside", Who::Outside),
+    ];
+    let woken = [at("ping", Who::Ping), at("pong", Who::Pong), at("yielder", Who::Yielder)];
+    Step::new("who_wakes_whom", Kind::Count, "wakes_count")
+        .ask_number(
+            "Two tasks throw a ball to each other ten times, a third yields ten times, and a thread outside throws in the ball. How \
+             often does `pong` wake `ping`?",
+            "pong",
+            "ping",
+        )
+        .each(WAKERS, woken, |_, waker, woken| {
+            let count = wakes(10).get(&(waker.value, woken.value)).copied().unwrap_or_default();
+            Ok(Sample::default().with("wakes_count", count))
+        })
+        .claim(exactly(10.0, ("pong", "ping")), "ping is woken by pong, ten times")
+        .claim(exactly(10.0, ("yielder", "yielder")), "the one that yields wakes itself")
+        .claim(exactly(1.0, ("outside", "ping")), "the ball from outside is one wake")
+        .because(
+            "A pending future has left its waker with whoever will know more: the other task (through the channel), itself (a yield \
+             wakes its own task and returns Pending), or another thread.",
+            shown_by(exactly(10.0, ("yielder", "yielder"))),
+        )
+        .because(
+            "The executor does nothing until somebody uses it.",
+            source("src/structures/task/executor.rs"),
+        )
+        .because(
+            "After each poll the lab looks at who is new in the executor's list. Nobody else was running, so the polled task has woken them; \
+             and the thread outside is joined before the next poll.",
+            source("src/experiments/wakes.rs"),
+        )
 }
 
-fn measure_rules(_: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
-    let Some(minor) = sizes::rustc_minor().filter(|_| cfg!(target_pointer_width = "64")) else {
-        return each(cases, params, |case, param| {
-            Sample::unmeasured(case, param, "the sizes on record are of rustc 1.x on 64 bits")
-        });
-    };
-    let changed = |bytes: usize, known: usize| f64::from(u8::from(bytes != known));
-    each(cases, params, |case, param| match RULES.iter().find(|r| r.name == case) {
-        Some(rule) => {
-            let (bytes, known) = ((rule.bytes)(), rule.known_bytes(minor));
-            Sample::new(case, param)
-                .with("future_bytes", bytes as f64)
-                .with("known_bytes", known as f64)
-                .with("changed_count", changed(bytes, known))
-        }
-        None => {
-            let of =
-                |bytes: fn(&sizes::Rule, u32) -> usize| RULES.iter().map(|r| bytes(r, minor)).sum::<usize>();
-            let all = RULES.iter().map(|r| changed((r.bytes)(), r.known_bytes(minor))).sum();
-            Sample::new(case, param)
-                .with("future_bytes", of(|r, _| (r.bytes)()) as f64)
-                .with("known_bytes", of(|r, minor| r.known_bytes(minor)) as f64)
-                .with("changed_count", all)
-        }
-    })
+fn size_rules() -> Step {
+    /// So many times the size of a future that holds a kilobyte.
+    fn times(case: &'static str, least: f64, most: f64) -> Bound {
+        between(least, most, ratio(case, "hold_1024"))
+    }
+    Step::new("size_rules", Kind::Count, "future_bytes")
+        .ask_number(
+            "A buffer of 1,024 bytes is a local that lives across an await. It is borrowed, then drop(buffer) is called, and only then comes \
+             the await. How large is the future?",
+            "dropped_borrowed",
+            "",
+        )
+        .columns(&["known_bytes", "changed_count"])
+        .each(&ROWS, ONCE, |_, row, _| size(row))
+        .claim(times("dropped_borrowed", 0.99, 1.01), "drop() saves nothing if the buffer was ever borrowed")
+        .claim(times("in_block", 0.0, 0.05), "a block does")
+        .claim(
+            times("argument", 1.95, 2.05),
+            "an argument by value that is used after the await is there twice",
+        )
+        .claim(times("forwarded", 2.95, 3.05), "an async fn that only forwards it adds it once more")
+        .claim(times("forwarded_twice", 3.95, 4.05), "and again")
+        .claim(times("forwarded_plainly", 1.95, 2.05), "a plain fn that returns the future adds nothing")
+        .claim(times("wrapped", 1.95, 2.05), "a future as an argument is doubled as well")
+        .claim(times("nested_twice", 1.0, 1.01), "awaiting a child costs a byte or two a layer")
+        .claim(times("one_after_another", 1.0, 1.01), "three awaits of the same child are as large as one")
+        .claim(times("joined", 2.0, 2.1), "join! of two is as large as both")
+        .claim(times("cold_branch", 3.9, 4.1), "a branch that is never taken counts in full")
+        .claim(times("cold_branch_boxed", 0.0, 0.05), "unless it is boxed")
+        .claim(
+            exactly(0.0, pick("all_rules", "", "changed_count")),
+            "no rule has changed since the rustc that is on record",
+        )
+        .because(
+            "A future is as large as its largest state, and a state holds what the compiler believes to be alive there.",
+            shown_by(times("two_in_blocks", 1.0, 1.01)),
+        )
+        .because(
+            "A borrow makes it believe so until the end of the scope, since it does not prove that the borrow ended. \
+             So drop() does not help, a block does.",
+            shown_by(times("dropped_untouched", 0.0, 0.05)),
+        )
+        .because(
+            "Arguments are captures, and captures do not share their place with the locals they are moved into (rust#62958). \
+             So each layer that takes the buffer by value adds a copy.",
+            source("rust-lang/rust#62958"),
+        )
+        .because(
+            "The rules and the sizes on record are in src/experiments/sizes.rs, keyed by the version of rustc; \
+             a size that differs is reported as changed.",
+            source("src/experiments/sizes.rs"),
+        )
+}
+
+fn size(row: &Row) -> Result<Sample, String> {
+    let minor = sizes::rustc_minor().filter(|_| cfg!(target_pointer_width = "64"));
+    let minor = minor.ok_or("the sizes on record are of rustc 1.x on 64 bits")?;
+    let pairs = row.rules.iter().map(|rule| ((rule.bytes)(), rule.known_bytes(minor)));
+    let (bytes, known): (Vec<usize>, Vec<usize>) = pairs.unzip();
+    let changed = bytes.iter().zip(&known).filter(|(bytes, known)| bytes != known).count();
+    Ok(Sample::default()
+        .with("future_bytes", bytes.iter().sum::<usize>() as f64)
+        .with("known_bytes", known.iter().sum::<usize>() as f64)
+        .with("changed_count", changed as f64))
 }
 
 /// The limits in tokio's source, which it does not export.
 const TOKIO_BOXES_ABOVE_BYTES: f64 = if cfg!(debug_assertions) { 2048.0 } else { 16384.0 };
+
+/// A future that holds so many bytes, spawned and joined.
+#[derive(Clone, Copy)]
+struct Held {
+    spawn_join: fn(boxed: bool) -> Ops,
+    bytes: fn() -> usize,
+}
+
+const fn held<const N: usize>(id: &'static str) -> Point<Held> {
+    let value = Held { spawn_join: spawn_join::<N>, bytes: || size_of_val(&hold::<N>()) };
+    Point { param: Param { id, amount: Some((N as f64, Unit::Bytes)) }, value }
+}
+
+const HELD: [Point<Held>; 6] = [
+    held::<64>("64"),
+    held::<1024>("1024"),
+    held::<8192>("8192"),
+    held::<16000>("16000"),
+    held::<17000>("17000"),
+    held::<65536>("65536"),
+];
+
+/// Whether it is boxed first.
+const BOXES: &[Setting<bool>] = &[setting("inline", false), setting("boxed", true)];
 
 /// Spawns and joins tasks on a runtime of this one thread.
 fn spawn_join<const N: usize>(boxed: bool) -> Ops {
@@ -364,54 +320,60 @@ fn spawn_join<const N: usize>(boxed: bool) -> Ops {
     })
 }
 
-fn arms<const N: usize>() -> ([Solo; 2], usize) {
-    let arms = [
-        Solo { case: "inline", make: || spawn_join::<N>(false) },
-        Solo { case: "boxed", make: || spawn_join::<N>(true) },
-    ];
-    (arms, size_of_val(&hold::<N>()))
+fn solo(held: Held, boxes: &Setting<bool>) -> Solo {
+    let boxed = boxes.value;
+    Solo::new(boxes.id(), move || (held.spawn_join)(boxed))
 }
 
-fn arms_of(param: &str) -> Option<([Solo; 2], usize)> {
-    match param {
-        "64" => Some(arms::<64>()),
-        "1024" => Some(arms::<1024>()),
-        "8192" => Some(arms::<8192>()),
-        "16000" => Some(arms::<16000>()),
-        "17000" => Some(arms::<17000>()),
-        "65536" => Some(arms::<65536>()),
-        _ => None,
-    }
-}
-
-fn measure_cost(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
-    let at = |param: &&str| match arms_of(param) {
-        None => cases.iter().map(|c| Sample::unmeasured(c, param, "no such size")).collect(),
-        Some((arms, bytes)) => {
-            let mut samples = cost::solo(plan, param, &arms);
+fn cost_of_size() -> Step {
+    let cliff = || at_least(1.3, ratio(("inline", "16000"), ("inline", "17000")));
+    let cured = || at_most(0.8, ratio(("boxed", "16000"), ("inline", "16000")));
+    let step = Step::new("cost_of_size", Kind::Single, "op_ns")
+        .ask_number(
+            "tokio::spawn of a future of 16,000 bytes, and of one of 17,000: which takes longer, spawn and join together?",
+            "inline",
+            "16000",
+        )
+        .columns(&["future_bytes", "tokio_boxes_above_bytes"])
+        .contenders(BOXES)
+        .over(HELD, |plan, held| {
+            let mut samples = cost::solo(plan, held.id(), BOXES.iter().map(|b| solo(held.value, b)));
             for sample in samples.iter_mut().filter(|s| s.unmeasured.is_none()) {
-                let inline = sample.case != "boxed";
-                let future_bytes = if inline { bytes } else { size_of::<Box<()>>() };
-                sample.values.insert("future_bytes".into(), future_bytes as f64);
+                // Every other row, the A/A row too, is of the first case.
+                let boxed = BOXES.iter().any(|b| b.value && b.id() == sample.case);
+                let bytes = if boxed { size_of::<Box<()>>() } else { (held.value.bytes)() };
+                sample.values.insert("future_bytes".into(), bytes as f64);
                 sample.values.insert("tokio_boxes_above_bytes".into(), TOKIO_BOXES_ABOVE_BYTES);
             }
             samples
-        }
-    };
-    params.iter().flat_map(at).collect()
-}
-
-fn benches(_: &Plan) -> Vec<Bench> {
-    let of = |param: &'static str| {
-        [0, 1].map(|arm| Bench {
-            id: format!("spawn_join/{}/{param}", ["inline", "boxed"][arm]),
-            make: Box::new(move || cost::timed(arms_of(param).expect("one of the step's sizes").0[arm].make)),
         })
-    };
-    COST_OF_SIZE.params.iter().flat_map(|p| of(p)).collect()
+        .claim(
+            cliff(),
+            "Just below tokio's limit a large future costs at least 1.3 times as much as one just above it",
+        )
+        .claim(cured(), "Box::pin cures it: at most 0.8 times")
+        .claim(
+            at_least(0.95, ratio(("boxed", "64"), ("inline", "64"))),
+            "Below a kilobyte boxing gains nothing: at least 0.95 times",
+        )
+        .because(
+            "A future is a value: until it is pinned in its task it is moved, from the call through spawn into the task's allocation. \
+             Each move copies all of its bytes, used or not.",
+            shown_by(at_least(1.5, ratio(("inline", "8192"), ("inline", "64")))),
+        )
+        .because("Boxed first, eight bytes are moved.", shown_by(cured()))
+        .because(
+            "tokio does it by itself above 16,384 bytes in release builds (2,048 in debug builds), so the curve has a cliff downwards there: \
+             a larger future can be cheaper.",
+            shown_by(cliff()),
+        );
+    HELD.into_iter().fold(step, |step, held| {
+        let id = format!("spawn_join/{{case}}/{}", held.id());
+        step.bench(&id, BOXES, move |_, boxes| cost::timed(&solo(held.value, boxes)))
+    })
 }
 
 #[allow(dead_code, reason = "used when this file is a binary root")]
 pub(crate) fn main() -> std::process::ExitCode {
-    underhood::cli::lab_main(&LAB)
+    underhood::cli::lab_main(lab)
 }

@@ -19,10 +19,10 @@ use tokio::{
 };
 use underhood::{
     lab::{
-        Bench, Claim, Expect, Kind, Lab, Launch, Pick, Predict, Say, Step, pick, plan::Plan, sample::Sample,
+        Bound, Kind, Lab, ONCE, Setting, Step, at_least, at_most, between, pick, plan::Plan, ratio,
+        sample::Sample, setting, shown_by, source,
     },
-    measure::lateness::interleaved,
-    record::AA,
+    measure::lateness::in_turn,
     stats,
 };
 
@@ -34,148 +34,202 @@ const CALLS: usize = 6;
 /// Whoever has not returned by then is reported as hung and left behind.
 const PATIENCE: Duration = Duration::from_secs(5);
 
-pub(crate) static LAB: Lab = Lab {
-    stem: "async_timeout",
-    question: "Does a timeout fire when the task blocks?",
-    steps: &[HONESTY, LEAK],
-    says: &[
-        Say {
-            step: "honesty",
-            text: "timeout(10 ms) around a future that blocks its thread for 80 ms returned after {value}, and said Ok; around one that \
-                   awaits for 80 ms it returned after {against}, and said so.",
-            of: pick("timeout_blocks", "", "returned_ns"),
-            against: Some(pick("timeout_awaits", "", "returned_ns")),
-            not_true_when: "the work was given to another task or thread: then the caller is told in time, and the work goes on",
-        },
-        Say {
-            step: "leak",
-            text: "Six calls with a timeout of 10 ms around a job of 80 ms in the blocking pool left {value} jobs running; with a permit \
-                   that the job itself holds, {against}.",
-            of: pick("retried", "", "running_max_count"),
-            against: Some(pick("permit_in_job", "", "running_max_count")),
-            not_true_when: "the job looks at a flag now and then and ends when it is set",
-        },
-    ],
-    not_said: &[
-        "That a timeout frees anything: it stops the waiting, and not the work.",
-        "Nothing about timeouts of the operating system (SO_RCVTIMEO): those end the call itself.",
-    ],
-    next: &[
-        "Where would a timeout have to look, to stop a blocked thread?",
-        "Why does timeout poll the future before it looks at the clock?",
-        "What does abort() do to a task that is in the middle of a poll?",
-        "Where do the leaked jobs show? (threads of the blocking pool, and shutdown that waits for them)",
-    ],
-    sources: &[
-        "tokio 1.54.1, src/time/timeout.rs (poll: first the value, then the delay), runtime/task/state.rs (transition_to_notified_and_cancel)",
-        "tokio-rs/tokio#5338, lightningdevkit/ldk-node#1007 (a started blocking job can't be aborted)",
-    ],
-    benches: |_| -> Vec<Bench> { Vec::new() }, // what is measured is the limits themselves
-};
+pub(crate) fn lab() -> Lab {
+    underhood::lab!("async_timeout", "Does a timeout fire when the task blocks?")
+        .step(honesty())
+        .step(leak())
+        .say(
+            "honesty",
+            "timeout(10 ms) around a future that blocks its thread for 80 ms returned after {value}, and said Ok; around one that \
+             awaits for 80 ms it returned after {against}, and said so.",
+            ratio("timeout_blocks", "timeout_awaits"),
+            "the work was given to another task or thread: then the caller is told in time, and the work goes on",
+        )
+        .say(
+            "leak",
+            "Six calls with a timeout of 10 ms around a job of 80 ms in the blocking pool left {value} jobs running; with a permit \
+             that the job itself holds, {against}.",
+            ratio("retried", "permit_in_job"),
+            "the job looks at a flag now and then and ends when it is set",
+        )
+        .not_said(&[
+            "That a timeout frees anything: it stops the waiting, and not the work.",
+            "Nothing about timeouts of the operating system (SO_RCVTIMEO): those end the call itself.",
+        ])
+        .next(&[
+            "Where would a timeout have to look, to stop a blocked thread?",
+            "Why does timeout poll the future before it looks at the clock?",
+            "What does abort() do to a task that is in the middle of a poll?",
+            "Where do the leaked jobs show? (threads of the blocking pool, and shutdown that waits for them)",
+        ])
+        .sources(&[
+            "tokio 1.54.1, src/time/timeout.rs (poll: first the value, then the delay), runtime/task/state.rs (transition_to_notified_and_cancel)",
+            "tokio-rs/tokio#5338, lightningdevkit/ldk-node#1007 (a started blocking job can't be aborted)",
+        ])
+}
 
-const HONESTY: Step = Step {
-    name: "honesty",
-    ask: "timeout(10 ms, f) where f calls std::thread::sleep(80 ms). After how long does it return?",
-    predict: Predict::Number { case: "timeout_blocks", param: "" },
-    kind: Kind::Pause,
-    cases: &[
-        "timeout_awaits",
-        "timeout_blocks",
-        "timeout_blocks_and_yields",
-        "select_blocks",
-        "abort_blocks",
-        "abort_awaits",
-        "timeout_spawned",
-        "timeout_in_place",
-        "timeout_spawn_blocking",
-    ],
-    params: &[""],
-    launch: Launch::Together,
-    measure: measure_honesty,
-    headline: "returned_ns",
-    columns: &["asked_ns", "told_share", "still_running_share"],
-    claims: &[
-        claim(
+// No benches: what is measured is the limits themselves.
+
+fn always(case: &'static str, value: &'static str) -> Bound {
+    at_least(0.99, pick(case, "", value))
+}
+
+fn never(case: &'static str, value: &'static str) -> Bound {
+    at_most(0.01, pick(case, "", value))
+}
+
+/// How the caller limits the work.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Limited {
+    TimeoutAwaits,
+    TimeoutBlocks,
+    TimeoutBlocksAndYields,
+    SelectBlocks,
+    AbortBlocks,
+    AbortAwaits,
+    TimeoutSpawned,
+    TimeoutInPlace,
+    TimeoutSpawnBlocking,
+}
+
+const LIMITED: &[Setting<Limited>] = &[
+    setting("timeout_awaits", Limited::TimeoutAwaits),
+    setting("timeout_blocks", Limited::TimeoutBlocks),
+    setting("timeout_blocks_and_yields", Limited::TimeoutBlocksAndYields),
+    setting("select_blocks", Limited::SelectBlocks),
+    setting("abort_blocks", Limited::AbortBlocks),
+    setting("abort_awaits", Limited::AbortAwaits),
+    setting("timeout_spawned", Limited::TimeoutSpawned),
+    setting("timeout_in_place", Limited::TimeoutInPlace),
+    setting("timeout_spawn_blocking", Limited::TimeoutSpawnBlocking),
+];
+
+fn honesty() -> Step {
+    let blocks = || at_least(79e6, "timeout_blocks");
+    Step::new("honesty", Kind::Pause, "returned_ns")
+        .ask_number(
+            "timeout(10 ms, f) where f calls std::thread::sleep(80 ms). After how long does it return?",
+            "timeout_blocks",
+            "",
+        )
+        .columns(&["asked_ns", "told_share", "still_running_share"])
+        .contenders(LIMITED)
+        .over_all(ONCE, |plan, points| {
+            let (limit, takes) = times(plan);
+            let slice = |way: &Setting<Limited>, (): &()| on_runtime(call(way.value, limit, takes));
+            in_turn(plan, rounds(plan), LIMITED, points, slice, |_, (), calls| {
+                Ok(Sample::default()
+                    .with("returned_ns", median(calls.iter().map(|c| c.returned.as_nanos() as f64)))
+                    .with("asked_ns", limit.as_nanos() as f64)
+                    .with("told_share", share(calls.iter().map(|c| c.told)))
+                    .with("still_running_share", share(calls.iter().map(|c| c.running))))
+            })
+        })
+        .claim(
+            between(10e6, 30e6, "timeout_awaits"),
             "Around an await it fires in time: within three times what was asked for",
-            pick("timeout_awaits", "", "returned_ns"),
-            Expect::Between(10e6, 30e6),
-        ),
-        claim(
-            "Around a block it returns when the block is over",
-            pick("timeout_blocks", "", "returned_ns"),
-            Expect::AtLeast(79e6),
-        ),
-        never("And then it says Ok", "timeout_blocks", "told_share"),
-        never("Also if the future yields after the block", "timeout_blocks_and_yields", "told_share"),
-        claim("select! is no better", pick("select_blocks", "", "returned_ns"), Expect::AtLeast(79e6)),
-        never("A task that is aborted while it blocks ends with Ok", "abort_blocks", "told_share"),
-        always("One that is aborted while it awaits ends with an error", "abort_awaits", "told_share"),
-        claim(
+        )
+        .claim(blocks(), "Around a block it returns when the block is over")
+        .claim(never("timeout_blocks", "told_share"), "And then it says Ok")
+        .claim(
+            never("timeout_blocks_and_yields", "told_share"),
+            "Also if the future yields after the block",
+        )
+        .claim(at_least(79e6, "select_blocks"), "select! is no better")
+        .claim(never("abort_blocks", "told_share"), "A task that is aborted while it blocks ends with Ok")
+        .claim(
+            always("abort_awaits", "told_share"),
+            "One that is aborted while it awaits ends with an error",
+        )
+        .claim(
+            between(10e6, 40e6, "timeout_spawn_blocking"),
             "Around a task of its own, or a blocking job, it fires in time",
-            pick("timeout_spawn_blocking", "", "returned_ns"),
-            Expect::Between(10e6, 40e6),
-        ),
-        always("But the job runs on", "timeout_spawn_blocking", "still_running_share"),
-        always("And so does the task", "timeout_spawned", "still_running_share"),
-    ],
-    because: "timeout is a future that polls two others: first yours, then a timer. While your poll blocks, nobody polls anything; when it \
-              returns Ready, the value is there and the timer is not even asked. Yielding once after the block changes nothing for a task \
-              that is ready again at once: its next poll comes first too. abort() sets a flag that is looked at between polls, and a task \
-              that ends in its only poll has ended. Put the work elsewhere, and the caller is free in time; the work is not told. See \
-              `call` in labs/async_timeout.rs, a line each.",
-    tour: false,
-};
+        )
+        .claim(always("timeout_spawn_blocking", "still_running_share"), "But the job runs on")
+        .claim(always("timeout_spawned", "still_running_share"), "And so does the task")
+        .because(
+            "timeout is a future that polls two others: first yours, then a timer. While your poll blocks, nobody polls anything.",
+            shown_by(blocks()),
+        )
+        .because(
+            "When it returns Ready, the value is there and the timer is not even asked.",
+            shown_by(never("timeout_blocks", "told_share")),
+        )
+        .because(
+            "Yielding once after the block changes nothing for a task that is ready again at once: its next poll comes first too.",
+            shown_by(never("timeout_blocks_and_yields", "told_share")),
+        )
+        .because(
+            "abort() sets a flag that is looked at between polls, and a task that ends in its only poll has ended.",
+            shown_by(never("abort_blocks", "told_share")),
+        )
+        .because(
+            "Put the work elsewhere, and the caller is free in time; the work is not told. \
+             See `call` in labs/async_timeout.rs, a line each.",
+            shown_by(always("timeout_spawn_blocking", "still_running_share")),
+        )
+}
 
-const LEAK: Step = Step {
-    name: "leak",
-    ask: "A caller gives a job of 80 ms to spawn_blocking, waits for 10 ms at most, and tries again: six times. How many of its jobs run \
-          at once in the end?",
-    predict: Predict::Number { case: "retried", param: "" },
-    kind: Kind::Pause,
-    cases: &["retried", "permit_in_caller", "permit_in_job"],
-    params: &[""],
-    launch: Launch::Together,
-    measure: measure_leak,
-    headline: "running_max_count",
-    columns: &["returned_ns", "timed_out_count", "started_count"],
-    claims: &[
-        claim(
-            "All of them, or nearly",
-            pick("retried", "", "running_max_count"),
-            Expect::AtLeast(CALLS as f64 - 2.0),
-        ),
-        claim(
+/// Who holds a permit for the job.
+#[derive(Clone, Copy, Debug)]
+enum Permit {
+    Nobody,
+    Caller,
+    Job,
+}
+
+const PERMITS: &[Setting<Permit>] = &[
+    setting("retried", Permit::Nobody),
+    setting("permit_in_caller", Permit::Caller),
+    setting("permit_in_job", Permit::Job),
+];
+
+fn leak() -> Step {
+    let nearly_all = |case: &'static str| at_least(CALLS as f64 - 2.0, case);
+    let one = || at_most(1.01, "permit_in_job");
+    Step::new("leak", Kind::Pause, "running_max_count")
+        .ask_number(
+            "A caller gives a job of 80 ms to spawn_blocking, waits for 10 ms at most, and tries again: six times. How many of its jobs run \
+             at once in the end?",
+            "retried",
+            "",
+        )
+        .columns(&["returned_ns", "timed_out_count", "started_count"])
+        .contenders(PERMITS)
+        .over_all(ONCE, |plan, points| {
+            let (limit, takes) = times(plan);
+            let slice = |permit: &Setting<Permit>, (): &()| on_runtime(retries(permit.value, limit, takes));
+            in_turn(plan, rounds(plan), PERMITS, points, slice, |_, (), runs| {
+                Ok(Sample::default()
+                    .with("running_max_count", median(runs.iter().map(|r| r.running_max)))
+                    .with("returned_ns", median(runs.iter().map(|r| r.returned_ns)))
+                    .with("timed_out_count", median(runs.iter().map(|r| r.in_vain)))
+                    .with("started_count", median(runs.iter().map(|r| r.started))))
+            })
+        })
+        .claim(nearly_all("retried"), "All of them, or nearly")
+        .claim(
+            nearly_all("permit_in_caller"),
             "A permit that the caller holds limits nothing: it is given back when the caller gives up",
-            pick("permit_in_caller", "", "running_max_count"),
-            Expect::AtLeast(CALLS as f64 - 2.0),
-        ),
-        claim(
-            "A permit that the job holds does",
-            pick("permit_in_job", "", "running_max_count"),
-            Expect::AtMost(1.01),
-        ),
-        claim(
-            "No call waits much longer than it asked for",
-            pick("retried", "", "returned_ns"),
-            Expect::AtMost(40e6),
-        ),
-    ],
-    because: "The timeout drops the JoinHandle, and a JoinHandle is only a way to wait: the job goes on, on a thread of the blocking pool. A \
-              retry adds another one, so a slow backend is asked more, the slower it gets. A semaphore helps if the permit lives as long as \
-              the work, so move it into the job; in the caller it lives as long as the waiting. See `attempt` in labs/async_timeout.rs.",
-    tour: false,
-};
-
-const fn claim(text: &'static str, of: Pick, expect: Expect) -> Claim {
-    Claim { text, of, against: None, expect, cores: 1 }
-}
-
-const fn always(text: &'static str, case: &'static str, value: &'static str) -> Claim {
-    claim(text, pick(case, "", value), Expect::AtLeast(0.99))
-}
-
-const fn never(text: &'static str, case: &'static str, value: &'static str) -> Claim {
-    claim(text, pick(case, "", value), Expect::AtMost(0.01))
+        )
+        .claim(one(), "A permit that the job holds does")
+        .claim(at_most(40e6, pick("retried", "", "returned_ns")), "No call waits much longer than it asked for")
+        .because(
+            "The timeout drops the JoinHandle, and a JoinHandle is only a way to wait: the job goes on, on a thread of the blocking pool.",
+            source("tokio-rs/tokio#5338"),
+        )
+        .because(
+            "A retry adds another one, so a slow backend is asked more, the slower it gets.",
+            shown_by(nearly_all("retried")),
+        )
+        .because(
+            "A semaphore helps if the permit lives as long as the work, so move it into the job.",
+            shown_by(one()),
+        )
+        .because(
+            "In the caller it lives as long as the waiting. See `attempt` in labs/async_timeout.rs.",
+            shown_by(nearly_all("permit_in_caller")),
+        )
 }
 
 /// How a call went.
@@ -209,21 +263,22 @@ impl Work {
 }
 
 /// One call, in a task on a worker.
-async fn call(case: &str, limit: Duration, takes: Duration) -> Call {
+async fn call(way: Limited, limit: Duration, takes: Duration) -> Call {
     // Relaxed: if the call waits for the work, that orders it; if not, late news of the end make no difference of 70 ms.
     let ended = Arc::new(AtomicUsize::new(0));
     let work = Work { takes, ended: Arc::clone(&ended) };
     let began = Instant::now();
-    let told = match case {
-        "timeout_blocks" => timeout(limit, async { work.block() }).await.is_err(),
-        "timeout_blocks_and_yields" => timeout(limit, work.block_and_yield()).await.is_err(),
-        "select_blocks" => tokio::select! {
+    let told = match way {
+        Limited::TimeoutAwaits => timeout(limit, work.wait()).await.is_err(),
+        Limited::TimeoutBlocks => timeout(limit, async { work.block() }).await.is_err(),
+        Limited::TimeoutBlocksAndYields => timeout(limit, work.block_and_yield()).await.is_err(),
+        Limited::SelectBlocks => tokio::select! {
             biased;
             () = async { work.block() } => false,
             () = sleep(limit) => true,
         },
-        "abort_blocks" | "abort_awaits" => {
-            let task = if case == "abort_blocks" {
+        Limited::AbortBlocks | Limited::AbortAwaits => {
+            let task = if way == Limited::AbortBlocks {
                 tokio::spawn(async { work.block() })
             } else {
                 tokio::spawn(work.wait())
@@ -232,16 +287,15 @@ async fn call(case: &str, limit: Duration, takes: Duration) -> Call {
             task.abort();
             task.await.is_err()
         }
-        "timeout_spawned" => timeout(limit, tokio::spawn(async { work.block() })).await.is_err(),
-        "timeout_in_place" => {
+        Limited::TimeoutSpawned => timeout(limit, tokio::spawn(async { work.block() })).await.is_err(),
+        Limited::TimeoutInPlace => {
             timeout(limit, async { tokio::task::block_in_place(|| work.block()) }).await.is_err()
         }
-        "timeout_spawn_blocking" => timeout(limit, spawn_blocking(|| work.block())).await.is_err(),
-        _ => timeout(limit, work.wait()).await.is_err(),
+        Limited::TimeoutSpawnBlocking => timeout(limit, spawn_blocking(|| work.block())).await.is_err(),
     };
     let returned = began.elapsed();
     // What was dropped before its end does not run either: only a task or a thread of its own can go on.
-    let own = matches!(case, "timeout_spawned" | "timeout_spawn_blocking" | "abort_blocks");
+    let own = matches!(way, Limited::TimeoutSpawned | Limited::TimeoutSpawnBlocking | Limited::AbortBlocks);
     Call { returned, told, running: own && ended.load(Relaxed) == 0 }
 }
 
@@ -270,25 +324,6 @@ fn rounds(plan: &Plan) -> usize {
     (plan.slice.as_millis() / 120).clamp(1, 3) as usize
 }
 
-fn measure_honesty(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
-    let (limit, takes) = times(plan);
-    let slice = |case: &str, _: &str| {
-        let case = if case == AA { cases[0] } else { case }.to_string();
-        on_runtime(async move { call(&case, limit, takes).await })
-    };
-    interleaved(plan, rounds(plan), cases, params, slice, |case, param, calls| {
-        let calls: Result<Vec<Call>, String> = calls.into_iter().collect();
-        match calls {
-            Err(why) => Sample::unmeasured(case, param, why),
-            Ok(calls) => Sample::new(case, param)
-                .with("returned_ns", median(calls.iter().map(|c| c.returned.as_nanos() as f64)))
-                .with("asked_ns", limit.as_nanos() as f64)
-                .with("told_share", share(calls.iter().map(|c| c.told)))
-                .with("still_running_share", share(calls.iter().map(|c| c.running))),
-        }
-    })
-}
-
 /// The jobs of one caller.
 #[derive(Default)]
 struct Jobs {
@@ -310,7 +345,7 @@ impl Jobs {
 
 /// One attempt with a limit; true if it was in vain.
 async fn attempt(
-    case: &str,
+    permit: Permit,
     limit: Duration,
     takes: Duration,
     jobs: &Arc<Jobs>,
@@ -318,16 +353,16 @@ async fn attempt(
 ) -> bool {
     let jobs = Arc::clone(jobs);
     let wait = async {
-        match case {
-            "permit_in_caller" => {
+        match permit {
+            Permit::Caller => {
                 let _held = permits.acquire().await;
                 let _ = spawn_blocking(move || jobs.run(takes, None)).await;
             }
-            "permit_in_job" => {
+            Permit::Job => {
                 let permit = Arc::clone(permits).acquire_owned().await.ok();
                 let _ = spawn_blocking(move || jobs.run(takes, permit)).await;
             }
-            _ => {
+            Permit::Nobody => {
                 let _ = spawn_blocking(move || jobs.run(takes, None)).await;
             }
         }
@@ -335,32 +370,24 @@ async fn attempt(
     timeout(limit, wait).await.is_err()
 }
 
-fn measure_leak(plan: &Plan, cases: &[&str], params: &[&str]) -> Vec<Sample> {
-    let (limit, takes) = times(plan);
-    let slice = |case: &str, _: &str| {
-        let case = if case == AA { cases[0] } else { case }.to_string();
-        on_runtime(async move {
-            let (jobs, permits) = (Arc::<Jobs>::default(), Arc::new(Semaphore::new(1)));
-            let (mut returned, mut in_vain) = (Vec::new(), 0);
-            for _ in 0..CALLS {
-                let began = Instant::now();
-                in_vain += usize::from(attempt(&case, limit, takes, &jobs, &permits).await);
-                returned.push(began.elapsed().as_nanos() as f64);
-            }
-            let [started, most] = [&jobs.started, &jobs.running_max].map(|n| n.load(Relaxed) as f64);
-            (median(returned.into_iter()), in_vain as f64, started, most)
-        })
-    };
-    interleaved(plan, rounds(plan), cases, params, slice, |case, param, runs| {
-        match runs.into_iter().collect::<Result<Vec<_>, String>>() {
-            Err(why) => Sample::unmeasured(case, param, why),
-            Ok(runs) => Sample::new(case, param)
-                .with("running_max_count", median(runs.iter().map(|r| r.3)))
-                .with("returned_ns", median(runs.iter().map(|r| r.0)))
-                .with("timed_out_count", median(runs.iter().map(|r| r.1)))
-                .with("started_count", median(runs.iter().map(|r| r.2))),
-        }
-    })
+/// How the calls of one caller went.
+struct Retries {
+    running_max: f64,
+    returned_ns: f64,
+    in_vain: f64,
+    started: f64,
+}
+
+async fn retries(permit: Permit, limit: Duration, takes: Duration) -> Retries {
+    let (jobs, permits) = (Arc::<Jobs>::default(), Arc::new(Semaphore::new(1)));
+    let (mut returned, mut in_vain) = (Vec::new(), 0);
+    for _ in 0..CALLS {
+        let began = Instant::now();
+        in_vain += usize::from(attempt(permit, limit, takes, &jobs, &permits).await);
+        returned.push(began.elapsed().as_nanos() as f64);
+    }
+    let [started, running_max] = [&jobs.started, &jobs.running_max].map(|n| n.load(Relaxed) as f64);
+    Retries { running_max, returned_ns: median(returned.into_iter()), in_vain: in_vain as f64, started }
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {
@@ -374,5 +401,5 @@ fn share(yes: impl ExactSizeIterator<Item = bool>) -> f64 {
 
 #[allow(dead_code, reason = "used when this file is a binary root")]
 pub(crate) fn main() -> std::process::ExitCode {
-    underhood::cli::lab_main(&LAB)
+    underhood::cli::lab_main(lab)
 }

@@ -82,6 +82,19 @@ pub(super) enum Command {
         #[command(flatten)]
         run: Run,
     },
+    /// Measure labs in turn, again and again: a number over sessions is one that another day repeats
+    Soak {
+        /// Only these labs
+        labs: Vec<String>,
+        /// Stop after so long, such as 2h or 30m
+        #[arg(long = "for", value_name = "TIME", default_value = "2h", value_parser = humantime::parse_duration)]
+        time: std::time::Duration,
+        /// Stop when every step has so many sessions
+        #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..=1000))]
+        sessions: u64,
+        #[command(flatten)]
+        run: Run,
+    },
     /// The newest tables of a lab, from the store
     Show {
         /// The lab
@@ -241,6 +254,7 @@ pub(super) fn command(labs: &[&'static Lab]) -> clap::Command {
     let known = || PossibleValuesParser::new(stems.clone());
     Top::command()
         .mut_subcommand("run", |c| c.mut_arg("labs", |a| a.value_parser(known())))
+        .mut_subcommand("soak", |c| c.mut_arg("labs", |a| a.value_parser(known())))
         .mut_subcommand("quiz", |c| c.mut_arg("labs", |a| a.value_parser(known())))
         .mut_subcommand("export", |c| c.mut_arg("labs", |a| a.value_parser(known())))
         .mut_subcommand("report", |c| c.mut_arg("labs", |a| a.value_parser(known())))

@@ -31,14 +31,14 @@ pub(super) fn export(
         )));
     }
     let text = if form.anki {
-        let (deck, count) = export::anki(labs, &loaded.records);
+        let (deck, count) = export::anki(labs, &ready::pooled(labs, loaded.records));
         if count == 0 {
             out.warn("nothing of it may be quoted, so there is no card; `underhood quote LAB` says why");
             return Ok(Outcome::NotQuotable);
         }
         deck
     } else if form.md {
-        export::markdown(labs, &loaded.records)
+        export::markdown(labs, &ready::pooled(labs, loaded.records))
     } else if form.csv {
         export::csv(&loaded.records)
     } else {

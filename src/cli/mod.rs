@@ -18,6 +18,7 @@ mod quiz;
 mod ready;
 mod report;
 mod run;
+mod soak;
 mod step;
 mod tell;
 mod tour;
@@ -143,6 +144,11 @@ fn dispatch(top: &Top, labs: &[&'static Lab], out: &mut Out) -> Result<Outcome, 
                 worst = worst.max(run::lab(find(stem), run, common, out)?);
             }
             Ok(worst)
+        }
+        Some(Command::Soak { labs: stems, time, sessions, run }) => {
+            let only: Vec<&'static Lab> = stems.iter().map(|stem| find(stem)).collect();
+            let count = usize::try_from(*sessions).expect("clap bounds it");
+            soak::soak(if only.is_empty() { labs } else { &only }, *time, count, run, common, out)
         }
         Some(Command::Show { lab }) => tell::show(find(lab), common, out),
         Some(Command::Quote { lab }) => tell::quote(find(lab), false, common, out),

@@ -69,7 +69,7 @@ pub(super) fn list(labs: &[&'static Lab], common: &Common, out: &mut Out) -> Res
     for lab in labs {
         let loaded = store.load(lab.stem)?;
         tell::skipped(&loaded, out);
-        let records = loaded.records;
+        let records = ready::pooled(&[lab], loaded.records);
         let steps = lab.steps.iter().map(|s| s.name).collect::<Vec<_>>().join(", ");
         out.say(format!("{:<20} {}\n{:<20} steps: {steps}", lab.stem, lab.question, ""))?;
         let state = state(lab, &records, &predictions);

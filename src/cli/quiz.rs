@@ -27,8 +27,9 @@ pub(super) fn quiz(
     out: &mut Out,
 ) -> Result<Outcome, End> {
     let store = ready::store(common)?;
-    let loaded = store.load_all()?;
+    let mut loaded = store.load_all()?;
     tell::skipped(&loaded, out);
+    loaded.records = ready::pooled(labs, loaded.records);
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64);
     let mut order = Order::new(seed.unwrap_or_else(now));
     let mut asked = labs.to_vec();

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     lab::{Lab, plan::Plan},
     machine::Machine,
-    record::Store,
+    record::{self, Record, Store},
 };
 
 /// The store that was asked for, or the usual one.
@@ -17,6 +17,11 @@ pub(super) fn store(common: &Common) -> Result<Store, End> {
     let dir = common.store.clone().or_else(Store::default_dir);
     dir.map(Store::open)
         .ok_or_else(|| End::Failed("no folder for records is known here; name one with --store DIR".into()))
+}
+
+/// Records as they are shown and judged: where sessions of a step may speak together, they do.
+pub(super) fn pooled(labs: &[&'static Lab], records: Vec<Record>) -> Vec<Record> {
+    record::pool::with_pools(labs, records)
 }
 
 /// Says before minutes of measuring that nothing of it could be kept; the result is worth having all the same.

@@ -39,6 +39,7 @@ pub(super) fn report(
             None => format!("no records in {dir} yet; make some: cargo run --release"),
         }));
     }
+    loaded.records = ready::pooled(labs, loaded.records);
     if let Some(what) = &skipped {
         out.warn(what);
     }

@@ -39,11 +39,12 @@ pub(super) fn show(lab: &'static Lab, common: &Common, out: &mut Out) -> Result<
     if loaded.records.is_empty() {
         return Err(End::Failed(format!("no records of {} yet; make some: {}", lab.stem, lab.command())));
     }
+    let known = ready::pooled(&[lab], loaded.records);
     out.heading(format!("{}: {}", lab.stem, lab.question))?;
     for step in &lab.steps {
-        let Some(run) = runs_of(&loaded.records, lab.stem, step.name).first().copied() else { continue };
+        let Some(run) = runs_of(&known, lab.stem, step.name).first().copied() else { continue };
         let records: Vec<Record> =
-            loaded.records.iter().filter(|r| r.run == run && r.step == step.name).cloned().collect();
+            known.iter().filter(|r| r.run == run && r.step == step.name).cloned().collect();
         // The table begins with its title.
         out.say("")?;
         out.text(&show::table::table(lab, step, &records, out.look))?;
@@ -62,7 +63,7 @@ pub(super) fn quote(lab: &'static Lab, brief: bool, common: &Common, out: &mut O
     let loaded = ready::store(common)?.load(lab.stem)?;
     skipped(&loaded, out);
     let render = if brief { show::quote::brief } else { show::quote::quote };
-    let quote = render(lab, &loaded.records);
+    let quote = render(lab, &ready::pooled(&[lab], loaded.records));
     out.heading(format!("{}: what you may say", lab.stem))?;
     out.text(&quote.text)?;
     out.json(&serde_json::json!({ "lab": lab.stem, "quote": quote.text, "quotable": quote.quotable, "ids": quote.ids }))?;
@@ -89,7 +90,7 @@ pub(super) fn notes(
     if check {
         let loaded = cited.load_all()?;
         skipped(&loaded, out);
-        let records = loaded.records;
+        let records = ready::pooled(labs, loaded.records);
         let mut wrong = show::notes::check(&text, labs, &records).map_err(|e| at(&e))?;
         if let Some(table) = &table {
             let expected = show::notes::readme(table, labs, &records).map_err(|e| at_readme(&e))?;
@@ -149,7 +150,7 @@ pub(super) fn notes(
         ))?;
         changed.push(path);
     }
-    let all = cited.load_all()?.records;
+    let all = ready::pooled(labs, cited.load_all()?.records);
     let mut write = |path: &Path, old: &str, new: String| -> Result<(), End> {
         if old != new {
             fs::write(path, new).map_err(|e| End::Failed(format!("cannot write {}: {e}", path.display())))?;

@@ -56,6 +56,28 @@ pub fn after_idle<L: Limit>(rate: Rate) -> (usize, u64) {
     (most_within(&left, 1), waits_ns)
 }
 
+/// What a limit really lets through.
+#[derive(Clone, Copy, Debug)]
+pub struct Truth {
+    /// As [`worst_second`].
+    pub worst_second: usize,
+    /// As [`long_run_per_s`].
+    pub long_run_per_s: f64,
+    /// How many leave at one moment after ten idle seconds.
+    pub credit: usize,
+    /// How long the last of those that are taken then waits.
+    pub waits_ns: u64,
+    /// Bytes of state.
+    pub state_bytes: usize,
+}
+
+/// All of it.
+pub fn truth<L: Limit>(rate: Rate) -> Truth {
+    let (credit, waits_ns) = after_idle::<L>(rate);
+    let (worst_second, long_run_per_s) = (worst_second::<L>(rate), long_run_per_s::<L>(rate));
+    Truth { worst_second, long_run_per_s, credit, waits_ns, state_bytes: L::new(rate).bytes() }
+}
+
 /// The clients of [`polite_share`], as keys.
 pub const GREEDY: u64 = 0;
 /// As [`GREEDY`].

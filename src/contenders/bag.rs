@@ -19,12 +19,15 @@ use crossbeam::{
 use crate::{
     contenders::treiber::Treiber,
     lab::{
+        Contender, Point,
         plan::Plan,
         sample::{AA, Sample},
     },
     measure::{
         allocated,
-        throughput::{Apart, Crowd, Lane},
+        cost::{Ops, Solo},
+        throughput::{self, Apart, Crowd, Lane},
+        worst,
     },
     structures::{
         lock::{guard::Exclusive, ttas},
@@ -33,7 +36,7 @@ use crate::{
             queue::{Queue, QueueHandle},
             stack::{Stack, StackHandle},
         },
-        reclaim::Reclaim,
+        reclaim::{Reclaim, epoch::Epoch, hazard::Hazard},
     },
 };
 
@@ -47,9 +50,9 @@ pub enum Next {
 }
 
 /// A queue or a stack, shared.
-pub trait Bag: Sync + 'static {
-    /// Names the case everywhere.
-    const CASE: &'static str;
+pub trait PushPop: Sync + 'static {
+    /// Who it is.
+    const IS: Contender;
     /// Which value a pop takes.
     const NEXT: Next;
     /// A thread's access.
@@ -60,7 +63,7 @@ pub trait Bag: Sync + 'static {
     fn access(&'static self) -> Self::Access;
 }
 
-/// One thread's access to a [`Bag`].
+/// One thread's access to a queue or a stack.
 pub trait Access {
     /// Puts a value in. There is room: no thread has more than one value in it.
     fn push(&mut self, value: u64);
@@ -75,11 +78,15 @@ pub trait Access {
 /// Bounded ones hold so many: more than there are threads.
 const ROOM: usize = 1024;
 
+const fn named(id: &'static str, name: &'static str) -> Contender {
+    Contender::new(id).called(name)
+}
+
 /// Bags that need no handle: the access is a shared reference.
 macro_rules! shared {
-    ($ty:ty, $case:literal, $next:ident, $new:expr, |$bag:ident, $value:ident| $push:expr, $pop:expr) => {
-        impl Bag for $ty {
-            const CASE: &'static str = $case;
+    ($name:ident, $ty:ty, $is:expr, $next:ident, $new:expr, |$bag:ident, $value:ident| $push:expr, $pop:expr) => {
+        impl PushPop for $ty {
+            const IS: Contender = $is;
             const NEXT: Next = Next::$next;
             type Access = &'static Self;
             fn new(_threads: usize) -> Self {
@@ -101,6 +108,8 @@ macro_rules! shared {
                 $pop
             }
         }
+        #[doc = concat!("`", stringify!($ty), "`.")]
+        pub static $name: Bag = bag::<$ty>();
     };
 }
 
@@ -117,31 +126,82 @@ pub type SpinVec = Exclusive<ttas::Raw, Vec<u64>>;
 pub type SpinDeque = Exclusive<ttas::Raw, VecDeque<u64>>;
 const OPEN: &str = "both ends live as long as each other";
 
-shared!(SegQueue<u64>, "seg_queue", Oldest, Self::new(), |b, v| b.push(v), b.pop());
 shared!(
+    SEG_QUEUE,
+    SegQueue<u64>,
+    named("seg_queue", "crossbeam SegQueue").of("crossbeam"),
+    Oldest,
+    Self::new(),
+    |b, v| b.push(v),
+    b.pop()
+);
+shared!(
+    MUTEX_DEQUE,
     Mutex<VecDeque<u64>>,
-    "mutex_deque",
+    named("mutex_deque", "VecDeque behind std's Mutex"),
     Oldest,
     Self::default(),
     |b, v| lock(b).push_back(v),
     lock(b).pop_front()
 );
-shared!(Mutex<Vec<u64>>, "mutex_vec", Newest, Self::default(), |b, v| lock(b).push(v), lock(b).pop());
-shared!(SpinVec, "spin_vec", Newest, Self::default(), |b, v| b.lock().push(v), b.lock().pop());
-shared!(SpinDeque, "spin_deque", Oldest, Self::default(), |b, v| b.lock().push_back(v), b.lock().pop_front());
-shared!(Mpmc<u64>, "mpmc", Oldest, Self::new(ROOM), |b, v| b.push(v).expect("there is room"), b.pop());
 shared!(
-    ArrayQueue<u64>,
-    "array_queue",
+    MUTEX_VEC,
+    Mutex<Vec<u64>>,
+    named("mutex_vec", "Vec behind std's Mutex"),
+    Newest,
+    Self::default(),
+    |b, v| lock(b).push(v),
+    lock(b).pop()
+);
+shared!(
+    SPIN_VEC,
+    SpinVec,
+    named("spin_vec", "Vec behind our spin lock"),
+    Newest,
+    Self::default(),
+    |b, v| b.lock().push(v),
+    b.lock().pop()
+);
+shared!(
+    SPIN_DEQUE,
+    SpinDeque,
+    named("spin_deque", "VecDeque behind our spin lock"),
+    Oldest,
+    Self::default(),
+    |b, v| b.lock().push_back(v),
+    b.lock().pop_front()
+);
+shared!(
+    MPMC,
+    Mpmc<u64>,
+    named("mpmc", "our bounded queue for many"),
     Oldest,
     Self::new(ROOM),
     |b, v| b.push(v).expect("there is room"),
     b.pop()
 );
-shared!(Treiber, "crossbeam_treiber", Newest, Self::default(), |b, v| b.push(v), b.pop());
 shared!(
+    ARRAY_QUEUE,
+    ArrayQueue<u64>,
+    named("array_queue", "crossbeam ArrayQueue").of("crossbeam"),
+    Oldest,
+    Self::new(ROOM),
+    |b, v| b.push(v).expect("there is room"),
+    b.pop()
+);
+shared!(
+    CROSSBEAM_TREIBER,
+    Treiber,
+    named("crossbeam_treiber", "Treiber's stack on crossbeam-epoch").of("crossbeam"),
+    Newest,
+    Self::default(),
+    |b, v| b.push(v),
+    b.pop()
+);
+shared!(
+    CROSSBEAM_CHANNEL,
     Crossbeam,
-    "crossbeam_channel",
+    named("crossbeam_channel", "crossbeam's bounded channel").of("crossbeam"),
     Oldest,
     {
         let (tx, rx) = channel::bounded(ROOM);
@@ -151,8 +211,9 @@ shared!(
     b.1.try_recv().ok()
 );
 shared!(
+    FLUME,
     Flume,
-    "flume",
+    named("flume", "flume's bounded channel").of("flume"),
     Oldest,
     {
         let (tx, rx) = flume::bounded(ROOM);
@@ -166,11 +227,11 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().expect("no holder panics")
 }
 
-/// Our structures, whose threads hold handles. The case is the structure's name and the scheme's.
+/// Our structures, whose threads hold handles.
 macro_rules! handled {
-    ($bag:ident, $handle:ident, $scheme:ty, $case:literal, $next:ident) => {
-        impl Bag for $bag<u64, $scheme> {
-            const CASE: &'static str = $case;
+    ($name:ident, $bag:ident, $handle:ident, $scheme:ty, $is:expr, $next:ident) => {
+        impl PushPop for $bag<u64, $scheme> {
+            const IS: Contender = $is;
             const NEXT: Next = Next::$next;
             type Access = $handle<'static, u64, $scheme>;
             fn new(threads: usize) -> Self {
@@ -180,12 +241,28 @@ macro_rules! handled {
                 self.handle().expect("one for each thread")
             }
         }
+        #[doc = concat!("`", stringify!($bag), "<u64, ", stringify!($scheme), ">`.")]
+        pub static $name: Bag = bag::<$bag<u64, $scheme>>();
     };
 }
-handled!(Queue, QueueHandle, crate::structures::reclaim::epoch::Epoch, "queue_epoch", Oldest);
-handled!(Queue, QueueHandle, crate::structures::reclaim::hazard::Hazard, "queue_hazard", Oldest);
-handled!(Stack, StackHandle, crate::structures::reclaim::epoch::Epoch, "stack_epoch", Newest);
-handled!(Stack, StackHandle, crate::structures::reclaim::hazard::Hazard, "stack_hazard", Newest);
+handled!(QUEUE_EPOCH, Queue, QueueHandle, Epoch, named("queue_epoch", "our queue with epochs"), Oldest);
+handled!(
+    QUEUE_HAZARD,
+    Queue,
+    QueueHandle,
+    Hazard,
+    named("queue_hazard", "our queue with hazard pointers"),
+    Oldest
+);
+handled!(STACK_EPOCH, Stack, StackHandle, Epoch, named("stack_epoch", "our stack with epochs"), Newest);
+handled!(
+    STACK_HAZARD,
+    Stack,
+    StackHandle,
+    Hazard,
+    named("stack_hazard", "our stack with hazard pointers"),
+    Newest
+);
 
 impl<R: Reclaim + 'static> Access for QueueHandle<'static, u64, R> {
     #[inline]
@@ -235,65 +312,40 @@ impl Tally {
 /// Four quads of windows with more threads than CPUs, and a little more.
 const CROWDED: Duration = Duration::from_millis(430);
 
-/// The tallies of a launch, by case.
-#[derive(Debug, Default)]
-pub struct Tallies(Mutex<Vec<(&'static str, Arc<Tally>)>>);
-
-impl Tallies {
-    fn of(&self, case: &'static str) -> Arc<Tally> {
-        let mut all = lock(&self.0);
-        if let Some((_, tally)) = all.iter().find(|(c, _)| *c == case) {
-            return tally.clone();
-        }
-        all.push((case, Arc::default()));
-        all[all.len() - 1].1.clone()
-    }
-}
-
-/// Measures lanes at `1x_threads`, `2x_threads` and so on: one launch. Values as of [`crowd::crowd`](crate::measure::throughput::crowd), and
-/// `failed_ratio`, failed exchanges for each that succeeded, where they are counted. `arms` makes the contenders, the first of them the baseline.
-pub fn crowded(plan: &Plan, params: &[&str], arms: impl Fn(&Tallies) -> Vec<Crowd>) -> Vec<Sample> {
-    let measure = |plan: &Plan, param: &str, arms: &[Crowd]| {
+/// Measures lanes of these bags, the first being the baseline, with so many threads for each CPU: one launch. Values as of
+/// [`throughput::crowd`], and `failed_ratio`, failed exchanges for each that succeeded, where they are counted.
+pub fn crowded(plan: &Plan, times: &Point<usize>, bags: &[&Bag]) -> Vec<Sample> {
+    tallied(plan, times, bags, |plan, param, arms| {
         // With more threads than CPUs a window lasts 24 ms, and there must be four quads of them.
         let shared = plan.threads > plan.cpus.len() && !plan.is_smoke();
         let slice = if shared { plan.slice.max(CROWDED) } else { plan.slice / 2 };
-        crate::measure::throughput::crowd(&Plan { slice, ..plan.clone() }, param, 0.0, arms)
-    };
-    at_times(plan, params, arms, measure)
+        throughput::crowd(&Plan { slice, ..plan.clone() }, param, 0.0, arms)
+    })
 }
 
-/// The same, each operation looked at: values as of [`singles`](crate::measure::worst::singles), and `failed_ratio`.
-pub fn singly(plan: &Plan, params: &[&str], arms: impl Fn(&Tallies) -> Vec<Crowd>) -> Vec<Sample> {
-    let plan = Plan { slice: plan.slice / 4, ..plan.clone() };
-    at_times(&plan, params, arms, crate::measure::worst::singles)
+/// The same, each operation looked at: values as of [`worst::singles`], and `failed_ratio`.
+pub fn singly(plan: &Plan, times: &Point<usize>, bags: &[&Bag]) -> Vec<Sample> {
+    tallied(plan, times, bags, worst::singles)
 }
 
-fn at_times(
+fn tallied(
     plan: &Plan,
-    params: &[&str],
-    arms: impl Fn(&Tallies) -> Vec<Crowd>,
-    measure: impl Fn(&Plan, &str, &[Crowd]) -> Vec<Sample>,
+    times: &Point<usize>,
+    bags: &[&Bag],
+    measure: impl Fn(&Plan, &str, Vec<Crowd>) -> Vec<Sample>,
 ) -> Vec<Sample> {
-    let at = |param: &&str| {
-        let tallies = Tallies::default();
-        let arms = arms(&tallies);
-        let times = param.strip_suffix("x_threads").and_then(|n| n.parse().ok()).unwrap_or(1);
-        let plan = Plan { threads: plan.threads * times, ..plan.clone() };
-        let failed = |case: &str| {
-            let own = arms
-                .iter()
-                .map(|a| a.case)
-                .find(|own| *own == case)
-                .or((case == AA).then_some(arms[0].case))?;
-            tallies.of(own).failed_per_op()
-        };
-        let with_failed = |row: Sample| match failed(&row.case) {
+    let tallies: Vec<Arc<Tally>> = bags.iter().map(|_| Arc::default()).collect();
+    let arms = bags.iter().zip(&tallies).map(|(bag, tally)| bag.counted(tally)).collect();
+    let plan = Plan { threads: plan.threads * times.value, ..plan.clone() };
+    let with_failed = |row: Sample| {
+        // The twin of the first is counted with it.
+        let own = bags.iter().zip(&tallies).find(|(bag, _)| row.case == AA || bag.is.id == row.case);
+        match own.and_then(|(_, tally)| tally.failed_per_op()) {
             Some(ratio) if row.unmeasured.is_none() => row.with("failed_ratio", ratio),
             _ => row,
-        };
-        measure(&plan, param, &arms).into_iter().map(with_failed).collect::<Vec<_>>()
+        }
     };
-    params.iter().flat_map(at).collect()
+    measure(&plan, times.id(), arms).into_iter().map(with_failed).collect()
 }
 
 /// So many values are weighed: bounded bags hold as many.
@@ -301,7 +353,10 @@ const WEIGHED: u32 = 1_000;
 
 /// What a bag weighs, by what the allocator gives out. Values: `empty_bytes` of a new one for two threads; `element_bytes`, those and what
 /// 1,000 values of 8 bytes need, for each value; `left_bytes`, what is left for each when all were taken out again.
-pub fn weigh<B: Bag>(param: &str) -> Sample {
+///
+/// # Errors
+/// Where the allocator does not tell.
+pub fn weigh<B: PushPop>() -> Result<Sample, String> {
     let before = allocated::given_out_bytes();
     let (bag, empty) = allocated::grown(|| for_ever::<B>(2));
     let mut access = bag.access();
@@ -310,61 +365,97 @@ pub fn weigh<B: Bag>(param: &str) -> Sample {
     (0..WEIGHED).for_each(|_| _ = black_box(access.pop()));
     let left = allocated::given_out_bytes();
     let each = |now: Option<u64>| Some(now?.saturating_sub(before?) as f64 / f64::from(WEIGHED));
-    match (empty, each(full), each(left)) {
-        (Some(empty), Some(full), Some(left)) => Sample::new(B::CASE, param)
-            .with("empty_bytes", empty as f64)
-            .with("element_bytes", full)
-            .with("left_bytes", left),
-        _ => Sample::unmeasured(B::CASE, param, allocated::UNKNOWN),
-    }
+    let (Some(empty), Some(full), Some(left)) = (empty, each(full), each(left)) else {
+        return Err(allocated::UNKNOWN.into());
+    };
+    Ok(Sample::default()
+        .with("empty_bytes", empty as f64)
+        .with("element_bytes", full)
+        .with("left_bytes", left))
 }
 
 /// A shared object that lives as long as the process: the lanes' handles borrow it. One for each instance that is measured.
-pub(crate) fn for_ever<B: Bag>(threads: usize) -> &'static B {
+pub(crate) fn for_ever<B: PushPop>(threads: usize) -> &'static B {
     &Box::leak(Box::new(Apart(B::new(threads)))).0
 }
 
-/// Lanes that share one bag: an operation of a lane is a push and then a pop, which finds something, since every lane has pushed first.
-pub fn crowd<B: Bag>(tallies: &Tallies) -> Crowd {
-    let tally = tallies.of(B::CASE);
-    let make = move |lanes: usize| {
-        let bag = for_ever::<B>(lanes);
-        let lane = |_| {
-            let (mut access, tally) = (bag.access(), tally.clone());
-            let (mut value, mut unsaid, mut failed) = (0u64, 0, 0);
-            Box::new(Apart(move |n: u32, _: u32| {
-                for _ in 0..n {
-                    access.push(value);
-                    value += 1;
-                    black_box(access.pop());
-                }
-                unsaid += u64::from(n);
-                // Once in hundreds of operations: a shared tally must not be what is measured.
-                if unsaid >= 512 {
-                    tally.pairs.fetch_add(unsaid, Relaxed);
-                    if let Some(now) = access.failed_count() {
-                        tally.failed.fetch_add(now - failed, Relaxed);
-                        tally.counted.store(1, Relaxed);
-                        failed = now;
-                    }
-                    unsaid = 0;
-                }
-            })) as Lane
-        };
-        (0..lanes).map(lane).collect()
-    };
-    Crowd::new(B::CASE, make)
+/// A queue or a stack as a contender: its name, and everything that a lab can ask of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Bag {
+    is: Contender,
+    alone: fn() -> Ops,
+    lanes: fn(threads: usize, tally: &Arc<Tally>) -> Vec<Lane>,
+    weigh: fn() -> Result<Sample, String>,
 }
 
-/// The same by one thread, for [`crate::measure::cost`].
-pub fn alone<B: Bag>() -> crate::measure::cost::Ops {
-    let mut access = for_ever::<B>(1).access();
-    Box::new(move |n| {
-        for value in 0..n {
-            access.push(value);
-            black_box(access.pop());
-        }
-    })
+/// A queue or a stack as a contender.
+pub const fn bag<B: PushPop>() -> Bag {
+    fn alone<B: PushPop>() -> Ops {
+        let mut access = for_ever::<B>(1).access();
+        Box::new(move |n| {
+            for value in 0..n {
+                access.push(value);
+                black_box(access.pop());
+            }
+        })
+    }
+    Bag { is: B::IS.checked(check::<B>), alone: alone::<B>, lanes: lanes::<B>, weigh: weigh::<B> }
+}
+
+impl AsRef<Contender> for Bag {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
+}
+
+impl Bag {
+    /// A push and a pop by one thread that has the bag to itself.
+    pub fn alone(&self) -> Solo {
+        Solo::new(self.is.id, self.alone)
+    }
+    /// Lanes that share one bag: an operation of a lane is a push and then a pop, which finds something, since every lane has pushed first.
+    pub fn crowd(&self) -> Crowd {
+        self.counted(&Arc::default())
+    }
+    /// The same, its failed exchanges counted into a tally.
+    pub fn counted(&self, tally: &Arc<Tally>) -> Crowd {
+        let (lanes, tally) = (self.lanes, tally.clone());
+        Crowd::new(self.is.id, move |threads| lanes(threads, &tally))
+    }
+    /// See [`weigh`].
+    ///
+    /// # Errors
+    /// Where the allocator does not tell.
+    pub fn weigh(&self) -> Result<Sample, String> {
+        (self.weigh)()
+    }
+}
+
+fn lanes<B: PushPop>(threads: usize, tally: &Arc<Tally>) -> Vec<Lane> {
+    let bag = for_ever::<B>(threads);
+    let lane = |_| {
+        let (mut access, tally) = (bag.access(), tally.clone());
+        let (mut value, mut unsaid, mut failed) = (0u64, 0, 0);
+        Box::new(Apart(move |n: u32, _: u32| {
+            for _ in 0..n {
+                access.push(value);
+                value += 1;
+                black_box(access.pop());
+            }
+            unsaid += u64::from(n);
+            // Once in hundreds of operations: a shared tally must not be what is measured.
+            if unsaid >= 512 {
+                tally.pairs.fetch_add(unsaid, Relaxed);
+                if let Some(now) = access.failed_count() {
+                    tally.failed.fetch_add(now - failed, Relaxed);
+                    tally.counted.store(1, Relaxed);
+                    failed = now;
+                }
+                unsaid = 0;
+            }
+        })) as Lane
+    };
+    (0..threads).map(lane).collect()
 }
 
 /// What a bag must show before it is timed: its order, that empty is empty, and that threads that meet lose nothing, get nothing twice and
@@ -372,10 +463,10 @@ pub fn alone<B: Bag>() -> crate::measure::cost::Ops {
 ///
 /// # Errors
 /// A sentence that names the contender and the broken promise.
-pub fn check<B: Bag>() -> Result<(), String> {
+pub fn check<B: PushPop>() -> Result<(), String> {
     const THREADS: u64 = 3;
     const EACH: u64 = 5_000;
-    let case = B::CASE;
+    let case = B::IS.id;
     let bag = for_ever::<B>(4);
     let mut access = bag.access();
     (0..3).for_each(|v| access.push(v));

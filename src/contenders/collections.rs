@@ -1,4 +1,4 @@
-//! Collections of pairs under one trait, and what is done with them: find, replace, walk, and first-in-first-out.
+//! Collections of pairs under one trait, and what is done with them: find, replace, walk, first-in-first-out, and grow.
 use std::{
     array,
     collections::{BTreeMap, HashMap, LinkedList, VecDeque},
@@ -7,15 +7,23 @@ use std::{
 };
 
 use super::{limiter_keyed::Foldhash, list::List};
-use crate::measure::{
-    cost::{Ops, Solo},
-    order::Order,
+use crate::{
+    lab::Contender,
+    measure::{
+        cost::{Ops, Solo},
+        growth::{Growth, growth},
+        order::Order,
+    },
 };
+
+type Sip = HashMap<u64, u64>;
+type Fold = HashMap<u64, u64, Foldhash>;
+type Tree = BTreeMap<u64, u64>;
 
 /// A map from numbers to numbers, for one thread.
 pub trait Pairs: 'static {
-    /// Names the case everywhere.
-    const CASE: &'static str;
+    /// Who it is.
+    const IS: Contender;
     /// The map with these pairs; their keys differ.
     fn build(pairs: &[(u64, u64)]) -> Self;
     /// The value of a key.
@@ -31,7 +39,7 @@ pub trait Pairs: 'static {
 pub struct Scan(Vec<(u64, u64)>);
 
 impl Pairs for Scan {
-    const CASE: &'static str = "vec_scan";
+    const IS: Contender = Contender::new("vec_scan").called("Vec, scanned");
     fn build(pairs: &[(u64, u64)]) -> Self {
         Self(pairs.to_vec())
     }
@@ -52,7 +60,7 @@ impl Pairs for Scan {
 pub struct Sorted(Vec<(u64, u64)>);
 
 impl Pairs for Sorted {
-    const CASE: &'static str = "sorted_vec";
+    const IS: Contender = Contender::new("sorted_vec").called("sorted Vec, binary search");
     fn build(pairs: &[(u64, u64)]) -> Self {
         let mut sorted = pairs.to_vec();
         sorted.sort_unstable();
@@ -73,7 +81,7 @@ impl Pairs for Sorted {
 }
 
 impl Pairs for BTreeMap<u64, u64> {
-    const CASE: &'static str = "btree";
+    const IS: Contender = Contender::new("btree").called("std BTreeMap");
     fn build(pairs: &[(u64, u64)]) -> Self {
         // One by one, as a tree grows in life; built from a sorted sequence, its nodes would be full.
         let mut tree = Self::new();
@@ -93,19 +101,19 @@ impl Pairs for BTreeMap<u64, u64> {
 
 /// A hasher, and what a map with it is called.
 pub trait Hashing: BuildHasher + Default + 'static {
-    /// The case.
-    const CASE: &'static str;
+    /// The map.
+    const MAP: Contender;
 }
 
 impl Hashing for RandomState {
-    const CASE: &'static str = "hash_siphash";
+    const MAP: Contender = Contender::new("hash_siphash").called("std HashMap, SipHash");
 }
 impl Hashing for Foldhash {
-    const CASE: &'static str = "hash_foldhash";
+    const MAP: Contender = Contender::new("hash_foldhash").called("std HashMap, foldhash").of("foldhash");
 }
 
 impl<S: Hashing> Pairs for HashMap<u64, u64, S> {
-    const CASE: &'static str = S::CASE;
+    const IS: Contender = S::MAP;
     fn build(pairs: &[(u64, u64)]) -> Self {
         pairs.iter().copied().collect()
     }
@@ -121,7 +129,7 @@ impl<S: Hashing> Pairs for HashMap<u64, u64, S> {
 }
 
 impl Pairs for List {
-    const CASE: &'static str = "list";
+    const IS: Contender = Contender::new("list").called("linked list");
     fn build(pairs: &[(u64, u64)]) -> Self {
         List::shuffled(pairs, &mut Order::new(3))
     }
@@ -148,12 +156,32 @@ pub fn mixed(i: u64) -> u64 {
     Order::new(i).next_u64()
 }
 
-/// Searches for random keys that are there, among `N`.
-pub fn find<C: Pairs, const N: usize>() -> Solo {
-    fn make<C: Pairs, const N: usize>() -> Ops {
+/// A map for one thread as a contender.
+#[derive(Clone, Copy, Debug)]
+pub struct Collection {
+    is: Contender,
+    find: fn(usize) -> Ops,
+    replace: fn(Size) -> Ops,
+}
+
+/// Among how many pairs one is replaced. Known when the program is built, as it always was: it is part of the loop.
+#[derive(Clone, Copy, Debug)]
+pub enum Size {
+    /// 16.
+    N16,
+    /// 64.
+    N64,
+    /// 256.
+    N256,
+    /// 4,096.
+    N4096,
+}
+
+const fn collection<C: Pairs>() -> Collection {
+    fn find<C: Pairs>(among: usize) -> Ops {
         const ASKED: usize = 1 << 12;
-        let (pairs, mut dice) = (pairs(N), Order::new(2));
-        let asked: Box<[u64; ASKED]> = Box::new(array::from_fn(|_| pairs[dice.below(N)].0));
+        let (pairs, mut dice) = (pairs(among), Order::new(2));
+        let asked: Box<[u64; ASKED]> = Box::new(array::from_fn(|_| pairs[dice.below(among)].0));
         let (map, mut next) = (C::build(&pairs), 0);
         Box::new(move |n| {
             for _ in 0..n {
@@ -163,12 +191,15 @@ pub fn find<C: Pairs, const N: usize>() -> Solo {
             }
         })
     }
-    Solo::new(C::CASE, make::<C, N>)
-}
-
-/// Removes a random key and adds a new one, so that the size stays `N`.
-pub fn replace<C: Pairs, const N: usize>() -> Solo {
-    fn make<C: Pairs, const N: usize>() -> Ops {
+    fn replace<C: Pairs>(among: Size) -> Ops {
+        match among {
+            Size::N16 => replace_among::<C, 16>(),
+            Size::N64 => replace_among::<C, 64>(),
+            Size::N256 => replace_among::<C, 256>(),
+            Size::N4096 => replace_among::<C, 4_096>(),
+        }
+    }
+    fn replace_among<C: Pairs, const N: usize>() -> Ops {
         let (pairs, mut dice) = (pairs(N), Order::new(2));
         let mut keys: Vec<u64> = pairs.iter().map(|pair| pair.0).collect();
         let mut map = C::build(&pairs);
@@ -181,7 +212,39 @@ pub fn replace<C: Pairs, const N: usize>() -> Solo {
             }
         })
     }
-    Solo::new(C::CASE, make::<C, N>)
+    Collection { is: C::IS.checked(check::<C>), find: find::<C>, replace: replace::<C> }
+}
+
+/// std's `HashMap`.
+pub static HASH_SIPHASH: Collection = collection::<Sip>();
+/// The same with a fast hasher.
+pub static HASH_FOLDHASH: Collection = collection::<Fold>();
+/// std's `BTreeMap`.
+pub static BTREE: Collection = collection::<Tree>();
+/// [`Sorted`].
+pub static SORTED_VEC: Collection = collection::<Sorted>();
+/// [`Scan`].
+pub static VEC_SCAN: Collection = collection::<Scan>();
+/// [`List`].
+pub static LIST: Collection = collection::<List>();
+
+impl AsRef<Contender> for Collection {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
+}
+
+impl Collection {
+    /// Searches for random keys that are there, among so many.
+    pub fn find(&self, among: usize) -> Solo {
+        let find = self.find;
+        Solo::new(self.is.id, move || find(among))
+    }
+    /// Removes a random key and adds a new one, so that the size stays.
+    pub fn replace(&self, among: Size) -> Solo {
+        let replace = self.replace;
+        Solo::new(self.is.id, move || replace(among))
+    }
 }
 
 /// Runs `lap` as often as asked. The lap is given its collection anew each time, so that no lap is folded into the one before.
@@ -193,25 +256,57 @@ fn sum(values: impl Iterator<Item = u64>) -> u64 {
     values.fold(0, u64::wrapping_add)
 }
 
-/// Adds up all of `N` values; one operation is the whole walk.
-pub fn walks<const N: usize>() -> [Solo; 7] {
-    fn values(n: usize) -> impl Iterator<Item = u64> {
-        pairs(n).into_iter().map(|pair| pair.1)
-    }
-    type Hashed = HashMap<u64, u64, Foldhash>;
-    type Tree = BTreeMap<u64, u64>;
-    [
-        Solo::new("vec", || laps(values(N).collect(), |v: &mut Vec<u64>| sum(v.iter().copied()))),
-        Solo::new("vec_deque", || laps(wrapped(N), |v| sum(v.iter().copied()))),
-        Solo::new("btree", || laps(Tree::build(&pairs(N)), |t| sum(t.values().copied()))),
-        Solo::new("hash", || laps(Hashed::build(&pairs(N)), |h| sum(h.values().copied()))),
-        Solo::new("list_std", || laps(values(N).collect(), |l: &mut LinkedList<u64>| sum(l.iter().copied()))),
-        Solo::new("list_in_order", || laps(List::in_order(&pairs(N)), |l| sum(l.values()))),
-        Solo::new("list_shuffled", || {
-            laps(List::shuffled(&pairs(N), &mut Order::new(3)), |l| sum(l.values()))
-        }),
-    ]
+fn values<C: FromIterator<u64>>(n: usize) -> C {
+    pairs(n).into_iter().map(|pair| pair.1).collect()
 }
+
+/// A collection as a contender, and what is done with it again and again.
+#[derive(Clone, Copy, Debug)]
+pub struct Laps {
+    is: Contender,
+    make: fn(usize) -> Ops,
+}
+
+impl AsRef<Contender> for Laps {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
+}
+
+impl Laps {
+    /// With so many inside.
+    pub fn of(&self, n: usize) -> Solo {
+        let make = self.make;
+        Solo::new(self.is.id, move || make(n))
+    }
+}
+
+const fn walk(is: Contender, make: fn(usize) -> Ops) -> Laps {
+    Laps { is: is.checked(check_walks), make }
+}
+
+const fn named(id: &'static str, name: &'static str) -> Contender {
+    Contender::new(id).called(name)
+}
+
+/// Adds up all values; one operation is the whole walk.
+pub static WALKS: [Laps; 7] = [
+    walk(named("vec", "Vec"), |n| laps(values(n), |v: &mut Vec<u64>| sum(v.iter().copied()))),
+    walk(named("vec_deque", "VecDeque"), |n| laps(wrapped(n), |v| sum(v.iter().copied()))),
+    walk(named("btree", "std BTreeMap"), |n| laps(Tree::build(&pairs(n)), |t| sum(t.values().copied()))),
+    walk(named("hash", "std HashMap, foldhash"), |n| {
+        laps(Fold::build(&pairs(n)), |h| sum(h.values().copied()))
+    }),
+    walk(named("list_std", "std LinkedList"), |n| {
+        laps(values(n), |l: &mut LinkedList<u64>| sum(l.iter().copied()))
+    }),
+    walk(named("list_in_order", "linked list, nodes in order"), |n| {
+        laps(List::in_order(&pairs(n)), |l| sum(l.values()))
+    }),
+    walk(named("list_shuffled", "linked list, nodes that lie about"), |n| {
+        laps(List::shuffled(&pairs(n), &mut Order::new(3)), |l| sum(l.values()))
+    }),
+];
 
 /// A deque whose content wraps round its end, as it does after some use.
 fn wrapped(n: usize) -> VecDeque<u64> {
@@ -220,32 +315,96 @@ fn wrapped(n: usize) -> VecDeque<u64> {
     deque
 }
 
-/// First in, first out, with `N` waiting: adds one at the end, takes one from the front.
-pub fn fifos<const N: usize>() -> [Solo; 3] {
-    fn fill<C: FromIterator<u64>>(n: usize) -> C {
-        (0..n as u64).collect()
-    }
-    [
-        Solo::new("vec_deque", || {
-            laps(fill(N), |deque: &mut VecDeque<u64>| {
+/// First in, first out, with so many waiting: adds one at the end, takes one from the front.
+pub static FIFOS: [Laps; 3] = [
+    Laps {
+        is: named("vec_deque", "VecDeque"),
+        make: |n| {
+            laps((0..n as u64).collect(), |deque: &mut VecDeque<u64>| {
                 deque.push_back(7);
                 deque.pop_front().unwrap_or(0)
             })
-        }),
-        Solo::new("vec", || {
-            laps(fill(N), |vec: &mut Vec<u64>| {
+        },
+    },
+    Laps {
+        is: named("vec", "Vec"),
+        make: |n| {
+            laps((0..n as u64).collect(), |vec: &mut Vec<u64>| {
                 vec.push(7);
                 vec.remove(0)
             })
-        }),
-        Solo::new("list", || {
-            laps(fill(N), |list: &mut LinkedList<u64>| {
+        },
+    },
+    Laps {
+        is: named("list", "std LinkedList"),
+        make: |n| {
+            laps((0..n as u64).collect(), |list: &mut LinkedList<u64>| {
                 list.push_back(7);
                 list.pop_front().unwrap_or(0)
             })
-        }),
-    ]
+        },
+    },
+];
+
+/// A collection that grows, as a contender.
+#[derive(Clone, Copy, Debug)]
+pub struct Growing {
+    is: Contender,
+    grow: fn(usize, usize) -> Growth,
 }
+
+impl AsRef<Contender> for Growing {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
+}
+
+impl Growing {
+    /// Grows to `n`, as [`growth`].
+    pub fn grow(&self, n: usize, repeats: usize) -> Growth {
+        (self.grow)(n, repeats)
+    }
+}
+
+fn hash_next<S: BuildHasher>(map: &mut HashMap<u64, u64, S>, i: u64) {
+    map.insert(mixed(i), i);
+}
+
+/// Adds a pair to a Vec whose block can't be extended: when it is full, the pairs move to one of twice the size.
+fn push_moving(vec: &mut Vec<(u64, u64)>, pair: (u64, u64)) {
+    if vec.len() == vec.capacity() {
+        let mut moved = Vec::with_capacity((2 * vec.len()).max(4));
+        moved.append(vec);
+        *vec = moved;
+    }
+    vec.push(pair);
+}
+
+const fn growing(is: Contender, grow: fn(usize, usize) -> Growth) -> Growing {
+    Growing { is, grow }
+}
+
+/// Collections that grow, insertion by insertion.
+pub static GROWING: [Growing; 8] = [
+    growing(<Sip as Pairs>::IS, |n, repeats| growth(n, repeats, Sip::new, hash_next)),
+    growing(<Fold as Pairs>::IS, |n, repeats| growth(n, repeats, Fold::default, hash_next)),
+    growing(named("hash_reserved", "std HashMap, its capacity reserved"), |n, repeats| {
+        growth(n, repeats, || Sip::with_capacity(n), hash_next)
+    }),
+    growing(named("vec", "Vec"), |n, repeats| growth(n, repeats, Vec::new, |vec, i| vec.push((i, i)))),
+    growing(named("vec_moving", "Vec whose block can't be extended"), |n, repeats| {
+        growth(n, repeats, Vec::new, |vec, i| push_moving(vec, (i, i)))
+    }),
+    growing(named("vec_deque", "VecDeque"), |n, repeats| {
+        growth(n, repeats, VecDeque::new, |deque, i| deque.push_back((i, i)))
+    }),
+    growing(<Tree as Pairs>::IS, |n, repeats| {
+        growth(n, repeats, BTreeMap::new, |tree, i| _ = tree.insert(mixed(i), i))
+    }),
+    growing(named("list", "std LinkedList"), |n, repeats| {
+        growth(n, repeats, LinkedList::new, |list, i| list.push_back((i, i)))
+    }),
+];
 
 /// What a map must show before it is timed: it finds what is there and nothing else, through 2,000 replacements.
 ///
@@ -260,7 +419,7 @@ pub fn check<C: Pairs>() -> Result<(), String> {
         if (found, removed, gone) != (Some(old), Some(old), None) {
             return Err(format!(
                 "{}: a pair that was there was {found:?}, {removed:?}, then {gone:?}",
-                C::CASE
+                C::IS.id
             ));
         }
         let new = dice.next_u64();
@@ -269,7 +428,7 @@ pub fn check<C: Pairs>() -> Result<(), String> {
     }
     match model.iter().all(|(key, value)| map.get(*key) == Some(*value)) {
         true => Ok(()),
-        false => Err(format!("{}: a pair was lost", C::CASE)),
+        false => Err(format!("{}: a pair was lost", C::IS.id)),
     }
 }
 

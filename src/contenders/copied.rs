@@ -16,8 +16,9 @@ use arc_swap::ArcSwap;
 use crossbeam::utils::CachePadded;
 
 use crate::{
+    lab::Contender,
     measure::{
-        cost::Ops,
+        cost::{Ops, Solo},
         throughput::{Apart, Crowd, Lane},
         work,
     },
@@ -26,8 +27,8 @@ use crate::{
 
 /// `N` words that are copied out and replaced as a whole.
 pub trait Copied<const N: usize>: Send + Sync + 'static {
-    /// Names the case everywhere.
-    const CASE: &'static str;
+    /// Who it is.
+    const IS: Contender;
     /// With this value in it.
     fn new(value: [u64; N]) -> Self;
     /// A copy.
@@ -37,7 +38,7 @@ pub trait Copied<const N: usize>: Send + Sync + 'static {
 }
 
 impl<const N: usize> Copied<N> for lock::seqlock::SeqLock<[u64; N], N> {
-    const CASE: &'static str = "seqlock";
+    const IS: Contender = Contender::new("seqlock").called("our SeqLock");
     fn new(value: [u64; N]) -> Self {
         Self::new(value)
     }
@@ -65,7 +66,7 @@ pub fn read_counting<const N: usize>(lock: &lock::seqlock::SeqLock<[u64; N], N>)
 
 /// The crate's readers retry as well, but do not tell; they yield their CPU while a write is going on. Its writers take a mutex.
 impl<const N: usize> Copied<N> for seqlock::SeqLock<[u64; N]> {
-    const CASE: &'static str = "seqlock_crate";
+    const IS: Contender = Contender::new("seqlock_crate").called("seqlock SeqLock").of("seqlock");
     fn new(value: [u64; N]) -> Self {
         Self::new(value)
     }
@@ -80,7 +81,7 @@ impl<const N: usize> Copied<N> for seqlock::SeqLock<[u64; N]> {
 }
 
 impl<const N: usize> Copied<N> for ArcSwap<[u64; N]> {
-    const CASE: &'static str = "arc_swap";
+    const IS: Contender = Contender::new("arc_swap").called("arc-swap ArcSwap").of("arc-swap");
     fn new(value: [u64; N]) -> Self {
         Self::from_pointee(value)
     }
@@ -95,7 +96,7 @@ impl<const N: usize> Copied<N> for ArcSwap<[u64; N]> {
 }
 
 impl<const N: usize> Copied<N> for lock::rwlock::RwLock<[u64; N]> {
-    const CASE: &'static str = "rwlock";
+    const IS: Contender = Contender::new("rwlock").called("our RwLock");
     fn new(value: [u64; N]) -> Self {
         Self::new(value)
     }
@@ -110,7 +111,7 @@ impl<const N: usize> Copied<N> for lock::rwlock::RwLock<[u64; N]> {
 }
 
 impl<const N: usize> Copied<N> for pl013::RwLock<[u64; N]> {
-    const CASE: &'static str = "pl013_rwlock";
+    const IS: Contender = Contender::new("pl013_rwlock").called("parking_lot 0.13 RwLock").of("pl013");
     fn new(value: [u64; N]) -> Self {
         Self::new(value)
     }
@@ -125,7 +126,7 @@ impl<const N: usize> Copied<N> for pl013::RwLock<[u64; N]> {
 }
 
 impl<const N: usize> Copied<N> for Mutex<[u64; N]> {
-    const CASE: &'static str = "std_mutex";
+    const IS: Contender = Contender::new("std_mutex").called("std Mutex");
     fn new(value: [u64; N]) -> Self {
         Self::new(value)
     }
@@ -144,7 +145,7 @@ impl<const N: usize> Copied<N> for Mutex<[u64; N]> {
 pub struct Bare<const N: usize>([AtomicU64; N]);
 
 impl<const N: usize> Copied<N> for Bare<N> {
-    const CASE: &'static str = "empty";
+    const IS: Contender = Contender::new("empty").called("unprotected words");
     fn new(value: [u64; N]) -> Self {
         Self(value.map(AtomicU64::new))
     }
@@ -160,18 +161,95 @@ impl<const N: usize> Copied<N> for Bare<N> {
     }
 }
 
-/// One thread that only reads, or only writes.
-pub fn alone<C: Copied<N>, const N: usize, const WRITE: bool>() -> Ops {
-    let shared = Box::new(Apart(C::new([0; N])));
-    Box::new(move |n| {
-        for i in 0..n {
-            if WRITE {
-                shared.0.write(black_box([i; N]));
-            } else {
-                black_box(shared.0.read());
+/// A value of one, four or sixteen words as a contender: its name, and everything that a lab can ask of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Value {
+    is: Contender,
+    read_1: fn() -> Ops,
+    read_4: fn() -> Ops,
+    read_16: fn() -> Ops,
+    write_4: fn() -> Ops,
+    beside_writer: fn(pause_ns: f64, &Arc<Tally>) -> Crowd,
+}
+
+type Ours<const N: usize> = lock::seqlock::SeqLock<[u64; N], N>;
+type Crate<const N: usize> = seqlock::SeqLock<[u64; N]>;
+type Swap<const N: usize> = ArcSwap<[u64; N]>;
+type OurRwLock<const N: usize> = lock::rwlock::RwLock<[u64; N]>;
+type PlRwLock<const N: usize> = pl013::RwLock<[u64; N]>;
+type StdMutex<const N: usize> = Mutex<[u64; N]>;
+
+/// `seqlock::SeqLock` of the crate.
+pub static SEQLOCK_CRATE: Value = value::<Crate<1>, Crate<4>, Crate<16>>();
+/// `structures::lock::seqlock::SeqLock`.
+pub static SEQLOCK: Value = value::<Ours<1>, Ours<4>, Ours<16>>();
+/// `arc_swap::ArcSwap`.
+pub static ARC_SWAP: Value = value::<Swap<1>, Swap<4>, Swap<16>>();
+/// `structures::lock::rwlock::RwLock`.
+pub static RWLOCK: Value = value::<OurRwLock<1>, OurRwLock<4>, OurRwLock<16>>();
+/// `parking_lot` 0.13's `RwLock`.
+pub static PL013_RWLOCK: Value = value::<PlRwLock<1>, PlRwLock<4>, PlRwLock<16>>();
+/// `std::sync::Mutex`.
+pub static STD_MUTEX: Value = value::<StdMutex<1>, StdMutex<4>, StdMutex<16>>();
+/// [`Bare`], which would fail the check, and is only for one thread.
+pub static EMPTY: Value = Value { is: <Bare<4> as Copied<4>>::IS, ..value::<Bare<1>, Bare<4>, Bare<16>>() };
+
+/// A value as a contender; the types differ in its size.
+pub const fn value<A: Copied<1>, B: Copied<4>, C: Copied<16>>() -> Value {
+    fn alone<C: Copied<N>, const N: usize, const WRITE: bool>() -> Ops {
+        let shared = Box::new(Apart(C::new([0; N])));
+        Box::new(move |n| {
+            for i in 0..n {
+                if WRITE {
+                    shared.0.write(black_box([i; N]));
+                } else {
+                    black_box(shared.0.read());
+                }
             }
-        }
-    })
+        })
+    }
+    fn sound<A: Copied<1>, B: Copied<4>, C: Copied<16>>() -> Result<(), String> {
+        check::<A, 1>()?;
+        check::<B, 4>()?;
+        check::<C, 16>()
+    }
+    Value {
+        is: B::IS.checked(sound::<A, B, C>),
+        read_1: alone::<A, 1, false>,
+        read_4: alone::<B, 4, false>,
+        read_16: alone::<C, 16, false>,
+        write_4: alone::<B, 4, true>,
+        beside_writer: beside_writer::<B, 4>,
+    }
+}
+
+impl AsRef<Contender> for Value {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
+}
+
+impl Value {
+    /// Copies of one word by one thread.
+    pub fn read_1(&self) -> Solo {
+        Solo::new(self.is.id, self.read_1)
+    }
+    /// Copies of four words by one thread.
+    pub fn read_4(&self) -> Solo {
+        Solo::new(self.is.id, self.read_4)
+    }
+    /// Copies of sixteen words by one thread.
+    pub fn read_16(&self) -> Solo {
+        Solo::new(self.is.id, self.read_16)
+    }
+    /// Replacements of four words by one thread.
+    pub fn write_4(&self) -> Solo {
+        Solo::new(self.is.id, self.write_4)
+    }
+    /// One lane that writes four words and pauses for about so long, for [`crate::measure::throughput::beside`]; the others read.
+    pub fn beside_writer(&self, pause_ns: f64, tally: &Arc<Tally>) -> Crowd {
+        (self.beside_writer)(pause_ns, tally)
+    }
 }
 
 /// What the lanes of a contender did, over all its instances. Each lane writes a line of its own: the tally must not be what is measured.
@@ -213,7 +291,7 @@ impl Tally {
 
 /// One lane that writes, pauses for about so long and writes again, for [`crate::measure::throughput::beside`]; the others read all the time.
 /// What is timed is [`Copied::read`] for every contender, and nothing beside it.
-pub fn beside_writer<C: Copied<N>, const N: usize>(pause_ns: f64, tally: &Arc<Tally>) -> Crowd {
+fn beside_writer<C: Copied<N>, const N: usize>(pause_ns: f64, tally: &Arc<Tally>) -> Crowd {
     disturbed::<C, N>(pause_ns, tally, |shared, done| {
         let mut reads = 0;
         Box::new(Apart(move |n, _| {
@@ -258,7 +336,7 @@ fn disturbed<C: Copied<N>, const N: usize>(
         let readers = (1..lanes).map(|_| reader(shared.clone(), tally.lane()));
         std::iter::once(writer::<C, N>(shared.clone(), pause, tally.lane())).chain(readers).collect()
     };
-    Crowd::new(C::CASE, make)
+    Crowd::new(C::IS.id, make)
 }
 
 /// Writes once, however much it is asked for: with a pause in each, a whole batch could take longer than a window.
@@ -288,7 +366,7 @@ pub fn check<C: Copied<N>, const N: usize>() -> Result<(), String> {
     const PATIENCE: Duration = Duration::from_secs(5);
     /// Both give their CPU away so often: there may be only one.
     const TURN: u64 = 32;
-    let (case, shared, over) = (C::CASE, C::new([0; N]), AtomicBool::new(false));
+    let (case, shared, over) = (C::IS.id, C::new([0; N]), AtomicBool::new(false));
     let met = AtomicU64::new(0);
     thread::scope(|s| {
         let reader = s.spawn(|| {

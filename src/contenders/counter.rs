@@ -1,4 +1,4 @@
-//! One counter, six ways, under one trait, and the check of each.
+//! Counters under one trait, what a counter can be asked to do in a lab, and the check of each.
 use std::{
     cell::Cell,
     hint::black_box,
@@ -12,17 +12,19 @@ use std::{
 use crossbeam::utils::CachePadded;
 
 use crate::{
+    lab::{Contender, sample::Sample},
     measure::{
-        cost::Ops,
+        allocated,
+        cost::{Ops, Solo},
         throughput::{Apart, Crowd, Lane},
     },
     structures::lockfree::counter as lockfree,
 };
 
 /// A count that many threads add to. All orderings are relaxed: the count carries no other data.
-pub trait Counter: Send + Sync + 'static {
-    /// Names the case everywhere.
-    const CASE: &'static str;
+pub trait Counts: Send + Sync + 'static {
+    /// Who it is.
+    const IS: Contender;
     /// A reader may see so many additions of each lane too few, for ever.
     const LAG: u64 = 0;
     /// For so many lanes.
@@ -37,8 +39,8 @@ pub trait Counter: Send + Sync + 'static {
 #[derive(Debug)]
 pub struct Locked(Apart<Mutex<u64>>);
 
-impl Counter for Locked {
-    const CASE: &'static str = "mutex";
+impl Counts for Locked {
+    const IS: Contender = Contender::new("mutex").called("a number behind a std Mutex");
     fn new(_: usize) -> Self {
         Self(Apart::default())
     }
@@ -54,8 +56,8 @@ impl Counter for Locked {
 #[derive(Debug)]
 pub struct FetchAdd(Apart<AtomicU64>);
 
-impl Counter for FetchAdd {
-    const CASE: &'static str = "fetch_add";
+impl Counts for FetchAdd {
+    const IS: Contender = Contender::new("fetch_add").called("one atomic, fetch_add");
     fn new(_: usize) -> Self {
         Self(Apart::default())
     }
@@ -71,8 +73,8 @@ impl Counter for FetchAdd {
 #[derive(Debug)]
 pub struct CasLoop(Apart<AtomicU64>);
 
-impl Counter for CasLoop {
-    const CASE: &'static str = "cas_loop";
+impl Counts for CasLoop {
+    const IS: Contender = Contender::new("cas_loop").called("one atomic, compare-and-swap loop");
     fn new(_: usize) -> Self {
         Self(Apart::default())
     }
@@ -91,8 +93,8 @@ impl Counter for CasLoop {
 #[derive(Debug)]
 pub struct Sharded([CachePadded<AtomicU64>; 8]);
 
-impl Counter for Sharded {
-    const CASE: &'static str = "sharded_8";
+impl Counts for Sharded {
+    const IS: Contender = Contender::new("sharded_8").called("8 shards");
     fn new(_: usize) -> Self {
         Self(Default::default())
     }
@@ -108,8 +110,8 @@ impl Counter for Sharded {
 #[derive(Debug)]
 pub struct PerThread(Box<[CachePadded<AtomicU64>]>);
 
-impl Counter for PerThread {
-    const CASE: &'static str = "per_thread";
+impl Counts for PerThread {
+    const IS: Contender = Contender::new("per_thread").called("a number for each thread");
     fn new(lanes: usize) -> Self {
         Self((0..lanes).map(|_| CachePadded::default()).collect())
     }
@@ -131,8 +133,8 @@ pub struct Batched {
 
 const BATCH: u64 = 64;
 
-impl Counter for Batched {
-    const CASE: &'static str = "batched_64";
+impl Counts for Batched {
+    const IS: Contender = Contender::new("batched_64").called("batches of 64");
     const LAG: u64 = BATCH - 1;
     fn new(lanes: usize) -> Self {
         Self { own: PerThread::new(lanes), total: Apart::default() }
@@ -148,8 +150,8 @@ impl Counter for Batched {
     }
 }
 
-impl Counter for lockfree::Counter {
-    const CASE: &'static str = "counter";
+impl Counts for lockfree::Counter {
+    const IS: Contender = Contender::new("counter").called("our Counter");
     fn new(_: usize) -> Self {
         Self::new()
     }
@@ -161,8 +163,8 @@ impl Counter for lockfree::Counter {
     }
 }
 
-impl Counter for lockfree::CasCounter {
-    const CASE: &'static str = "cas_counter";
+impl Counts for lockfree::CasCounter {
+    const IS: Contender = Contender::new("cas_counter").called("our CasCounter");
     fn new(_: usize) -> Self {
         Self::new()
     }
@@ -175,8 +177,8 @@ impl Counter for lockfree::CasCounter {
 }
 
 /// At least 64 shards, as on a large machine: a reader must visit all of them.
-impl Counter for lockfree::Sharded {
-    const CASE: &'static str = "sharded_64";
+impl Counts for lockfree::Sharded {
+    const IS: Contender = Contender::new("sharded_64").called("our Sharded, 64 shards");
     fn new(lanes: usize) -> Self {
         Self::new(lanes.max(64))
     }
@@ -226,21 +228,7 @@ pub fn exchanging(tally: &Arc<Exchanges>) -> Crowd {
         };
         (0..lanes).map(lane).collect()
     };
-    Crowd::new(<lockfree::CasCounter as Counter>::CASE, make)
-}
-
-/// One thread that only adds, or only reads.
-pub fn alone<C: Counter, const READ: bool>() -> Ops {
-    let counter = Box::new(Apart(C::new(1)));
-    Box::new(move |n| {
-        for _ in 0..n {
-            if READ {
-                black_box(counter.0.read());
-            } else {
-                counter.0.add(black_box(0));
-            }
-        }
-    })
+    Crowd::new(CAS_COUNTER.is.id, make)
 }
 
 /// One thread that adds to a number which nobody else can see, a thread-local: no counter, but what an addition costs at least.
@@ -260,9 +248,52 @@ pub fn floor() -> Ops {
     })
 }
 
-/// Lanes that share one counter; every `read_every`-th operation of a lane reads instead of adding (0: none does).
-pub fn crowd<C: Counter>(read_every: u32) -> Crowd {
-    let make = move |lanes: usize| {
+/// A counter as a contender: its name, and everything that a lab can ask of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Counter {
+    is: Contender,
+    adds: fn() -> Ops,
+    reads: fn() -> Ops,
+    lanes: fn(lanes: usize, read_every: u32) -> Vec<Lane>,
+    weighed: fn() -> Result<Sample, String>,
+}
+
+/// One number behind a std mutex.
+pub static MUTEX: Counter = counter::<Locked>();
+/// One atomic number.
+pub static FETCH_ADD: Counter = counter::<FetchAdd>();
+/// One atomic number, by compare-and-swap.
+pub static CAS_LOOP: Counter = counter::<CasLoop>();
+/// Eight atomic numbers.
+pub static SHARDED_8: Counter = counter::<Sharded>();
+/// A number for each lane.
+pub static PER_THREAD: Counter = counter::<PerThread>();
+/// A number for each lane, handed on 64 at a time.
+pub static BATCHED_64: Counter = counter::<Batched>();
+/// `structures::lockfree::counter::Counter`.
+pub static COUNTER: Counter = counter::<lockfree::Counter>();
+/// `structures::lockfree::counter::CasCounter`.
+pub static CAS_COUNTER: Counter = counter::<lockfree::CasCounter>();
+/// `structures::lockfree::counter::Sharded`.
+pub static SHARDED_64: Counter = counter::<lockfree::Sharded>();
+/// No counter: the [`floor`] that the others are compared with.
+pub static THREAD_LOCAL: Contender = Contender::new("thread_local").called("a thread-local number");
+
+/// A counter as a contender.
+pub const fn counter<C: Counts>() -> Counter {
+    fn alone<C: Counts, const READ: bool>() -> Ops {
+        let counter = Box::new(Apart(C::new(1)));
+        Box::new(move |n| {
+            for _ in 0..n {
+                if READ {
+                    black_box(counter.0.read());
+                } else {
+                    counter.0.add(black_box(0));
+                }
+            }
+        })
+    }
+    fn lanes<C: Counts>(lanes: usize, read_every: u32) -> Vec<Lane> {
         let counter = Arc::new(C::new(lanes));
         let lane = |lane: usize| {
             let counter = counter.clone();
@@ -280,15 +311,53 @@ pub fn crowd<C: Counter>(read_every: u32) -> Crowd {
             })) as Lane
         };
         (0..lanes).map(lane).collect()
-    };
-    Crowd::new(C::CASE, make)
+    }
+    fn weighed<C: Counts>() -> Result<Sample, String> {
+        allocated::instance(|| Box::new(C::new(2)))
+    }
+    Counter {
+        is: C::IS.checked(check::<C>),
+        adds: alone::<C, false>,
+        reads: alone::<C, true>,
+        lanes: lanes::<C>,
+        weighed: weighed::<C>,
+    }
+}
+
+impl AsRef<Contender> for Counter {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
+}
+
+impl Counter {
+    /// Additions of one thread that has the counter to itself.
+    pub fn adds(&self) -> Solo {
+        Solo::new(self.is.id, self.adds)
+    }
+    /// Reads of one thread that has the counter to itself.
+    pub fn reads(&self) -> Solo {
+        Solo::new(self.is.id, self.reads)
+    }
+    /// Lanes that share one counter; every `read_every`-th operation of a lane reads instead of adding (0: none does).
+    pub fn crowd(&self, read_every: u32) -> Crowd {
+        let lanes = self.lanes;
+        Crowd::new(self.is.id, move |threads| lanes(threads, read_every))
+    }
+    /// What an instance for two lanes takes in memory: [`allocated::instance`].
+    ///
+    /// # Errors
+    /// Where the allocator does not tell.
+    pub fn weighed(&self) -> Result<Sample, String> {
+        (self.weighed)()
+    }
 }
 
 /// What a counter must show before it is timed: no addition is lost, and a reader sees all but the lag it admits.
 ///
 /// # Errors
 /// A sentence that names the contender and what is missing.
-pub fn check<C: Counter>() -> Result<(), String> {
+pub fn check<C: Counts>() -> Result<(), String> {
     const LANES: u64 = 3;
     const EACH: u64 = 10_007;
     let counter = C::new(3);
@@ -302,7 +371,7 @@ pub fn check<C: Counter>() -> Result<(), String> {
     if seen > all || seen + LANES * C::LAG < all {
         return Err(format!(
             "{}: of {all} additions a reader saw {seen}; it may lag by {} a lane",
-            C::CASE,
+            C::IS.id,
             C::LAG
         ));
     }

@@ -21,9 +21,12 @@ use governor::{
     state::{InMemoryState, NotKeyed},
 };
 
+use super::arrivals::{self, Truth};
 use crate::{
+    lab::Contender,
     measure::{
         cost::{Ops, Solo},
+        order::Order,
         throughput::{Apart, Crowd, Lane},
     },
     structures::flow::{
@@ -57,8 +60,8 @@ impl Rate {
 
 /// A limiter whose caller has the time.
 pub trait Limit: Send + Sync + 'static {
-    /// Names the case everywhere.
-    const CASE: &'static str;
+    /// Who it is.
+    const IS: Contender;
     /// A limiter to which nothing has happened yet.
     fn new(rate: Rate) -> Self;
     /// A rate at which everything passes, at any speed a CPU has.
@@ -75,7 +78,7 @@ pub trait Limit: Send + Sync + 'static {
 }
 
 impl Limit for Gcra {
-    const CASE: &'static str = "gcra";
+    const IS: Contender = Contender::new("gcra").called("our GCRA");
     fn new(rate: Rate) -> Self {
         Self::new(rate.quota())
     }
@@ -86,7 +89,7 @@ impl Limit for Gcra {
 }
 
 impl Limit for TokenBucket {
-    const CASE: &'static str = "token_bucket";
+    const IS: Contender = Contender::new("token_bucket").called("our token bucket");
     fn new(rate: Rate) -> Self {
         Self::new(rate.quota())
     }
@@ -101,7 +104,7 @@ impl Limit for TokenBucket {
 pub struct LeakyMeter(LeakyBucket);
 
 impl Limit for LeakyMeter {
-    const CASE: &'static str = "leaky_meter";
+    const IS: Contender = Contender::new("leaky_meter").called("our leaky bucket, as a meter");
     fn new(rate: Rate) -> Self {
         Self(LeakyBucket::new(rate.quota()))
     }
@@ -116,7 +119,7 @@ impl Limit for LeakyMeter {
 pub struct LeakyQueue(LeakyBucket);
 
 impl Limit for LeakyQueue {
-    const CASE: &'static str = "leaky_queue";
+    const IS: Contender = Contender::new("leaky_queue").called("our leaky bucket, as a queue");
     fn new(rate: Rate) -> Self {
         Self(LeakyBucket::new(rate.quota()))
     }
@@ -127,7 +130,7 @@ impl Limit for LeakyQueue {
 }
 
 impl Limit for FixedWindow {
-    const CASE: &'static str = "fixed_window";
+    const IS: Contender = Contender::new("fixed_window").called("our fixed window");
     fn new(rate: Rate) -> Self {
         Self::new(rate.count.into(), rate.period_ns).expect("the labs' windows are sound")
     }
@@ -142,7 +145,7 @@ impl Limit for FixedWindow {
 pub struct Log(SlidingLog, usize);
 
 impl Limit for Log {
-    const CASE: &'static str = "sliding_log";
+    const IS: Contender = Contender::new("sliding_log").called("our sliding log");
     fn new(rate: Rate) -> Self {
         let log = SlidingLog::new(rate.count.into(), rate.period_ns).expect("the labs' windows are sound");
         Self(log, rate.count as usize)
@@ -196,7 +199,7 @@ impl<C: Clock + Clone> Governor<C> {
 }
 
 impl Limit for Governor<Told> {
-    const CASE: &'static str = "governor";
+    const IS: Contender = Contender::new("governor").of("governor");
     fn new(rate: Rate) -> Self {
         Self::on(Told::default(), rate)
     }
@@ -212,7 +215,7 @@ impl Limit for Governor<Told> {
 pub struct Unlimited;
 
 impl Limit for Unlimited {
-    const CASE: &'static str = "empty";
+    const IS: Contender = Contender::new("empty").called("no limit");
     fn new(_: Rate) -> Self {
         Self
     }
@@ -224,8 +227,8 @@ impl Limit for Unlimited {
 
 /// A limiter that reads a clock for each decision.
 pub trait Timed: Send + Sync + 'static {
-    /// Names the case everywhere.
-    const CASE: &'static str;
+    /// Who it is.
+    const IS: Contender;
     /// As in [`Limit`].
     const ENDLESS: Rate;
     /// A limiter to which nothing has happened yet.
@@ -260,7 +263,7 @@ impl Ticking {
 }
 
 impl<L: Limit> Timed for Clocked<L> {
-    const CASE: &'static str = L::CASE;
+    const IS: Contender = L::IS;
     const ENDLESS: Rate = L::ENDLESS;
     fn new(rate: Rate) -> Self {
         Self { limiter: L::new(rate), clock: Ticking::start() }
@@ -272,7 +275,7 @@ impl<L: Limit> Timed for Clocked<L> {
 }
 
 impl Timed for Governor<QuantaClock> {
-    const CASE: &'static str = "governor";
+    const IS: Contender = <Governor<Told> as Limit>::IS;
     const ENDLESS: Rate = <Governor<Told> as Limit>::ENDLESS;
     fn new(rate: Rate) -> Self {
         Self::on(QuantaClock::default(), rate)
@@ -291,15 +294,43 @@ pub const ONE: Rate = Rate { count: 1, period_ns: 10_000_000_000_000, burst: 1 }
 /// How requests come in a measurement of cost.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Come {
-    /// Each an interval after the one before, so that all pass; the time is known.
+    /// So that all pass: told the time, each an interval after the one before.
     Passing,
-    /// All at one moment, so that all but the first hundred are refused; the time is known.
+    /// So that all but the first are refused: told the time, all at one moment.
     Refused,
 }
 
-/// The cost of a decision when the time is known.
-pub fn solo<L: Limit>(come: Come) -> Solo {
-    fn ops<L: Limit>(step_ns: u64) -> Ops {
+/// A limiter as a contender: its name, and everything that a lab can ask of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Limiter {
+    /// What is asked of it where threads meet.
+    pub shared: Shared,
+    told: fn(Come) -> Ops,
+    clocked: fn() -> Ops,
+    truth: fn(Rate) -> Truth,
+    polite_share: fn(Option<Order>) -> f64,
+}
+
+/// A limiter that threads share, as a contender; it reads the clock for each decision.
+#[derive(Clone, Copy, Debug)]
+pub struct Shared {
+    pub(super) is: Contender,
+    pub(super) lanes: fn(Come, threads: usize) -> Vec<Lane>,
+}
+
+/// A limiter as a contender: told the time as `L`, with a clock as `T`.
+const fn limiter<L: Limit, T: Timed>() -> Limiter {
+    let unchecked = unchecked::<L, T>();
+    let is = L::IS.checked(|| {
+        check::<L>()?;
+        check_timed::<T>()
+    });
+    Limiter { shared: Shared { is, ..unchecked.shared }, ..unchecked }
+}
+
+const fn unchecked<L: Limit, T: Timed>() -> Limiter {
+    fn told<L: Limit>(come: Come) -> Ops {
+        let step_ns = if come == Come::Passing { HUNDRED.period_ns / u64::from(HUNDRED.count) } else { 0 };
         let limiter = Box::new(Apart(L::new(HUNDRED)));
         let mut now_ns = HUNDRED.period_ns;
         (0..u64::from(HUNDRED.burst)).for_each(|_| _ = limiter.0.leaves_at_ns(now_ns));
@@ -310,35 +341,91 @@ pub fn solo<L: Limit>(come: Come) -> Solo {
             }
         })
     }
-    fn passing<L: Limit>() -> Ops {
-        ops::<L>(HUNDRED.period_ns / u64::from(HUNDRED.count))
-    }
-    fn refused<L: Limit>() -> Ops {
-        ops::<L>(0)
-    }
-    Solo::new(L::CASE, if come == Come::Passing { passing::<L> } else { refused::<L> })
-}
-
-/// The cost of a decision that passes, with the clock read for it.
-pub fn clocked<T: Timed>() -> Solo {
-    fn make<T: Timed>() -> Ops {
+    fn clocked<T: Timed>() -> Ops {
         let limiter = Box::new(Apart(T::new(T::ENDLESS)));
         Box::new(move |n| (0..n).for_each(|_| _ = black_box(limiter.0.passes())))
     }
-    Solo::new(T::CASE, make::<T>)
-}
-
-/// Lanes that ask one limiter, each reading the clock: all pass, or (with [`Come::Refused`]) all are refused.
-pub fn crowd<T: Timed>(come: Come) -> Crowd {
-    let make = move |threads: usize| {
+    fn lanes<T: Timed>(come: Come, threads: usize) -> Vec<Lane> {
         let limiter = Arc::new(Apart(T::new(if come == Come::Passing { T::ENDLESS } else { ONE })));
         limiter.0.passes();
         let lane = |limiter: Arc<Apart<T>>| -> Lane {
             Box::new(Apart(move |n, _| (0..n).for_each(|_| _ = black_box(limiter.0.passes()))))
         };
         (0..threads).map(|_| lane(limiter.clone())).collect()
-    };
-    Crowd::new(T::CASE, make)
+    }
+    fn polite_share<L: Limit>(dice: Option<Order>) -> f64 {
+        let limiter = L::new(HUNDRED);
+        arrivals::polite_share(dice, |_, now_ns| limiter.leaves_at_ns(now_ns).is_some())
+    }
+    Limiter {
+        shared: Shared { is: L::IS, lanes: lanes::<T> },
+        told: told::<L>,
+        clocked: clocked::<T>,
+        truth: arrivals::truth::<L>,
+        polite_share: polite_share::<L>,
+    }
+}
+
+/// [`Governor`].
+pub static GOVERNOR: Limiter = limiter::<Governor<Told>, Governor<QuantaClock>>();
+/// [`Gcra`].
+pub static GCRA: Limiter = limiter::<Gcra, Clocked<Gcra>>();
+/// [`TokenBucket`].
+pub static TOKEN_BUCKET: Limiter = limiter::<TokenBucket, Clocked<TokenBucket>>();
+/// [`LeakyMeter`].
+pub static LEAKY_METER: Limiter = limiter::<LeakyMeter, Clocked<LeakyMeter>>();
+/// [`LeakyQueue`].
+pub static LEAKY_QUEUE: Limiter = limiter::<LeakyQueue, Clocked<LeakyQueue>>();
+/// [`FixedWindow`].
+pub static FIXED_WINDOW: Limiter = limiter::<FixedWindow, Clocked<FixedWindow>>();
+/// [`Log`].
+pub static SLIDING_LOG: Limiter = limiter::<Log, Clocked<Log>>();
+/// [`Unlimited`], which would fail a limiter's check.
+pub static UNLIMITED: Limiter = unchecked::<Unlimited, Clocked<Unlimited>>();
+
+impl AsRef<Contender> for Limiter {
+    fn as_ref(&self) -> &Contender {
+        &self.shared.is
+    }
+}
+
+impl AsRef<Contender> for Shared {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
+}
+
+impl Limiter {
+    /// The cost of a decision that passes, when the time is known.
+    pub fn passing(&self) -> Solo {
+        let told = self.told;
+        Solo::new(self.shared.is.id, move || told(Come::Passing))
+    }
+    /// The cost of a refusal, when the time is known.
+    pub fn refused(&self) -> Solo {
+        let told = self.told;
+        Solo::new(self.shared.is.id, move || told(Come::Refused))
+    }
+    /// The cost of a decision that passes, with the clock read for it.
+    pub fn clocked(&self) -> Solo {
+        Solo::new(self.shared.is.id, self.clocked)
+    }
+    /// What an adversary gets out of it.
+    pub fn truth(&self, rate: Rate) -> Truth {
+        (self.truth)(rate)
+    }
+    /// What a polite client gets beside a greedy one, at a shared [`HUNDRED`]: see [`arrivals::polite_share`].
+    pub fn polite_share(&self, dice: Option<Order>) -> f64 {
+        (self.polite_share)(dice)
+    }
+}
+
+impl Shared {
+    /// Lanes that ask one limiter, each reading the clock: all pass, or (with [`Come::Refused`]) all are refused.
+    pub fn crowd(&self, come: Come) -> Crowd {
+        let lanes = self.lanes;
+        Crowd::new(self.is.id, move |threads| lanes(come, threads))
+    }
 }
 
 /// What a limiter must show before its decisions are timed: in each measurement all pass or all are refused, as it says.
@@ -359,7 +446,7 @@ pub fn check<L: Limit>() -> Result<(), String> {
     if at_once == hundred && passed >= 9 * hundred {
         Ok(())
     } else {
-        Err(format!("{}: of 200 at once {at_once} passed, of 1,000 in step {passed}", L::CASE))
+        Err(format!("{}: of 200 at once {at_once} passed, of 1,000 in step {passed}", L::IS.id))
     }
 }
 
@@ -374,6 +461,6 @@ pub fn check_timed<T: Timed>() -> Result<(), String> {
     };
     match (passed(T::ENDLESS), passed(ONE)) {
         (1_000, 1) => Ok(()),
-        (endless, one) => Err(format!("{}: of 1,000 at any rate {endless} passed, of one {one}", T::CASE)),
+        (endless, one) => Err(format!("{}: of 1,000 at any rate {endless} passed, of one {one}", T::IS.id)),
     }
 }

@@ -12,12 +12,13 @@ use governor::{
     state::keyed::DashMapStateStore,
 };
 
-use super::limiter::{Come, Governor, HUNDRED, Limit, ONE, Rate, Ticking, Told, Unlimited};
+use super::limiter::{Come, Governor, HUNDRED, Limit, ONE, Rate, Shared, Ticking, Told, Unlimited};
 use crate::{
+    lab::Contender,
     measure::{
         cost::{Ops, Solo},
         order::Order,
-        throughput::{Apart, Crowd, Lane},
+        throughput::{Apart, Lane},
     },
     structures::flow::keyed::Keyed,
 };
@@ -30,8 +31,8 @@ const SHARDS: usize = 64;
 
 /// A limit per key whose caller has the time.
 pub trait KeyLimit: Send + Sync + 'static {
-    /// Names the case everywhere.
-    const CASE: &'static str;
+    /// Who it is.
+    const IS: Contender;
     /// A limiter with room for this many keys.
     fn new(rate: Rate, keys: usize) -> Self;
     /// Whether a request of this key passes now.
@@ -49,23 +50,25 @@ pub trait KeyTimed: Send + Sync + 'static {
 /// A hasher, and what a limiter with it is called.
 pub trait Named: BuildHasher + Clone + Default + Send + Sync + 'static {
     /// Ours with it.
-    const OURS: &'static str;
+    const OURS: Contender;
     /// governor's with it.
-    const GOVERNORS: &'static str;
+    const GOVERNORS: Contender;
 }
 
 impl Named for Foldhash {
-    const OURS: &'static str = "keyed_foldhash";
-    const GOVERNORS: &'static str = "governor";
+    const OURS: Contender = Contender::new("keyed_foldhash").called("our limit per key, foldhash");
+    const GOVERNORS: Contender =
+        Contender::new("governor").called("governor per key, foldhash").of("governor");
 }
 
 impl Named for RandomState {
-    const OURS: &'static str = "keyed";
-    const GOVERNORS: &'static str = "governor_siphash";
+    const OURS: Contender = Contender::new("keyed").called("our limit per key, SipHash");
+    const GOVERNORS: Contender =
+        Contender::new("governor_siphash").called("governor per key, SipHash").of("governor");
 }
 
 impl<S: Named> KeyLimit for Keyed<u64, S> {
-    const CASE: &'static str = S::OURS;
+    const IS: Contender = S::OURS;
     fn new(rate: Rate, keys: usize) -> Self {
         Self::with_hasher(rate.quota(), keys, SHARDS, S::default()).expect("the labs' sizes are sound")
     }
@@ -113,7 +116,7 @@ impl<S: Named, C: Clock + Clone> KeyGovernor<S, C> {
 }
 
 impl<S: Named> KeyLimit for KeyGovernor<S, Told> {
-    const CASE: &'static str = S::GOVERNORS;
+    const IS: Contender = S::GOVERNORS;
     fn new(rate: Rate, _: usize) -> Self {
         Self::on(Told::default(), rate)
     }
@@ -135,7 +138,7 @@ impl<S: Named> KeyTimed for KeyGovernor<S, QuantaClock> {
 }
 
 impl KeyLimit for Unlimited {
-    const CASE: &'static str = "empty";
+    const IS: Contender = <Self as Limit>::IS;
     fn new(_: Rate, _: usize) -> Self {
         Self
     }
@@ -166,11 +169,22 @@ impl Stream {
     }
 }
 
-/// The cost of a decision that passes, when the time is known; one thread, `KEYS` keys in random order.
-pub fn solo<L: KeyLimit, const KEYS: usize>() -> Solo {
-    fn make<L: KeyLimit, const KEYS: usize>() -> Ops {
-        let limiter = Box::new(Apart(L::new(HUNDRED, KEYS)));
-        let (mut stream, mut now_ns) = (Stream::new(KEYS, 1), 0);
+/// A limiter per key as a contender.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyLimiter {
+    is: Contender,
+    told: fn(keys: usize) -> Ops,
+}
+
+/// A limiter per key as a contender.
+const fn key_limiter<L: KeyLimit>() -> KeyLimiter {
+    KeyLimiter { is: L::IS.checked(check::<L>), ..unchecked::<L>() }
+}
+
+const fn unchecked<L: KeyLimit>() -> KeyLimiter {
+    fn told<L: KeyLimit>(keys: usize) -> Ops {
+        let limiter = Box::new(Apart(L::new(HUNDRED, keys)));
+        let (mut stream, mut now_ns) = (Stream::new(keys, 1), 0);
         Box::new(move |n| {
             for _ in 0..n {
                 now_ns += 10_000_000;
@@ -178,23 +192,54 @@ pub fn solo<L: KeyLimit, const KEYS: usize>() -> Solo {
             }
         })
     }
-    Solo::new(L::CASE, make::<L, KEYS>)
+    KeyLimiter { is: L::IS, told: told::<L> }
 }
 
 /// Lanes that ask one limiter with 10,000 keys, each lane in an order of its own: all pass, or (with [`Come::Refused`]) next to all are
 /// refused, which is all but the first of each key.
-pub fn crowd<T: KeyTimed>(case: &'static str, come: Come) -> Crowd {
-    const KEYS: usize = 10_000;
-    let rate = if come == Come::Passing { <Governor<Told> as Limit>::ENDLESS } else { ONE };
-    let make = move |threads: usize| {
+const fn shared<T: KeyTimed>(is: Contender) -> Shared {
+    fn lanes<T: KeyTimed>(come: Come, threads: usize) -> Vec<Lane> {
+        const KEYS: usize = 10_000;
+        let rate = if come == Come::Passing { <Governor<Told> as Limit>::ENDLESS } else { ONE };
         let limiter = Arc::new(Apart(T::new(rate, KEYS)));
         let lane = |i: usize| -> Lane {
             let (limiter, mut stream) = (limiter.clone(), Stream::new(KEYS, i as u64));
             Box::new(Apart(move |n, _| (0..n).for_each(|_| _ = black_box(limiter.0.passes(stream.next())))))
         };
         (0..threads).map(lane).collect()
-    };
-    Crowd::new(case, make)
+    }
+    Shared { is, lanes: lanes::<T> }
+}
+
+/// governor's with foldhash.
+pub static KEY_GOVERNOR: KeyLimiter = key_limiter::<KeyGovernor<Foldhash, Told>>();
+/// governor's with std's hasher.
+pub static KEY_GOVERNOR_SIPHASH: KeyLimiter = key_limiter::<KeyGovernor<RandomState, Told>>();
+/// [`Keyed`] with foldhash.
+pub static KEYED_FOLDHASH: KeyLimiter = key_limiter::<Keyed<u64, Foldhash>>();
+/// [`Keyed`] with std's hasher.
+pub static KEYED: KeyLimiter = key_limiter::<Keyed<u64>>();
+/// [`Unlimited`], which would fail the check of a limit per key.
+pub static KEY_UNLIMITED: KeyLimiter = unchecked::<Unlimited>();
+
+/// [`KEY_GOVERNOR`] where threads meet, beside limiters without keys.
+pub static SHARED_KEY_GOVERNOR: Shared =
+    shared::<KeyGovernor<Foldhash, QuantaClock>>(KEY_GOVERNOR.is.as_case("governor_keyed"));
+/// [`KEYED_FOLDHASH`] where threads meet.
+pub static SHARED_KEYED_FOLDHASH: Shared = shared::<KeyClocked<Foldhash>>(KEYED_FOLDHASH.is);
+
+impl AsRef<Contender> for KeyLimiter {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
+}
+
+impl KeyLimiter {
+    /// The cost of a decision that passes, when the time is known; one thread, so many keys in random order.
+    pub fn passing(&self, keys: usize) -> Solo {
+        let told = self.told;
+        Solo::new(self.is.id, move || told(keys))
+    }
 }
 
 /// What a limiter per key must show before it is timed: each of 1,000 keys has a quota of its own.
@@ -209,6 +254,6 @@ pub fn check<L: KeyLimit>() -> Result<(), String> {
     };
     match (passed(99), passed(2)) {
         (99_000, 1_000) => Ok(()),
-        (first, then) => Err(format!("{}: {first} of 99,000 passed, then {then} of 1,000", L::CASE)),
+        (first, then) => Err(format!("{}: {first} of 99,000 passed, then {then} of 1,000", L::IS.id)),
     }
 }

@@ -13,9 +13,11 @@ use std::{
 use crossbeam::utils::CachePadded;
 
 use crate::{
-    lab::sample::Sample,
+    contenders::map_mix::{self, Deeds, Mix},
+    lab::{Contender, sample::Sample},
     measure::{
         allocated,
+        cost::{Ops, Solo},
         keys::{self, Skew},
         order::Order,
         throughput::{Apart, Crowd, Lane},
@@ -24,8 +26,8 @@ use crate::{
 
 /// A map from numbers to numbers.
 pub trait Map: Default + Send + Sync + 'static {
-    /// Names the case everywhere.
-    const CASE: &'static str;
+    /// Who it is.
+    const IS: Contender;
     /// The value of a key.
     fn get(&self, key: u32) -> Option<u64>;
     /// Sets a key's value. True if the key was not there.
@@ -38,7 +40,7 @@ pub trait Map: Default + Send + Sync + 'static {
 pub type OneLock = Mutex<HashMap<u32, u64>>;
 
 impl Map for OneLock {
-    const CASE: &'static str = "one_lock";
+    const IS: Contender = Contender::new("one_lock").called("HashMap behind std's Mutex");
     fn get(&self, key: u32) -> Option<u64> {
         self.lock().expect("no holder panics").get(&key).copied()
     }
@@ -54,7 +56,7 @@ impl Map for OneLock {
 pub type OneRwLock = RwLock<HashMap<u32, u64>>;
 
 impl Map for OneRwLock {
-    const CASE: &'static str = "one_rwlock";
+    const IS: Contender = Contender::new("one_rwlock").called("HashMap behind std's RwLock");
     fn get(&self, key: u32) -> Option<u64> {
         self.read().expect("no holder panics").get(&key).copied()
     }
@@ -81,7 +83,7 @@ impl Sharded {
 }
 
 impl Map for Sharded {
-    const CASE: &'static str = "sharded_16";
+    const IS: Contender = Contender::new("sharded_16").called("16 HashMaps, each behind std's Mutex");
     fn get(&self, key: u32) -> Option<u64> {
         self.shard(key).get(key)
     }
@@ -94,7 +96,7 @@ impl Map for Sharded {
 }
 
 impl Map for dashmap::DashMap<u32, u64> {
-    const CASE: &'static str = "dashmap";
+    const IS: Contender = Contender::new("dashmap").called("dashmap 6").of("dashmap");
     fn get(&self, key: u32) -> Option<u64> {
         self.get(&key).map(|v| *v)
     }
@@ -107,7 +109,7 @@ impl Map for dashmap::DashMap<u32, u64> {
 }
 
 impl Map for papaya::HashMap<u32, u64> {
-    const CASE: &'static str = "papaya";
+    const IS: Contender = Contender::new("papaya").called("papaya 0.2").of("papaya");
     fn get(&self, key: u32) -> Option<u64> {
         self.pin().get(&key).copied()
     }
@@ -120,7 +122,7 @@ impl Map for papaya::HashMap<u32, u64> {
 }
 
 impl Map for scc::HashMap<u32, u64> {
-    const CASE: &'static str = "scc";
+    const IS: Contender = Contender::new("scc").called("scc 3 HashMap").of("scc");
     fn get(&self, key: u32) -> Option<u64> {
         self.read_sync(&key, |_, v| *v)
     }
@@ -174,55 +176,125 @@ impl Hits {
     }
 }
 
-/// Lanes that share one map; so many operations in a hundred put, the rest get. What was hit is counted into `tally`.
-pub fn crowd<M: Map>(skew: Skew, puts_percent: usize, tally: &Arc<Hits>) -> Crowd {
-    let tally = tally.clone();
-    let make = move |lanes: usize| {
-        let map = Arc::new(CachePadded::new(M::default()));
-        (0..KEYS).for_each(|key| _ = map.put(key, u64::from(key)));
-        let lane = |lane: usize| {
-            let (map, tally, steps) = (map.clone(), tally.clone(), steps(skew, puts_percent, lane));
-            let (mut at, mut unsaid, mut gets, mut hits) = (0, 0, 0, 0);
-            Box::new(Apart(move |n: u32, _: u32| {
-                for _ in 0..n {
-                    let step = steps[at % DRAWS];
-                    at += 1;
-                    if step.put {
-                        map.put(step.key, at as u64);
-                    } else {
-                        gets += 1;
-                        hits += u64::from(black_box(map.get(step.key)).is_some());
-                    }
+/// A map as a contender: its name, and everything that a lab can ask of it.
+#[derive(Clone, Copy, Debug)]
+pub struct SharedMap {
+    is: Contender,
+    lanes: fn(threads: usize, skew: Skew, puts_percent: usize, tally: &Arc<Hits>) -> Vec<Lane>,
+    alone: fn() -> Ops,
+    mixed: fn(threads: usize, mix: Mix, deeds: &Arc<Deeds>) -> Vec<Lane>,
+    weigh: fn() -> Result<Sample, String>,
+}
+
+/// A map as a contender.
+pub const fn shared<M: Map>() -> SharedMap {
+    SharedMap {
+        is: M::IS.checked(check::<M>),
+        lanes: lanes::<M>,
+        alone: map_mix::alone::<M>,
+        mixed: map_mix::lanes::<M>,
+        weigh: weigh::<M>,
+    }
+}
+
+/// `Mutex<HashMap>`.
+pub static ONE_LOCK: SharedMap = shared::<OneLock>();
+/// `RwLock<HashMap>`.
+pub static ONE_RWLOCK: SharedMap = shared::<OneRwLock>();
+/// [`Sharded`].
+pub static SHARDED_16: SharedMap = shared::<Sharded>();
+/// `dashmap::DashMap`.
+pub static DASHMAP: SharedMap = shared::<dashmap::DashMap<u32, u64>>();
+/// The same with its version in its id.
+pub static DASHMAP_6: SharedMap = DASHMAP.as_case("dashmap_6");
+/// `papaya::HashMap`.
+pub static PAPAYA: SharedMap = shared::<papaya::HashMap<u32, u64>>();
+/// The same with its version in its id.
+pub static PAPAYA_0_2: SharedMap = PAPAYA.as_case("papaya_0_2");
+/// `scc::HashMap`, with its version in its id.
+pub static SCC_3: SharedMap = shared::<scc::HashMap<u32, u64>>().as_case("scc_3");
+
+impl AsRef<Contender> for SharedMap {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
+}
+
+impl SharedMap {
+    const fn as_case(mut self, id: &'static str) -> Self {
+        self.is = self.is.as_case(id);
+        self
+    }
+    /// Lanes that share one map; so many operations in a hundred put, the rest get. What was hit is counted into `tally`.
+    pub fn crowd(&self, skew: Skew, puts_percent: usize, tally: &Arc<Hits>) -> Crowd {
+        let (lanes, tally) = (self.lanes, tally.clone());
+        Crowd::new(self.is.id, move |threads| lanes(threads, skew, puts_percent, &tally))
+    }
+    /// A mix of reads, insertions and removals by one thread that has the map to itself.
+    pub fn alone(&self) -> Solo {
+        Solo::new(self.is.id, self.alone)
+    }
+    /// Lanes that share one map, each operation as `mix` has it. What they did is counted into `deeds`.
+    pub fn mixed(&self, mix: Mix, deeds: &Arc<Deeds>) -> Crowd {
+        let (mixed, deeds) = (self.mixed, deeds.clone());
+        Crowd::new(self.is.id, move |threads| mixed(threads, mix, &deeds))
+    }
+    /// See [`weigh`].
+    ///
+    /// # Errors
+    /// Where the allocator does not tell.
+    pub fn weigh(&self) -> Result<Sample, String> {
+        (self.weigh)()
+    }
+}
+
+fn lanes<M: Map>(threads: usize, skew: Skew, puts_percent: usize, tally: &Arc<Hits>) -> Vec<Lane> {
+    let map = Arc::new(CachePadded::new(M::default()));
+    (0..KEYS).for_each(|key| _ = map.put(key, u64::from(key)));
+    let lane = |lane: usize| {
+        let (map, tally, steps) = (map.clone(), tally.clone(), steps(skew, puts_percent, lane));
+        let (mut at, mut unsaid, mut gets, mut hits) = (0, 0, 0, 0);
+        Box::new(Apart(move |n: u32, _: u32| {
+            for _ in 0..n {
+                let step = steps[at % DRAWS];
+                at += 1;
+                if step.put {
+                    map.put(step.key, at as u64);
+                } else {
+                    gets += 1;
+                    hits += u64::from(black_box(map.get(step.key)).is_some());
                 }
-                unsaid += n;
-                // Once in hundreds of operations: a shared tally must not be what is measured.
-                if unsaid >= 512 {
-                    tally.gets.fetch_add(gets, Relaxed);
-                    tally.hits.fetch_add(hits, Relaxed);
-                    (unsaid, gets, hits) = (0, 0, 0);
-                }
-            })) as Lane
-        };
-        (0..lanes).map(lane).collect()
+            }
+            unsaid += n;
+            // Once in hundreds of operations: a shared tally must not be what is measured.
+            if unsaid >= 512 {
+                tally.gets.fetch_add(gets, Relaxed);
+                tally.hits.fetch_add(hits, Relaxed);
+                (unsaid, gets, hits) = (0, 0, 0);
+            }
+        })) as Lane
     };
-    Crowd::new(M::CASE, make)
+    (0..threads).map(lane).collect()
 }
 
 /// What a map weighs, by what the allocator gives out. Values: `empty_bytes` of a new one; `element_bytes`, those and what 4,096 keys with
 /// values of 8 bytes need, for each key.
-pub fn weigh<M: Map>(param: &str) -> Sample {
+///
+/// # Errors
+/// Where the allocator does not tell.
+pub fn weigh<M: Map>() -> Result<Sample, String> {
     const WEIGHED: u32 = KEYS / 2;
     let before = allocated::given_out_bytes();
     let (map, empty) = allocated::grown(M::default);
     (0..WEIGHED).for_each(|key| _ = map.put(key, 1));
     let full = allocated::given_out_bytes();
     drop(map);
-    match (empty, full.zip(before)) {
-        (Some(empty), Some((full, before))) => Sample::new(M::CASE, param)
-            .with("empty_bytes", empty as f64)
-            .with("element_bytes", full.saturating_sub(before) as f64 / f64::from(WEIGHED)),
-        _ => Sample::unmeasured(M::CASE, param, allocated::UNKNOWN),
-    }
+    let (Some(empty), Some((full, before))) = (empty, full.zip(before)) else {
+        return Err(allocated::UNKNOWN.into());
+    };
+    Ok(Sample::default()
+        .with("empty_bytes", empty as f64)
+        .with("element_bytes", full.saturating_sub(before) as f64 / f64::from(WEIGHED)))
 }
 
 /// What a map must show before it is timed: it finds what was put and only that, says truly what was new and what was there, and loses no
@@ -246,9 +318,9 @@ pub fn check<M: Map>() -> Result<(), String> {
     });
     let wrong = (0..2 * EACH).find(|key| map.get(*key) != (!is_out(*key)).then_some(u64::from(*key) + 7));
     match (lie, wrong, map.get(2 * EACH)) {
-        (Some(key), _, _) => Err(format!("{}: it says wrongly whether key {key} was there", M::CASE)),
-        (None, Some(key), _) => Err(format!("{}: of key {key} it says {:?}", M::CASE, map.get(key))),
-        (None, None, Some(_)) => Err(format!("{}: it finds a key that nobody put", M::CASE)),
+        (Some(key), _, _) => Err(format!("{}: it says wrongly whether key {key} was there", M::IS.id)),
+        (None, Some(key), _) => Err(format!("{}: of key {key} it says {:?}", M::IS.id, map.get(key))),
+        (None, None, Some(_)) => Err(format!("{}: it finds a key that nobody put", M::IS.id)),
         (None, None, None) => Ok(()),
     }
 }

@@ -16,14 +16,15 @@ use std::{
 use crossbeam::utils::CachePadded;
 
 use crate::{
-    contenders::map::{KEYS, Map},
-    lab::sample::Sample,
+    contenders::map::{KEYS, Map, SharedMap},
+    lab::{plan::Plan, sample::Sample},
     measure::{
         cost::Ops,
         keys::{self, Skew},
         order::Order,
-        throughput::{Apart, Crowd, Lane},
+        throughput::{self, Apart, Lane},
     },
+    record::AA,
 };
 
 /// Draws of a lane before it begins again. Small enough for a first-level cache beside the map's own lines.
@@ -42,6 +43,9 @@ pub struct Mix {
     /// Which keys.
     pub skew: Skew,
 }
+
+/// As most caches see it: one operation in ten changes the map, and some keys are wanted more than others.
+pub const CACHE: Mix = Mix { each_percent: 5, skew: Skew::Zipf(0.99) };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Deed {
@@ -142,23 +146,34 @@ impl Seen {
     }
 }
 
-/// Lanes that share one map, each operation as `mix` has it. What they did is counted into `deeds`. A case's name has the crate's version in it,
-/// where it is a crate's.
-pub fn crowd<M: Map>(case: &'static str, mix: Mix, deeds: &Arc<Deeds>) -> Crowd {
-    let deeds = deeds.clone();
-    let make = move |lanes: usize| {
-        let map = Arc::new(CachePadded::new(M::default()));
-        let all: Vec<_> = (0..lanes).map(|lane| steps(mix, lane)).collect();
-        at_first(&all).into_iter().for_each(|key| _ = map.put(key, u64::from(key)));
-        all.into_iter().map(|steps| lane(map.clone(), deeds.clone(), steps)).collect()
+/// All maps at one mix, the first being the baseline: one launch. Each row with what its map hit and changed, or without a number if that was
+/// not what was said. Values as of [`throughput::crowd`] and [`Seen::judge`].
+pub fn race(plan: &Plan, param: &str, mix: Mix, maps: &[&SharedMap]) -> Vec<Sample> {
+    let deeds: Vec<Arc<Deeds>> = maps.iter().map(|_| Arc::default()).collect();
+    let judged = |row: Sample| {
+        let id = |map: &SharedMap| AsRef::as_ref(map).id;
+        // The twin of the first is counted with it.
+        let own = maps.iter().zip(&deeds).find(|(map, _)| row.case == AA || row.case == id(map));
+        match own.and_then(|(_, deeds)| deeds.seen()) {
+            Some(seen) => seen.judge(row),
+            None => row, // a smoke run: no lane did enough to be tallied
+        }
     };
-    Crowd::new(case, make)
+    let arms = maps.iter().zip(&deeds).map(|(map, deeds)| map.mixed(mix, deeds));
+    throughput::crowd(plan, param, 0.0, arms).into_iter().map(judged).collect()
+}
+
+/// Lanes that share one map, each operation as `mix` has it. What they did is counted into `deeds`.
+pub fn lanes<M: Map>(threads: usize, mix: Mix, deeds: &Arc<Deeds>) -> Vec<Lane> {
+    let map = Arc::new(CachePadded::new(M::default()));
+    let all: Vec<_> = (0..threads).map(|lane| steps(mix, lane)).collect();
+    at_first(&all).into_iter().for_each(|key| _ = map.put(key, u64::from(key)));
+    all.into_iter().map(|steps| lane(map.clone(), deeds.clone(), steps)).collect()
 }
 
 /// The same by one thread, for [`crate::measure::cost`].
-pub fn alone<M: Map>() -> Ops {
-    let mix = Mix { each_percent: 5, skew: Skew::Zipf(0.99) };
-    let mut lane = (crowd::<M>(M::CASE, mix, &Arc::default()).make)(1).swap_remove(0);
+pub(super) fn alone<M: Map>() -> Ops {
+    let mut lane = lanes::<M>(1, CACHE, &Arc::default()).swap_remove(0);
     Box::new(move |n| (lane.0)(u32::try_from(n).expect("a block is short"), 0))
 }
 

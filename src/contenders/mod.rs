@@ -3,8 +3,6 @@
 #[cfg(feature = "labs")]
 pub mod alloc;
 #[cfg(feature = "labs")]
-mod alloc_here;
-#[cfg(feature = "labs")]
 pub mod arrivals;
 #[cfg(feature = "labs")]
 pub mod bag;
@@ -18,8 +16,6 @@ pub mod counter;
 pub mod gate;
 #[cfg(feature = "labs")]
 pub mod limiter;
-#[cfg(feature = "labs")]
-pub mod limiter_cases;
 #[cfg(feature = "labs")]
 pub mod limiter_keyed;
 #[cfg(feature = "labs")]

@@ -14,6 +14,7 @@ use std::{
 use crossbeam::{channel, queue::ArrayQueue};
 
 use crate::{
+    lab::Contender,
     measure::{
         handover::{Leg, Relay, until},
         throughput::{Apart, Crowd, Lane},
@@ -22,9 +23,9 @@ use crate::{
 };
 
 /// A bounded queue as its two ends.
-pub trait Pipe: 'static {
-    /// Names the case everywhere.
-    const CASE: &'static str;
+pub trait Ends: 'static {
+    /// Who it is.
+    const IS: Contender;
     /// The end to push at.
     type Tx: Send + 'static;
     /// The end to pop at.
@@ -39,12 +40,12 @@ pub trait Pipe: 'static {
 
 /// A type for each contender, and what its ends are.
 macro_rules! pipe {
-    ($(#[$doc:meta])* $name:ident, $case:literal, $tx:ty, $rx:ty, $pair:expr, $push:expr, $pop:expr) => {
+    ($(#[$doc:meta])* $name:ident, $case:ident, $is:expr, $tx:ty, $rx:ty, $pair:expr, $push:expr, $pop:expr) => {
         $(#[$doc])*
         #[derive(Debug)]
         pub struct $name;
-        impl Pipe for $name {
-            const CASE: &'static str = $case;
+        impl Ends for $name {
+            const IS: Contender = $is;
             type Tx = $tx;
             type Rx = $rx;
             fn pair(capacity: usize) -> ($tx, $rx) {
@@ -59,7 +60,13 @@ macro_rules! pipe {
                 $pop(rx)
             }
         }
+        $(#[$doc])*
+        pub static $case: Pipe = pipe::<$name>();
     };
+}
+
+const fn named(id: &'static str, name: &'static str) -> Contender {
+    Contender::new(id).called(name)
 }
 
 /// The same object at both ends.
@@ -70,42 +77,104 @@ fn both<T>(shared: T) -> (Arc<T>, Arc<T>) {
 
 pipe!(
     /// Our ring.
-    Ring, "ring", ring::Producer<u64>, ring::Consumer<u64>,
+    Ring, RING, named("ring", "our ring"),
+    ring::Producer<u64>, ring::Consumer<u64>,
     ring::ring, |tx: &mut ring::Producer<u64>, v| tx.push(v).is_ok(), |rx: &mut ring::Consumer<u64>| rx.pop()
 );
 pipe!(
     /// The crate rtrb's ring.
-    Rtrb, "rtrb", rtrb::Producer<u64>, rtrb::Consumer<u64>,
+    Rtrb, RTRB, named("rtrb", "rtrb's ring").of("rtrb"),
+    rtrb::Producer<u64>, rtrb::Consumer<u64>,
     rtrb::RingBuffer::new, |tx: &mut rtrb::Producer<u64>, v| tx.push(v).is_ok(), |rx: &mut rtrb::Consumer<u64>| rx.pop().ok()
 );
 pipe!(
     /// Our queue for many producers and consumers.
-    OurMpmc, "mpmc", Arc<Mpmc<u64>>, Arc<Mpmc<u64>>,
+    OurMpmc, MPMC, named("mpmc", "our bounded queue for many"),
+    Arc<Mpmc<u64>>, Arc<Mpmc<u64>>,
     |n| both(Mpmc::new(n)), |tx: &mut Arc<Mpmc<u64>>, v| tx.push(v).is_ok(), |rx: &mut Arc<Mpmc<u64>>| rx.pop()
 );
 pipe!(
     /// crossbeam's bounded queue for many.
-    Array, "array_queue", Arc<ArrayQueue<u64>>, Arc<ArrayQueue<u64>>,
+    Array, ARRAY_QUEUE, named("array_queue", "crossbeam ArrayQueue").of("crossbeam"),
+    Arc<ArrayQueue<u64>>, Arc<ArrayQueue<u64>>,
     |n| both(ArrayQueue::new(n)), |tx: &mut Arc<ArrayQueue<u64>>, v| tx.push(v).is_ok(), |rx: &mut Arc<ArrayQueue<u64>>| rx.pop()
 );
 pipe!(
     /// std's bounded channel.
-    StdChannel, "std_channel", mpsc::SyncSender<u64>, mpsc::Receiver<u64>,
+    StdChannel, STD_CHANNEL, named("std_channel", "std's sync_channel"),
+    mpsc::SyncSender<u64>, mpsc::Receiver<u64>,
     mpsc::sync_channel, |tx: &mut mpsc::SyncSender<u64>, v| tx.try_send(v).is_ok(), |rx: &mut mpsc::Receiver<u64>| rx.try_recv().ok()
 );
 pipe!(
     /// crossbeam's bounded channel.
-    CrossbeamChannel, "crossbeam_channel", channel::Sender<u64>, channel::Receiver<u64>,
+    CrossbeamChannel, CROSSBEAM_CHANNEL, named("crossbeam_channel", "crossbeam's bounded channel").of("crossbeam"),
+    channel::Sender<u64>, channel::Receiver<u64>,
     channel::bounded, |tx: &mut channel::Sender<u64>, v| tx.try_send(v).is_ok(), |rx: &mut channel::Receiver<u64>| rx.try_recv().ok()
 );
 pipe!(
     /// flume's bounded channel.
-    FlumeChannel, "flume", flume::Sender<u64>, flume::Receiver<u64>,
+    FlumeChannel, FLUME, named("flume", "flume's bounded channel").of("flume"),
+    flume::Sender<u64>, flume::Receiver<u64>,
     flume::bounded, |tx: &mut flume::Sender<u64>, v| tx.try_send(v).is_ok(), |rx: &mut flume::Receiver<u64>| rx.try_recv().ok()
 );
 
-fn one_way_of<P: Pipe, const CAPACITY: usize>() -> [Leg; 2] {
-    let (mut tx, mut rx) = P::pair(CAPACITY);
+/// A bounded queue as a contender: its name, and everything that a lab can ask of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Pipe {
+    is: Contender,
+    one_way: fn(capacity: usize) -> [Leg; 2],
+    ping_pong: fn() -> [Leg; 2],
+    tries: fn(first: Side) -> Vec<Lane>,
+}
+
+/// A bounded queue as a contender.
+pub const fn pipe<P: Ends>() -> Pipe {
+    Pipe {
+        is: P::IS.checked(check::<P>),
+        one_way: one_way::<P>,
+        ping_pong: ping_pong::<P>,
+        tries: tries::<P>,
+    }
+}
+
+impl AsRef<Contender> for Pipe {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
+}
+
+/// An end of a pipe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Who pushes.
+    Producer,
+    /// Who pops.
+    Consumer,
+}
+
+impl Pipe {
+    /// One thread pushes, the other pops.
+    pub fn one_way(&self, capacity: usize) -> Relay {
+        let one_way = self.one_way;
+        Relay::new(self.is.id, move || one_way(capacity))
+    }
+    /// One value to the other thread and back, over two queues: two hand-overs a trip.
+    pub fn ping_pong(&self) -> Relay {
+        Relay::new(self.is.id, self.ping_pong)
+    }
+    /// Two lanes, each of which tries once for each operation, and which of them is the first. Full and empty are answers too.
+    pub fn tries(&self, first: Side) -> Crowd {
+        let tries = self.tries;
+        let make = move |lanes: usize| {
+            assert_eq!(lanes, 2, "one producer and one consumer");
+            tries(first)
+        };
+        Crowd::new(self.is.id, make)
+    }
+}
+
+fn one_way<P: Ends>(capacity: usize) -> [Leg; 2] {
+    let (mut tx, mut rx) = P::pair(capacity);
     let mut next = 0u64;
     let push = move |n| {
         for _ in 0..n {
@@ -121,46 +190,38 @@ fn one_way_of<P: Pipe, const CAPACITY: usize>() -> [Leg; 2] {
     [Box::new(Apart(push)), Box::new(Apart(pop))]
 }
 
-/// One thread pushes, the other pops.
-pub fn one_way<P: Pipe, const CAPACITY: usize>() -> Relay {
-    Relay { case: P::CASE, make: one_way_of::<P, CAPACITY> }
-}
-
-/// One value to the other thread and back, over two queues: two hand-overs a trip.
-pub fn ping_pong<P: Pipe>() -> Relay {
-    fn legs<P: Pipe>() -> [Leg; 2] {
-        let ((mut there, mut arrived), (mut back, mut returned)) = (P::pair(16), P::pair(16));
-        let lead = move |n: u64| {
-            for trip in 0..n.div_ceil(2) {
-                until(|| P::push(&mut there, trip).then_some(()));
-                black_box(until(|| P::pop(&mut returned)));
-            }
-        };
-        let answer = move |n: u64| {
-            for _ in 0..n.div_ceil(2) {
-                let ball = until(|| P::pop(&mut arrived));
-                until(|| P::push(&mut back, ball).then_some(()));
-            }
-        };
-        [Box::new(Apart(lead)), Box::new(Apart(answer))]
-    }
-    Relay { case: P::CASE, make: legs::<P> }
-}
-
-/// Two lanes, each of which tries once for each operation: the first one is the producer, or the consumer. Full and empty are answers too.
-pub fn tries<P: Pipe>(first_pushes: bool) -> Crowd {
-    let make = move |lanes: usize| {
-        assert_eq!(lanes, 2, "one producer and one consumer");
-        let (mut tx, mut rx) = P::pair(16);
-        let push: Lane =
-            Box::new(Apart(move |n, _| (0..n).for_each(|i| _ = black_box(P::push(&mut tx, u64::from(i))))));
-        let pop: Lane = Box::new(Apart(move |n, _| (0..n).for_each(|_| _ = black_box(P::pop(&mut rx)))));
-        if first_pushes { vec![push, pop] } else { vec![pop, push] }
+fn ping_pong<P: Ends>() -> [Leg; 2] {
+    let ((mut there, mut arrived), (mut back, mut returned)) = (P::pair(16), P::pair(16));
+    let lead = move |n: u64| {
+        for trip in 0..n.div_ceil(2) {
+            until(|| P::push(&mut there, trip).then_some(()));
+            black_box(until(|| P::pop(&mut returned)));
+        }
     };
-    Crowd::new(P::CASE, make)
+    let answer = move |n: u64| {
+        for _ in 0..n.div_ceil(2) {
+            let ball = until(|| P::pop(&mut arrived));
+            until(|| P::push(&mut back, ball).then_some(()));
+        }
+    };
+    [Box::new(Apart(lead)), Box::new(Apart(answer))]
 }
 
-/// The same with nothing but one word in one line: no queue can be faster. E1 each side's Release -> the other's Acquire: that it is its turn.
+fn tries<P: Ends>(first: Side) -> Vec<Lane> {
+    let (mut tx, mut rx) = P::pair(16);
+    let push: Lane =
+        Box::new(Apart(move |n, _| (0..n).for_each(|i| _ = black_box(P::push(&mut tx, u64::from(i))))));
+    let pop: Lane = Box::new(Apart(move |n, _| (0..n).for_each(|_| _ = black_box(P::pop(&mut rx)))));
+    match first {
+        Side::Producer => vec![push, pop],
+        Side::Consumer => vec![pop, push],
+    }
+}
+
+/// Not a queue at all: one word in one line.
+pub static LINE: Contender = named("line", "one cache line");
+
+/// A ping-pong with nothing but one word in one line: no queue can be faster. E1 each side's Release -> the other's Acquire: that it is its turn.
 pub fn line() -> Relay {
     fn legs() -> [Leg; 2] {
         let ball = Arc::new(Apart(AtomicU64::new(0)));
@@ -179,18 +240,18 @@ pub fn line() -> Relay {
         };
         [Box::new(Apart(lead)), Box::new(Apart(answer))]
     }
-    Relay { case: "line", make: legs }
+    Relay::new(LINE.id, legs)
 }
 
 /// What a pipe must show before it is timed: it holds what it says and no more, in order, and loses nothing between two threads.
 ///
 /// # Errors
 /// A sentence that names the contender and the broken promise.
-pub fn check<P: Pipe>() -> Result<(), String> {
+pub fn check<P: Ends>() -> Result<(), String> {
     const CAPACITY: u64 = 4;
     const EACH: u64 = 1_000;
     const PATIENCE: Duration = Duration::from_secs(10);
-    let case = P::CASE;
+    let case = P::IS.id;
     let (mut tx, mut rx) = P::pair(4);
     if P::pop(&mut rx).is_some() {
         return Err(format!("{case}: something comes out of an empty one"));

@@ -14,9 +14,10 @@ use crossbeam::epoch::{self, Atomic, Owned};
 use haphazard::{AtomicPtr, HazardPointer};
 
 use crate::{
-    lab::sample::Sample,
+    lab::{Contender, sample::Sample},
     measure::{
-        cost::Ops,
+        allocated,
+        cost::{Ops, Solo},
         throughput::{Apart, Crowd, Lane},
     },
     structures::{
@@ -29,10 +30,14 @@ use crate::{
 pub trait Value: Send + Sync + 'static {}
 impl<T: Send + Sync + 'static> Value for T {}
 
+const fn named(id: &'static str, name: &'static str) -> Contender {
+    Contender::new(id).called(name)
+}
+
 /// A published value, shared.
-pub trait Published<V: Value>: Sync + 'static {
-    /// Names the case everywhere.
-    const CASE: &'static str;
+pub trait Publish<V: Value>: Sync + 'static {
+    /// Who it is.
+    const IS: Contender;
     /// A thread's access.
     type Access: Access<V> + Send + 'static;
     /// Publishes a first value, for so many threads at a time.
@@ -41,7 +46,7 @@ pub trait Published<V: Value>: Sync + 'static {
     fn access(&'static self) -> Self::Access;
 }
 
-/// One thread's access to a [`Published`] value.
+/// One thread's access to a published value.
 pub trait Access<V> {
     /// Looks at the newest value, which stays as it is meanwhile.
     fn read<U>(&mut self, look: impl FnOnce(&V) -> U) -> U;
@@ -50,9 +55,9 @@ pub trait Access<V> {
 }
 
 macro_rules! ours {
-    ($scheme:ty, $case:literal) => {
-        impl<V: Value> Published<V> for Snapshot<V, $scheme> {
-            const CASE: &'static str = $case;
+    ($name:ident, $scheme:ty, $is:expr) => {
+        impl<V: Value> Publish<V> for Snapshot<V, $scheme> {
+            const IS: Contender = $is;
             type Access = SnapshotHandle<'static, V, $scheme>;
             fn new(value: V, threads: usize) -> Self {
                 Self::new(value, threads)
@@ -61,11 +66,13 @@ macro_rules! ours {
                 self.handle().expect("one for each thread")
             }
         }
+        #[doc = concat!("Our snapshot with the scheme `", stringify!($scheme), "`.")]
+        pub static $name: Published = published::<Snapshot<_, $scheme>, Snapshot<_, $scheme>>();
     };
 }
-ours!(Epoch, "snapshot_epoch");
-ours!(Hazard, "snapshot_hazard");
-ours!(Leak, "snapshot_leak");
+ours!(SNAPSHOT_EPOCH, Epoch, named("snapshot_epoch", "our snapshot with epochs"));
+ours!(SNAPSHOT_HAZARD, Hazard, named("snapshot_hazard", "our snapshot with hazard pointers"));
+ours!(SNAPSHOT_LEAK, Leak, named("snapshot_leak", "our snapshot that frees nothing"));
 
 impl<V: Value, R: Reclaim + 'static> Access<V> for SnapshotHandle<'static, V, R> {
     #[inline]
@@ -81,8 +88,8 @@ impl<V: Value, R: Reclaim + 'static> Access<V> for SnapshotHandle<'static, V, R>
 /// A reader-writer lock around an `Arc`: readers clone it and look outside of the lock.
 pub type Locked<V> = RwLock<Arc<V>>;
 
-impl<V: Value> Published<V> for Locked<V> {
-    const CASE: &'static str = "rwlock_arc";
+impl<V: Value> Publish<V> for Locked<V> {
+    const IS: Contender = named("rwlock_arc", "std RwLock<Arc>");
     type Access = &'static Self;
     fn new(value: V, _: usize) -> Self {
         Self::new(Arc::new(value))
@@ -106,8 +113,8 @@ impl<V: Value> Access<V> for &'static Locked<V> {
     }
 }
 
-impl<V: Value> Published<V> for ArcSwap<V> {
-    const CASE: &'static str = "arc_swap";
+impl<V: Value> Publish<V> for ArcSwap<V> {
+    const IS: Contender = named("arc_swap", "arc-swap").of("arc-swap");
     type Access = &'static Self;
     fn new(value: V, _: usize) -> Self {
         Self::from_pointee(value)
@@ -132,8 +139,8 @@ impl<V: Value> Access<V> for &'static ArcSwap<V> {
 #[derive(Debug)]
 pub struct Cached<V>(ArcSwap<V>);
 
-impl<V: Value> Published<V> for Cached<V> {
-    const CASE: &'static str = "arc_swap_cache";
+impl<V: Value> Publish<V> for Cached<V> {
+    const IS: Contender = named("arc_swap_cache", "arc-swap with a Cache").of("arc-swap");
     type Access = Cache<&'static ArcSwap<V>, Arc<V>>;
     fn new(value: V, _: usize) -> Self {
         Self(ArcSwap::from_pointee(value))
@@ -160,8 +167,8 @@ impl<V: Value> Access<V> for Cache<&'static ArcSwap<V>, Arc<V>> {
 #[derive(Debug)]
 pub struct CrossbeamEpoch<V>(Atomic<V>);
 
-impl<V: Value> Published<V> for CrossbeamEpoch<V> {
-    const CASE: &'static str = "crossbeam_epoch";
+impl<V: Value> Publish<V> for CrossbeamEpoch<V> {
+    const IS: Contender = named("crossbeam_epoch", "crossbeam-epoch").of("crossbeam");
     type Access = &'static Self;
     fn new(value: V, _: usize) -> Self {
         Self(Atomic::new(value))
@@ -200,8 +207,8 @@ impl<V> std::fmt::Debug for HaphazardAccess<V> {
     }
 }
 
-impl<V: Value> Published<V> for Haphazard<V> {
-    const CASE: &'static str = "haphazard";
+impl<V: Value> Publish<V> for Haphazard<V> {
+    const IS: Contender = named("haphazard", "haphazard").of("haphazard");
     type Access = HaphazardAccess<V>;
     fn new(value: V, _: usize) -> Self {
         Self(AtomicPtr::from(Box::new(value)))
@@ -229,12 +236,81 @@ impl<V: Value> Access<V> for HaphazardAccess<V> {
 /// What is published under measurement: eight words, a line of them.
 pub type Line = [u64; 8];
 
-fn for_ever<V: Value, P: Published<V>>(value: V, threads: usize) -> &'static P {
+fn for_ever<V: Value, P: Publish<V>>(value: V, threads: usize) -> &'static P {
     &Box::leak(Box::new(Apart(P::new(value, threads)))).0
 }
 
-/// One thread that only reads, or only publishes.
-pub fn alone<P: Published<Line>, const PUBLISH: bool>() -> Ops {
+/// A published value as a contender: its name, and everything that a lab can ask of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Published {
+    is: Contender,
+    reads: fn() -> Ops,
+    publishes: fn() -> Ops,
+    lanes: fn(threads: usize, publish_every: u32) -> Vec<Lane>,
+    instance: fn() -> Result<Sample, String>,
+    garbage: fn(replaced: usize, is_stalled: bool) -> Sample,
+}
+
+/// A published value as a contender: as it is timed, and as its garbage is counted.
+pub const fn published<P: Publish<Line>, C: Publish<Counted>>() -> Published {
+    fn instance<P: Publish<Line>>() -> Result<Sample, String> {
+        allocated::instance(|| Box::new(P::new([1; 8], 2)))
+    }
+    Published {
+        is: P::IS.checked(check::<P>),
+        reads: alone::<P, false>,
+        publishes: alone::<P, true>,
+        lanes: lanes::<P>,
+        instance: instance::<P>,
+        garbage: garbage::<C>,
+    }
+}
+
+/// `Locked`.
+pub static RWLOCK_ARC: Published = published::<Locked<_>, Locked<_>>();
+/// `ArcSwap`.
+pub static ARC_SWAP: Published = published::<ArcSwap<_>, ArcSwap<_>>();
+/// `Cached`.
+pub static ARC_SWAP_CACHE: Published = published::<Cached<_>, Cached<_>>();
+/// `CrossbeamEpoch`.
+pub static CROSSBEAM_EPOCH: Published = published::<CrossbeamEpoch<_>, CrossbeamEpoch<_>>();
+/// `Haphazard`.
+pub static HAPHAZARD: Published = published::<Haphazard<_>, Haphazard<_>>();
+
+impl AsRef<Contender> for Published {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
+}
+
+impl Published {
+    /// One thread that only reads.
+    pub fn reads(&self) -> Solo {
+        Solo::new(self.is.id, self.reads)
+    }
+    /// One thread that only publishes.
+    pub fn publishes(&self) -> Solo {
+        Solo::new(self.is.id, self.publishes)
+    }
+    /// Lanes that share one value; every `publish_every`-th operation of a lane publishes (0: none does), the others read.
+    pub fn crowd(&self, publish_every: u32) -> Crowd {
+        let lanes = self.lanes;
+        Crowd::new(self.is.id, move |threads| lanes(threads, publish_every))
+    }
+    /// What one for two threads weighs: see [`allocated::instance`].
+    ///
+    /// # Errors
+    /// Where the allocator does not tell.
+    pub fn instance(&self) -> Result<Sample, String> {
+        (self.instance)()
+    }
+    /// See [`garbage`].
+    pub fn garbage(&self, replaced: usize, is_stalled: bool) -> Sample {
+        (self.garbage)(replaced, is_stalled)
+    }
+}
+
+fn alone<P: Publish<Line>, const PUBLISH: bool>() -> Ops {
     let mut access = for_ever::<Line, P>([0; 8], 1).access();
     Box::new(move |n| {
         for i in 0..n {
@@ -247,30 +323,26 @@ pub fn alone<P: Published<Line>, const PUBLISH: bool>() -> Ops {
     })
 }
 
-/// Lanes that share one value; every `publish_every`-th operation of a lane publishes (0: none does), the others read.
-pub fn crowd<P: Published<Line>>(publish_every: u32) -> Crowd {
-    let make = move |lanes: usize| {
-        let shared = for_ever::<Line, P>([0; 8], lanes);
-        let lane = |lane: usize| {
-            let mut access = shared.access();
-            // Not all at once.
-            let mut until_publish =
-                publish_every.saturating_sub(u32::try_from(lane).unwrap_or(0) % publish_every.max(1));
-            Box::new(Apart(move |n: u32, _: u32| {
-                for i in 0..n {
-                    if until_publish == 1 {
-                        until_publish = publish_every;
-                        access.publish([u64::from(i); 8]);
-                    } else {
-                        until_publish = until_publish.saturating_sub(1);
-                        black_box(access.read(|line| line[0] ^ line[7]));
-                    }
+fn lanes<P: Publish<Line>>(threads: usize, publish_every: u32) -> Vec<Lane> {
+    let shared = for_ever::<Line, P>([0; 8], threads);
+    let lane = |lane: usize| {
+        let mut access = shared.access();
+        // Not all at once.
+        let mut until_publish =
+            publish_every.saturating_sub(u32::try_from(lane).unwrap_or(0) % publish_every.max(1));
+        Box::new(Apart(move |n: u32, _: u32| {
+            for i in 0..n {
+                if until_publish == 1 {
+                    until_publish = publish_every;
+                    access.publish([u64::from(i); 8]);
+                } else {
+                    until_publish = until_publish.saturating_sub(1);
+                    black_box(access.read(|line| line[0] ^ line[7]));
                 }
-            })) as Lane
-        };
-        (0..lanes).map(lane).collect()
+            }
+        })) as Lane
     };
-    Crowd::new(P::CASE, make)
+    (0..threads).map(lane).collect()
 }
 
 /// A value that is counted while it lives.
@@ -292,7 +364,7 @@ impl Drop for Counted {
 
 /// Replaces the value so often, with a reader asleep inside or without, and counts what is kept of the old ones: exact, and the same on any
 /// machine. Values: `garbage_count` at the end, `peak_count`, `after_count` when the reader has left and some more were published.
-pub fn garbage<P: Published<Counted>>(param: &str, replaced: usize, is_stalled: bool) -> Sample {
+pub fn garbage<P: Publish<Counted>>(replaced: usize, is_stalled: bool) -> Sample {
     let alive = Arc::new(AtomicUsize::new(0));
     let shared: &'static P = for_ever(Counted::new(&alive), 3);
     // All but the one that is published.
@@ -316,7 +388,7 @@ pub fn garbage<P: Published<Counted>>(param: &str, replaced: usize, is_stalled: 
         (elsewhere(replaced), garbage())
     };
     elsewhere(replaced);
-    Sample::new(P::CASE, param)
+    Sample::default()
         .with("garbage_count", at_end as f64)
         .with("peak_count", peak as f64)
         .with("after_count", garbage() as f64)
@@ -327,9 +399,9 @@ pub fn garbage<P: Published<Counted>>(param: &str, replaced: usize, is_stalled: 
 ///
 /// # Errors
 /// A sentence that names the contender and the broken promise.
-pub fn check<P: Published<Line>>() -> Result<(), String> {
+pub fn check<P: Publish<Line>>() -> Result<(), String> {
     const TIMES: u64 = 3_000;
-    let case = P::CASE;
+    let case = P::IS.id;
     let shared: &'static P = for_ever([0; 8], 4);
     let done = AtomicBool::new(false);
     thread::scope(|s| {

@@ -1,4 +1,4 @@
-//! Semaphores under one trait, the checks an adapter must pass, and what is asked of them: hand-overs, a bounded buffer, and who is
+//! Semaphores under one trait, the check of each adapter, and what is asked of them: hand-overs, a bounded buffer, and who is
 //! served before whom.
 use std::{
     future::Future,
@@ -16,17 +16,21 @@ use crossbeam::utils::CachePadded;
 use hdrhistogram::Histogram;
 
 use crate::{
-    lab::{plan::Plan, sample::Sample},
+    lab::{Contender, plan::Plan, sample::Sample},
     machine::pin_current_thread,
-    measure::{throughput::Apart, witness},
+    measure::{
+        cost::{Ops, Solo},
+        throughput::Apart,
+        witness,
+    },
     stats,
-    structures::lock::semaphore::{Barging, Fifo, Semaphore},
+    structures::lock::semaphore::{Barging, Fifo, Semaphore as _},
 };
 
 /// Permits that are taken and given without guards, so that one thread may give what another took.
 pub trait Permitted: Send + Sync + Sized + 'static {
-    /// Names the case everywhere.
-    const CASE: &'static str;
+    /// Who it is.
+    const IS: Contender;
     /// Whether it serves in order of arrival.
     const ORDERED: bool;
     /// With so many permits.
@@ -42,7 +46,7 @@ pub trait Permitted: Send + Sync + Sized + 'static {
 }
 
 impl Permitted for Fifo {
-    const CASE: &'static str = "fifo";
+    const IS: Contender = Contender::new("fifo").called("our Fifo semaphore");
     const ORDERED: bool = true;
     fn with(permits: u32) -> Self {
         Self::new(permits)
@@ -62,7 +66,7 @@ impl Permitted for Fifo {
 }
 
 impl Permitted for Barging {
-    const CASE: &'static str = "barging";
+    const IS: Contender = Contender::new("barging").called("our Barging semaphore");
     const ORDERED: bool = false;
     fn with(permits: u32) -> Self {
         Self::new(permits)
@@ -83,7 +87,7 @@ impl Permitted for Barging {
 
 /// Taken by plain threads, which park while they wait: the queue and its costs are tokio's, the sleep is std's.
 impl Permitted for tokio::sync::Semaphore {
-    const CASE: &'static str = "tokio";
+    const IS: Contender = Contender::new("tokio").called("tokio Semaphore, by threads").of("tokio");
     const ORDERED: bool = true;
     fn with(permits: u32) -> Self {
         Self::new(permits as usize)
@@ -122,6 +126,113 @@ fn block_on<F: Future>(future: F) -> F::Output {
     }
 }
 
+/// A semaphore as a contender: its name, and everything that a lab can ask of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Semaphore {
+    is: Contender,
+    posts: fn() -> Ops,
+    pairs: fn() -> Ops,
+    refusals: fn() -> Ops,
+    handover: fn(&Plan, &str, asleep: bool) -> Sample,
+    buffer: fn(&Plan, &str, producers: usize, waiters: usize) -> Sample,
+    head_of_line: fn(&str) -> Sample,
+    starved: fn(&Plan, &str) -> Sample,
+}
+
+/// `structures::lock::semaphore::Barging`.
+pub static BARGING: Semaphore = semaphore::<Barging>();
+/// `structures::lock::semaphore::Fifo`.
+pub static FIFO: Semaphore = semaphore::<Fifo>();
+/// `tokio::sync::Semaphore`.
+pub static TOKIO: Semaphore = semaphore::<tokio::sync::Semaphore>();
+
+/// A semaphore as a contender.
+pub const fn semaphore<S: Permitted>() -> Semaphore {
+    // What was given is taken back at once in the end, for the count must not run over: one operation in a million.
+    fn posts<S: Permitted>() -> Ops {
+        const MOST: u64 = 1 << 20;
+        let s = Box::new(Apart(S::with(0)));
+        Box::new(move |n| {
+            let mut left = n;
+            while left > 0 {
+                let now = left.min(MOST);
+                (0..now).for_each(|_| s.0.give(1));
+                assert!(s.0.try_take(u32::try_from(now).unwrap_or(0)), "what was given is there");
+                left -= now;
+            }
+        })
+    }
+    fn pairs<S: Permitted>() -> Ops {
+        let s = Box::new(Apart(S::with(1)));
+        Box::new(move |n| {
+            for _ in 0..n {
+                s.0.take(1);
+                s.0.give(1);
+            }
+        })
+    }
+    fn refusals<S: Permitted>() -> Ops {
+        let s = Box::new(Apart(S::with(0)));
+        Box::new(move |n| {
+            for _ in 0..n {
+                std::hint::black_box(s.0.try_take(1));
+            }
+        })
+    }
+    Semaphore {
+        is: S::IS.checked(check::<S>),
+        posts: posts::<S>,
+        pairs: pairs::<S>,
+        refusals: refusals::<S>,
+        handover: handover::<S>,
+        buffer: buffer::<S>,
+        head_of_line: head_of_line::<S>,
+        starved: starved::<S>,
+    }
+}
+
+impl AsRef<Contender> for Semaphore {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
+}
+
+impl Semaphore {
+    /// Giving a permit that nobody waits for.
+    pub fn posts(&self) -> Solo {
+        Solo::new(self.is.id, self.posts)
+    }
+    /// Taking a permit that is there, and giving it back.
+    pub fn pairs(&self) -> Solo {
+        Solo::new(self.is.id, self.pairs)
+    }
+    /// Trying to take a permit that is not there.
+    pub fn refusals(&self) -> Solo {
+        Solo::new(self.is.id, self.refusals)
+    }
+    /// Two threads that hand a permit to and fro without a pause: half a round trip. Or one way, to a thread that has gone to sleep.
+    /// Values: `handover_p50_ns`, and `handover_p99_ns` where enough samples support it.
+    pub fn handover(&self, plan: &Plan, param: &str, asleep: bool) -> Sample {
+        (self.handover)(plan, param, asleep)
+    }
+    /// A bounded buffer of 16 places, kept by two semaphores, with so many producers and waiters. Values: `ops_per_s`, items that went
+    /// through; `min_max_share` of the waiters; `switches_per_op_count` where the system counts them.
+    pub fn buffer(&self, plan: &Plan, param: &str, producers: usize, waiters: usize) -> Sample {
+        (self.buffer)(plan, param, producers, waiters)
+    }
+    /// Eight permits, four of them held. Somebody asks for all eight and waits; then a hundred requests for one permit come, one after the
+    /// other. Value: `small_served_share`, those of them that were served before the large one.
+    pub fn head_of_line(&self, param: &str) -> Sample {
+        (self.head_of_line)(param)
+    }
+    /// Eight threads that each take one of eight permits, hold it for 1 ms and take one again; and somebody who asks for all eight, four
+    /// times. Values: `large_served_share`, how often it got them within 50 ms; `overtaken_count`, requests for one permit that were served
+    /// while it waited, on average.
+    pub fn starved(&self, plan: &Plan, param: &str) -> Sample {
+        (self.starved)(plan, param)
+    }
+}
+
 /// What an adapter must show before it is timed: never more inside than permits, a refusal where there are too few, a waiting thread
 /// is woken, nothing is lost.
 ///
@@ -147,11 +258,11 @@ pub fn check<S: Permitted>() -> Result<(), String> {
     if most > u64::from(PERMITS) || free != PERMITS {
         return Err(format!(
             "{}: {most} were inside with {PERMITS} permits; {free} are there at the end",
-            S::CASE
+            S::IS.id
         ));
     }
     if s.try_take(PERMITS + 1) || !s.try_take(PERMITS) || s.try_take(1) {
-        return Err(format!("{}: a try takes more than there is, or less", S::CASE));
+        return Err(format!("{}: a try takes more than there is, or less", S::IS.id));
     }
     let woken = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -163,14 +274,11 @@ pub fn check<S: Permitted>() -> Result<(), String> {
         let early = woken.load(Relaxed);
         s.give(1);
         s.give(1);
-        if early { Err(format!("{}: two permits were taken that were not there", S::CASE)) } else { Ok(()) }
+        if early { Err(format!("{}: two permits were taken that were not there", S::IS.id)) } else { Ok(()) }
     })
 }
 
-/// Two threads that hand a permit to and fro without a pause: half a round trip. Or one way, to a thread that has gone to sleep.
-/// Values: `handover_p50_ns`, and `handover_p99_ns` where enough samples support it.
-pub fn handover<S: Permitted>(plan: &Plan, param: &str) -> Sample {
-    let asleep = param == "asleep";
+fn handover<S: Permitted>(plan: &Plan, param: &str, asleep: bool) -> Sample {
     let (there, back) = (Apart(S::with(0)), Apart(S::with(0)));
     let (over, sent, got) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let epoch = Instant::now();
@@ -208,7 +316,7 @@ pub fn handover<S: Permitted>(plan: &Plan, param: &str) -> Sample {
         over.store(true, Relaxed);
         there.0.give(1);
     });
-    let mut sample = Sample::new(S::CASE, param);
+    let mut sample = Sample::new(S::IS.id, param);
     let supported = stats::highest_percentile(times.len()).unwrap_or(0.0);
     for (name, percentile) in [("handover_p50_ns", 50.0), ("handover_p99_ns", 99.0)] {
         if percentile <= supported {
@@ -216,7 +324,7 @@ pub fn handover<S: Permitted>(plan: &Plan, param: &str) -> Sample {
         }
     }
     if sample.values.is_empty() {
-        return Sample::unmeasured(S::CASE, param, format!("only {} hand-overs in the time", times.len()));
+        return Sample::unmeasured(S::IS.id, param, format!("only {} hand-overs in the time", times.len()));
     }
     sample.receipts.kept_count = Some(times.len() as f64);
     sample
@@ -234,13 +342,7 @@ fn doze(id: &std::sync::OnceLock<witness::ThreadId>) {
     }
 }
 
-/// A bounded buffer of 16 places, kept by two semaphores: so many producers and waiters as the parameter says (`4x1`). Values:
-/// `ops_per_s`, items that went through; `min_max_share` of the waiters; `switches_per_op_count` where the system counts them.
-pub fn buffer<S: Permitted>(plan: &Plan, param: &str) -> Sample {
-    let (producers, waiters) = param
-        .split_once('x')
-        .and_then(|(p, w)| Some((p.parse::<usize>().ok()?, w.parse::<usize>().ok()?)))
-        .unwrap_or((1, 1));
+fn buffer<S: Permitted>(plan: &Plan, param: &str, producers: usize, waiters: usize) -> Sample {
     let (items, places) = (Apart(S::with(0)), Apart(S::with(16)));
     let (over, ready) = (AtomicBool::new(false), AtomicUsize::new(0));
     let done: Vec<CachePadded<AtomicU64>> = (0..waiters).map(|_| CachePadded::default()).collect();
@@ -295,10 +397,10 @@ pub fn buffer<S: Permitted>(plan: &Plan, param: &str) -> Sample {
         let got: Vec<u64> = from.iter().zip(&to).map(|(a, b)| b - a).collect();
         let all = got.iter().sum::<u64>() as f64;
         if all <= 0.0 {
-            return Sample::unmeasured(S::CASE, param, "nothing went through in the time");
+            return Sample::unmeasured(S::IS.id, param, "nothing went through in the time");
         }
         let (min, max) = (got.iter().min().copied(), got.iter().max().copied());
-        let mut sample = Sample::new(S::CASE, param)
+        let mut sample = Sample::new(S::IS.id, param)
             .with("ops_per_s", all / wall.as_secs_f64())
             .with("min_max_share", min.unwrap_or(0) as f64 / max.unwrap_or(1).max(1) as f64);
         if let (Some(before), Some(after)) = (before, after) {
@@ -309,9 +411,7 @@ pub fn buffer<S: Permitted>(plan: &Plan, param: &str) -> Sample {
     })
 }
 
-/// Eight permits, four of them held. Somebody asks for all eight and waits; then a hundred requests for one permit come, one after the
-/// other. Value: `small_served_share`, those of them that were served before the large one.
-pub fn head_of_line<S: Permitted>(_: &Plan, param: &str) -> Sample {
+fn head_of_line<S: Permitted>(param: &str) -> Sample {
     const SMALL: u64 = 100;
     /// Far longer than a permit that may be taken takes.
     const PATIENCE: Duration = Duration::from_secs(10);
@@ -350,13 +450,10 @@ pub fn head_of_line<S: Permitted>(_: &Plan, param: &str) -> Sample {
         over.store(true, Relaxed);
         s.give(4);
     });
-    Sample::new(S::CASE, param).with("small_served_share", served.load(Relaxed) as f64 / SMALL as f64)
+    Sample::new(S::IS.id, param).with("small_served_share", served.load(Relaxed) as f64 / SMALL as f64)
 }
 
-/// Eight threads that each take one of eight permits, hold it for 1 ms and take one again; and somebody who asks for all eight, four
-/// times. Values: `large_served_share`, how often it got them within 50 ms; `overtaken_count`, requests for one permit that were served
-/// while it waited, on average.
-pub fn starved<S: Permitted>(plan: &Plan, param: &str) -> Sample {
+fn starved<S: Permitted>(plan: &Plan, param: &str) -> Sample {
     let (trials, at_most) =
         if plan.is_smoke() { (1, Duration::from_millis(10)) } else { (4, Duration::from_millis(50)) };
     let (mut got_it, mut overtaken) = (0, 0);
@@ -399,7 +496,7 @@ pub fn starved<S: Permitted>(plan: &Plan, param: &str) -> Sample {
         got_it += u32::from(inside.load(Relaxed));
         overtaken += at_end.load(Relaxed).saturating_sub(at_ask.load(Relaxed));
     }
-    Sample::new(S::CASE, param)
+    Sample::new(S::IS.id, param)
         .with("large_served_share", f64::from(got_it) / f64::from(trials))
         .with("overtaken_count", overtaken as f64 / f64::from(trials))
 }

@@ -18,6 +18,8 @@ use tokio::{
     time::sleep,
 };
 
+use crate::lab::{Contender, Setting};
+
 /// How the tasks share the value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Way {
@@ -31,6 +33,25 @@ pub enum Way {
     Message,
     /// `std::sync::Mutex` around the read and around the write, but not across what is awaited between them.
     StdReleased,
+}
+
+/// `std::sync::Mutex`.
+pub const STD_MUTEX: Setting<Way> = way("std_mutex", "std Mutex", "", Way::StdMutex);
+/// `tokio::sync::Mutex`.
+pub const TOKIO_MUTEX: Setting<Way> = way("tokio_mutex", "tokio Mutex", "tokio", Way::TokioMutex);
+/// One permit.
+pub const SEMAPHORE: Setting<Way> = way("semaphore", "tokio Semaphore, 1 permit", "tokio", Way::Semaphore(1));
+/// Four permits.
+pub const SEMAPHORE_4: Setting<Way> =
+    way("semaphore_4", "tokio Semaphore, 4 permits", "tokio", Way::Semaphore(4));
+/// An owner with a mailbox.
+pub const MESSAGE: Setting<Way> = way("message", "message to an owner", "tokio", Way::Message);
+/// `std::sync::Mutex`, let go before the await.
+pub const STD_RELEASED: Setting<Way> =
+    way("std_released", "std Mutex, released before the await", "", Way::StdReleased);
+
+const fn way(id: &'static str, name: &'static str, package: &'static str, value: Way) -> Setting<Way> {
+    Setting { is: Contender::new(id).called(name).of(package), value }
 }
 
 /// What happens between the read and the write.

@@ -5,10 +5,10 @@
 //! glibc's thread cache keeps of a size (7 blocks up to 2.41, 16 later: malloc/malloc.c, TCACHE_FILL_COUNT), so the
 //! bins of the arena and their lock are part of it.
 use crate::{
-    contenders::alloc::{ALIGN, ALLOCATORS, Allocator, Block},
+    contenders::alloc::{ALIGN, Allocator, Block},
     machine::memory,
     measure::{
-        cost::Ops,
+        cost::Solo,
         throughput::{Apart, Crowd, Lane},
     },
 };
@@ -76,36 +76,19 @@ pub fn crowd(from: &'static Allocator, bytes: usize) -> Crowd {
             }
         })) as Lane
     };
-    Crowd::new(from.name, move |threads| (0..threads).map(|_| lane()).collect())
+    Crowd::new(from.id(), move |threads| (0..threads).map(|_| lane()).collect())
 }
 
-/// A contender of [`crate::measure::cost`], which takes plain functions: builds a burst of the first size from 16 B,
-/// 1 KiB, 4 KiB, 64 KiB that holds `bytes`. One operation is a whole burst.
-///
-/// # Panics
-/// If the allocator is none of this build.
-pub fn maker(from: &'static Allocator, bytes: usize) -> fn() -> Ops {
-    let sized = [sized::<0>, sized::<1>, sized::<2>, sized::<3>];
-    let number = ALLOCATORS.iter().position(|a| a.name == from.name).expect("an allocator of this build");
-    sized[number](bytes)
-}
-
-fn sized<const NUMBER: usize>(bytes: usize) -> fn() -> Ops {
-    match bytes {
-        0..=16 => burst_of::<NUMBER, 16>,
-        17..=1024 => burst_of::<NUMBER, 1024>,
-        1025..=4096 => burst_of::<NUMBER, 4096>,
-        _ => burst_of::<NUMBER, 65_536>,
-    }
-}
-
-fn burst_of<const NUMBER: usize, const BYTES: usize>() -> Ops {
-    let mut burst = Burst::new(&ALLOCATORS[NUMBER], BYTES);
-    Box::new(move |n| {
-        for _ in 0..n {
-            burst.fill();
-            burst.drain();
-        }
+/// A contender of [`crate::measure::cost`]. One operation is a whole burst.
+pub fn solo(from: &'static Allocator, bytes: usize) -> Solo {
+    Solo::new(from.id(), move || {
+        let mut burst = Burst::new(from, bytes);
+        Box::new(move |n| {
+            for _ in 0..n {
+                burst.fill();
+                burst.drain();
+            }
+        })
     })
 }
 

@@ -25,13 +25,14 @@ use hdrhistogram::Histogram;
 use crate::{
     contenders::alloc::{ALIGN, Allocator, Block},
     experiments::victim::{Operation, Victim, spin},
-    lab::sample::Sample,
+    lab::{Setting, plan::Plan, sample::Sample},
     machine::{
         memory::{self, Mapping},
         pin_current_thread,
         sched::runq_of_this_thread,
     },
     measure::latency::{difference, histogram, ns, quantile, with_known},
+    record::AA,
 };
 
 /// Waits from here on are split: reading schedstat costs about 1 us, too much for each operation.
@@ -62,6 +63,34 @@ pub enum Antagonist {
     Smaps,
     /// Touches every page of memory that stays: no system call.
     Pooled,
+}
+
+/// A row for each antagonist, watched for twice the plan's slice; and one more of the first, the control: the `A/A` row, the
+/// smallest difference that a step may claim. See [`watch_all`].
+pub fn rows(
+    plan: &Plan,
+    param: &str,
+    victim: Victim,
+    all: &[Setting<Antagonist>],
+    bytes: usize,
+) -> Vec<Sample> {
+    let twin = all.first().map(|b| b.as_case(AA));
+    let all: Vec<_> = all.iter().copied().chain(twin).collect();
+    let cpus = match plan.cpus[..] {
+        [first, second, ..] => memory::room_for(2 * bytes).map(|()| [first, second]),
+        _ => Err("needs 2 CPUs: on one, the bystander waits for the CPU and not for memory".into()),
+    };
+    let cpus = match cpus {
+        Ok(cpus) => cpus,
+        Err(why) => return all.iter().map(|b| Sample::unmeasured(b.id(), param, &why)).collect(),
+    };
+    let antagonists: Vec<Antagonist> = all.iter().map(|b| b.value).collect();
+    let watched = watch_all(victim, &antagonists, bytes, plan.slice, cpus);
+    let told = all.iter().zip(watched).map(|(b, watched)| match watched {
+        Ok(watched) => watched.sample(b.id(), param),
+        Err(why) => Sample::unmeasured(b.id(), param, format!("not possible here: {why}")),
+    });
+    told.collect()
 }
 
 /// What [`Antagonist::Forget`] gives back at a time.

@@ -18,6 +18,8 @@ use tokio::{
     sync::{Mutex, Notify, Semaphore, mpsc, oneshot},
 };
 
+use crate::lab::{Point, Setting, at, setting};
+
 /// In which state the future is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum At {
@@ -29,9 +31,9 @@ pub enum At {
     Woken,
 }
 
-/// Name and state.
-pub const STATES: [(&str, At); 3] =
-    [("unpolled", At::Unpolled), ("waiting", At::Waiting), ("woken", At::Woken)];
+/// The states as parameters.
+pub const STATES: [Point<At>; 3] =
+    [at("unpolled", At::Unpolled), at("waiting", At::Waiting), at("woken", At::Woken)];
 
 /// What is missing after the drop. All zero: safe to cancel here.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -53,32 +55,26 @@ impl Lost {
     }
 }
 
-/// An operation, and its trial.
-#[derive(Clone, Copy, Debug)]
-pub struct Operation {
-    /// Short, `snake_case`.
-    pub name: &'static str,
-    /// Brings it into the state, drops it, and says what is missing.
-    ///
-    /// # Panics
-    /// If the operation ends before the state is reached: then the trial is not what it says.
-    pub trial: fn(At) -> Lost,
-}
+/// Brings an operation into the state, drops it, and says what is missing.
+///
+/// # Panics
+/// If the operation ends before the state is reached: then the trial is not what it says.
+pub type Trial = fn(At) -> Lost;
 
-/// All of them.
-pub const OPERATIONS: [Operation; 12] = [
-    Operation { name: "read_exact", trial: read_exact },
-    Operation { name: "write_all", trial: write_all },
-    Operation { name: "read", trial: read },
-    Operation { name: "mpsc_recv", trial: mpsc_recv },
-    Operation { name: "recv_two", trial: recv_two },
-    Operation { name: "mpsc_send", trial: mpsc_send },
-    Operation { name: "mpsc_reserve", trial: mpsc_reserve },
-    Operation { name: "oneshot_recv", trial: oneshot_recv },
-    Operation { name: "oneshot_by_ref", trial: oneshot_by_ref },
-    Operation { name: "mutex_lock", trial: mutex_lock },
-    Operation { name: "semaphore_acquire", trial: semaphore_acquire },
-    Operation { name: "notified", trial: notified },
+/// Every operation, and its trial.
+pub const OPERATIONS: [Setting<Trial>; 12] = [
+    setting("read_exact", read_exact),
+    setting("write_all", write_all),
+    setting("read", read),
+    setting("mpsc_recv", mpsc_recv),
+    setting("recv_two", recv_two),
+    setting("mpsc_send", mpsc_send),
+    setting("mpsc_reserve", mpsc_reserve),
+    setting("oneshot_recv", oneshot_recv),
+    setting("oneshot_by_ref", oneshot_by_ref),
+    setting("mutex_lock", mutex_lock),
+    setting("semaphore_acquire", semaphore_acquire),
+    setting("notified", notified),
 ];
 
 /// One poll with a waker that does nothing: here the trial decides when to poll again.

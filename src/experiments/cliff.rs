@@ -96,7 +96,6 @@ pub fn boundary<E>(
 /// Why it can't be found here.
 pub fn cliff(
     allocator: &'static Allocator,
-    param: &str,
     [low, high]: [usize; 2],
     rounds: usize,
 ) -> Result<Sample, String> {
@@ -106,7 +105,7 @@ pub fn cliff(
         let anew = faults_anew(allocator, bytes).map_err(said)?;
         anew.ok_or_else(|| "this system does not count faults".to_string())
     };
-    let sample = Sample::new(allocator.name, param);
+    let sample = Sample::default();
     let mut sample = match boundary(low, high, above)? {
         Turn::Between(kept, cliff) => {
             let time = |bytes| settled_ns(allocator, bytes, rounds).map(|ns| ns as f64).map_err(said);
@@ -119,17 +118,17 @@ pub fn cliff(
                 .with("dearer_ratio", above / below.max(1.0))
                 .seeing(format!(
                     "{} keeps a block of {kept} bytes, and gives one of {cliff} back",
-                    allocator.name
+                    allocator.id()
                 ))
         }
         Turn::Never => sample.with("kept_bytes", high as f64).seeing(format!(
             "{} has no cliff up to {} MiB: it keeps them all",
-            allocator.name,
+            allocator.id(),
             high >> 20
         )),
         Turn::Always => sample.with("kept_bytes", 0.0).seeing(format!(
             "{} gives back {} KiB already, each time",
-            allocator.name,
+            allocator.id(),
             low >> 10
         )),
     };
@@ -137,7 +136,7 @@ pub fn cliff(
     if !allocator.purge() {
         sample.doubts.push(format!(
             "{} gives nothing back on demand: a probe may find what an earlier one left",
-            allocator.name
+            allocator.id()
         ));
     }
     Ok(sample)
@@ -159,6 +158,17 @@ pub enum Before {
     Threshold(usize),
 }
 
+impl Before {
+    /// So many times smaller where a run is smaller as a whole; a threshold stays what it is.
+    #[must_use]
+    pub const fn scaled(self, times: usize) -> Self {
+        match self {
+            Self::Freed { bytes, count } => Self::Freed { bytes: bytes / times, count },
+            other => other,
+        }
+    }
+}
+
 /// Cycles of one size after that. Meaningful only in a process of its own.
 ///
 /// Values: `first_faults_count`, `second_faults_count`, minor faults in the first and second cycle;
@@ -169,7 +179,6 @@ pub enum Before {
 pub fn history(
     allocator: &'static Allocator,
     before: Before,
-    param: &str,
     bytes: usize,
     extent: Extent,
 ) -> Result<Sample, String> {
@@ -206,7 +215,7 @@ pub fn history(
         ("first_cycle_ns", number(first.0)),
         ("cycle_ns", number(cycles.value_at_quantile(0.5))),
     ];
-    let mut sample = with_known(Sample::new("", param), &values);
+    let mut sample = with_known(Sample::default(), &values);
     sample.receipts.kept_count = Some(cycles.len() as f64);
     sample.doubts = doubts(allocator);
     Ok(sample)

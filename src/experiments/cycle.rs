@@ -11,7 +11,7 @@ use std::{
 use hdrhistogram::Histogram;
 
 use crate::{
-    contenders::alloc::{ALIGN, Allocator, Block, BlockError, tuned_by_environment},
+    contenders::alloc::{ALIGN, Allocator, Block, BlockError, GLIBC, tuned_by_environment},
     lab::sample::Sample,
     machine::{memory, sched::runq_of_this_thread},
     measure::latency::{difference, histogram, ns, quantile, with_known},
@@ -66,7 +66,7 @@ fn run(allocator: &'static Allocator, bytes: usize, page: usize, check: bool) ->
     block.touch_every(page);
     let touched = Instant::now();
     if check && !block.holds_touch() {
-        return Err(BlockError::Damaged { by: allocator.name, bytes });
+        return Err(BlockError::Damaged { by: allocator.id(), bytes });
     }
     let free = if check { Instant::now() } else { touched };
     drop(block);
@@ -190,9 +190,9 @@ impl Cycles {
         })
     }
 
-    /// What was measured, as a sample of the case with the allocator's name. `_ns` are medians of the warm cycles; a
+    /// What was measured, as a sample. `_ns` are medians of the warm cycles; a
     /// median of parts need not add up, the `_share` values (of the summed time) and the `cold_` ones do.
-    pub fn sample(&self, param: &str) -> Sample {
+    pub fn sample(&self) -> Sample {
         let (count, sums, cold) = (self.count as f64, self.sums, self.cold);
         let median = |i: usize| Some(self.warm[i].value_at_quantile(0.5) as f64);
         let share = |part: u64| Some(part as f64 / sums.total().max(1) as f64);
@@ -222,7 +222,7 @@ impl Cycles {
             ("cycles_count", Some(count)),
             ("clock_ns", Some(clock_ns())),
         ];
-        let mut sample = with_known(Sample::new(self.allocator.name, param), &values);
+        let mut sample = with_known(Sample::default(), &values);
         sample.receipts.kept_count = Some(count);
         sample.receipts.runq_share = self.runq_share;
         sample.doubts = doubts(self.allocator);
@@ -253,7 +253,7 @@ pub fn unaccounted(gap: Option<u64>, cycle_ns: f64, clock_ns: f64) -> Option<Str
 
 /// Why numbers from this process are not about the allocator as people know it; empty if they are.
 pub fn doubts(allocator: &Allocator) -> Vec<String> {
-    let thread = (allocator.name == "glibc" && memory::on_main_thread() == Some(false))
+    let thread = (allocator.as_ref() == GLIBC.as_ref() && memory::on_main_thread() == Some(false))
         .then(|| "not on the main thread: glibc served it from another thread's heap".to_string());
     tuned(allocator).into_iter().chain(thread).collect()
 }

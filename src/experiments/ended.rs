@@ -54,7 +54,7 @@ struct Generation {
 ///
 /// # Errors
 /// What the allocator refused; a block that does not hold what was written; a thread that could not be started.
-pub fn ended(allocator: &'static Allocator, param: &str, threads: Threads) -> Result<Sample, String> {
+pub fn ended(allocator: &'static Allocator, threads: Threads) -> Result<Sample, String> {
     allocator.check(threads.bytes, ALIGN).map_err(|e| e.to_string())?;
     let all = (threads.count * threads.blocks * threads.bytes) as f64;
     // The lists' own pages and a thread's stack are part of the start: a first thread, and room for all blocks.
@@ -74,7 +74,7 @@ pub fn ended(allocator: &'static Allocator, param: &str, threads: Threads) -> Re
         ("free_ns", Some(first.free_ns)),
         ("end_ns", first.end_ns),
     ];
-    let mut sample = with_known(Sample::new(allocator.name, param), &values);
+    let mut sample = with_known(Sample::default(), &values);
     sample.receipts.ops_count = Some((threads.count * threads.blocks) as f64);
     sample.doubts = tuned(allocator);
     Ok(sample)
@@ -121,7 +121,7 @@ fn generation(
     })?;
     let full = above(base);
     if blocks.iter().any(|b| !b.holds_touch()) {
-        return Err(format!("{}: a block does not hold what its thread wrote", allocator.name));
+        return Err(format!("{}: a block does not hold what its thread wrote", allocator.id()));
     }
     let (count, start) = (blocks.len(), Instant::now());
     blocks.clear();

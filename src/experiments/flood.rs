@@ -2,10 +2,10 @@
 use std::{
     cell::Cell,
     collections::HashMap,
-    hash::{BuildHasher, BuildHasherDefault, Hash, Hasher},
+    hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState},
 };
 
-use crate::measure::order::Order;
+use crate::{contenders::limiter_keyed::Foldhash, lab::Contender, measure::order::Order};
 
 /// A hasher without a secret: one multiplication, as in rustc's FxHasher (version 1, for one u64 key). Fast, and the same for everybody.
 #[derive(Clone, Copy, Debug, Default)]
@@ -74,3 +74,34 @@ pub fn compares_per_insert<S: BuildHasher + Default>(keys: &[u64]) -> f64 {
     assert_eq!(map.len(), keys.len(), "the keys differ");
     COMPARED.get() as f64 / keys.len() as f64
 }
+
+/// A hasher as a contender.
+#[derive(Clone, Copy, Debug)]
+pub struct Hashing {
+    is: Contender,
+    compares: fn(&[u64]) -> f64,
+}
+
+impl AsRef<Contender> for Hashing {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
+}
+
+impl Hashing {
+    /// As [`compares_per_insert`].
+    pub fn compares_per_insert(&self, keys: &[u64]) -> f64 {
+        (self.compares)(keys)
+    }
+}
+
+const fn hashing<S: BuildHasher + Default>(is: Contender) -> Hashing {
+    Hashing { is, compares: compares_per_insert::<S> }
+}
+
+/// std's, a fast one with a secret, and one without.
+pub static HASHERS: [Hashing; 3] = [
+    hashing::<RandomState>(Contender::new("siphash").called("SipHash, std's")),
+    hashing::<Foldhash>(Contender::new("foldhash").of("foldhash")),
+    hashing::<Multiplied>(Contender::new("multiply").called("one multiplication")),
+];

@@ -80,7 +80,7 @@ pub fn grow(
         grown.steps += 1;
         touch(&mut block, &mut grown);
     }
-    if block.holds_touch() { Ok(grown) } else { Err(BlockError::Damaged { by: allocator.name, bytes: to }) }
+    if block.holds_touch() { Ok(grown) } else { Err(BlockError::Damaged { by: allocator.id(), bytes: to }) }
 }
 
 /// The first growth of a process, as a sample: in the next one an allocator would remember this one. So that it is not
@@ -95,7 +95,6 @@ pub fn grow(
 pub fn first_growth(
     allocator: &'static Allocator,
     growth: Growth,
-    param: &str,
     from: usize,
     to: usize,
 ) -> Result<Sample, BlockError> {
@@ -115,7 +114,7 @@ pub fn first_growth(
         ("touch_faults_count", grown.touch_faults.and_then(number)),
         ("moved_count", number(grown.moved)),
     ];
-    let mut sample = with_known(Sample::new("", param), &values);
+    let mut sample = with_known(Sample::default(), &values);
     sample.receipts.ops_count = number(grown.steps);
     sample.doubts = doubts(allocator);
     Ok(sample)

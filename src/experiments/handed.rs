@@ -48,7 +48,6 @@ pub fn handed(
     from: &'static Allocator,
     bytes: usize,
     away: bool,
-    param: &str,
     time: Duration,
     cpus: [usize; 2],
 ) -> Sample {
@@ -91,9 +90,9 @@ pub fn handed(
     let each = |h: &Histogram<u64>| h.value_at_quantile(0.5) as f64 / BURST as f64;
     let (malloc_ns, free_ns) = (each(&producer.malloc), each(free));
     let mut sample = if free.is_empty() {
-        Sample::unmeasured(from.name, param, "no list came back in the time there was")
+        Sample::unmeasured("", "", "no list came back in the time there was")
     } else {
-        Sample::new(from.name, param)
+        Sample::default()
             .with("malloc_ns", malloc_ns)
             .with("free_ns", free_ns)
             .with("pair_ns", malloc_ns + free_ns)

@@ -18,9 +18,12 @@ use tokio::{
     task,
 };
 
-use crate::measure::{
-    lateness::{Seen, Verdict, Watched},
-    trace,
+use crate::{
+    lab::Contender,
+    measure::{
+        lateness::{Seen, Verdict, Watched},
+        trace,
+    },
 };
 
 /// A program that was started.
@@ -40,8 +43,8 @@ impl std::fmt::Debug for Play {
 /// A program.
 #[derive(Clone, Copy, Debug)]
 pub struct Scene {
-    /// Short, `snake_case`.
-    pub name: &'static str,
+    /// Who it is.
+    pub is: Contender,
     /// Whether it hangs if it does not end by itself; the others are meant to go on until the rescue.
     pub ends: bool,
     /// Blocking threads that its runtime may have.
@@ -51,7 +54,13 @@ pub struct Scene {
 }
 
 const fn scene(name: &'static str, ends: bool, start: fn(&Handle) -> Play) -> Scene {
-    Scene { name, ends, pool_threads: 16, start }
+    Scene { is: Contender::new(name), ends, pool_threads: 16, start }
+}
+
+impl AsRef<Contender> for Scene {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
 }
 
 /// How a scene went.
@@ -102,19 +111,32 @@ pub fn trial(scene: &Scene, workers: usize, settle: Duration, window: Duration) 
     Ok(Trial { hung: scene.ends && !ended, seen, released, shut_down: watched.shutdown() })
 }
 
-/// All of them.
-pub const SCENES: [Scene; 17] = [
-    scene("awaited", true, |on| riddle(on, Wait::Await, false)),
-    scene("blocked", true, |on| riddle(on, Wait::Block, false)),
+/// The riddle: its task blocks its thread.
+pub const BLOCKED: Scene = scene("blocked", true, |on| riddle(on, Wait::Block, false));
+/// A std mutex, held while its holder waits for a timer.
+pub const MUTEX_BLOCK_ON: Scene = scene("mutex_block_on", true, |on| mutex_block_on(on, true));
+
+/// The riddle, and ways out of it.
+pub static RIDDLE: [Scene; 5] = [
+    BLOCKED,
     scene("blocked_after_spawn", true, |on| riddle(on, Wait::Block, true)),
     scene("in_place", true, |on| riddle(on, Wait::InPlace, false)),
     scene("in_pool", true, |on| riddle(on, Wait::InPool, false)),
+    scene("awaited", true, |on| riddle(on, Wait::Await, false)),
+];
+
+/// Other circles of waiting, each followed by its cure.
+pub static WEDGES: [Scene; 6] = [
     Scene { pool_threads: 4, ..scene("pool_cycle", true, pool_cycle) },
     Scene { pool_threads: 8, ..scene("pool_of_eight", true, pool_cycle) },
-    scene("mutex_block_on", true, |on| mutex_block_on(on, true)),
+    MUTEX_BLOCK_ON,
     scene("mutex_released", true, |on| mutex_block_on(on, false)),
     scene("futurelock", true, |on| futurelock(on, true)),
     scene("loser_dropped", true, |on| futurelock(on, false)),
+];
+
+/// What is idle, busy or slow, and sound.
+pub static SOUND: [Scene; 6] = [
     scene("no_task", false, |_| until_rescued(|_| {})),
     scene("waits_outside", false, waits_outside),
     scene("timer_ticks", false, timer_ticks),
@@ -122,6 +144,11 @@ pub const SCENES: [Scene; 17] = [
     scene("computes", false, computes),
     scene("one_long_job", false, one_long_job),
 ];
+
+/// All of them.
+pub fn scenes() -> impl Iterator<Item = &'static Scene> {
+    RIDDLE.iter().chain(&WEDGES).chain(&SOUND)
+}
 
 /// How the riddle's task waits for its helper.
 #[derive(Clone, Copy)]

@@ -16,6 +16,7 @@ pub mod held;
 pub mod injection;
 #[cfg(feature = "gc")]
 pub mod jvm;
+pub mod looked_at;
 pub mod observe;
 pub mod pages;
 pub mod policy;

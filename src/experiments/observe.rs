@@ -11,7 +11,10 @@ use std::{
 use tokio::{runtime::Handle, sync::mpsc::unbounded_channel};
 
 use super::hang::Scene;
-use crate::measure::lateness::Watched;
+use crate::{
+    lab::{Setting, setting},
+    measure::lateness::Watched,
+};
 
 /// How one looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,14 +31,17 @@ pub enum Probe {
     Ping,
 }
 
-/// Names and probes.
-pub const PROBES: [(&str, Probe); 5] = [
-    ("nothing", Probe::Nothing),
-    ("counters", Probe::Counters),
-    ("timer", Probe::Timer),
-    ("wake", Probe::Wake),
-    ("ping", Probe::Ping),
+/// Every probe.
+pub const PROBES: [Setting<Probe>; 5] = [
+    setting("nothing", Probe::Nothing),
+    setting("counters", Probe::Counters),
+    setting("timer", Probe::Timer),
+    setting("wake", Probe::Wake),
+    setting("ping", Probe::Ping),
 ];
+
+/// Those whose answer is not a matter of luck: a timer may be due together with the one that hangs.
+pub const CERTAIN: [Setting<Probe>; 4] = [PROBES[0], PROBES[1], PROBES[3], PROBES[4]];
 
 /// A probe that runs until this is dropped, and a period longer.
 #[derive(Debug)]

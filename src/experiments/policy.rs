@@ -9,11 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::contenders::lock::Guarded;
-use crate::{
-    lab::{Contender, sample::Sample},
-    stats,
-};
+use crate::{contenders::lock::Lock, lab::sample::Sample, stats};
 
 /// Threads of the crowd. Their holds overlap, so that the lock is hardly ever free of them.
 pub const CROWD: usize = 3;
@@ -31,52 +27,14 @@ pub enum Lone {
     Reader,
 }
 
-/// parking_lot's reader-writer lock, read by `read_recursive`: such readers pass a waiting writer.
-#[derive(Debug, Default)]
-pub struct Recursive(pl012::RwLock<u64>);
-
-impl Guarded for Recursive {
-    const IS: Contender =
-        Contender::new("pl012_recursive").called("parking_lot 0.12 read_recursive").of("pl012");
-    const SHARED: bool = true;
-    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
-        inside(&self.0.read_recursive())
-    }
-    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
-        inside(&mut self.0.write())
-    }
-}
-
-/// tokio's lock, taken by threads that block: a fair queue. Must not be called on a runtime's own threads.
-impl Guarded for tokio::sync::RwLock<u64> {
-    const IS: Contender = Contender::new("tokio_rwlock").called("tokio RwLock, by threads").of("tokio");
-    const SHARED: bool = true;
-    fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
-        inside(&self.blocking_read())
-    }
-    fn write<R>(&self, inside: impl FnOnce(&mut u64) -> R) -> R {
-        inside(&mut self.blocking_write())
-    }
-}
-
 /// The lone thread comes again and again for that long, against [`CROWD`] threads that come back at once. When the time is over the crowd
 /// leaves, so the lone thread always gets its last turn; that wait counts too, and was cut short.
 ///
 /// Values: `overtakes_count`, entries of the crowd between asking and entering, for each turn of the lone thread; `wait_p50_ns` and
 /// `wait_max_ns` of its waits; `others_max_ns`, the longest wait in the crowd; `turns_count`.
-pub fn lone<L: Guarded>(who: Lone, time: Duration, param: &str) -> Sample {
-    let (lock, over) = (L::default(), AtomicBool::new(false));
+pub fn lone(lock: &Lock, who: Lone, time: Duration, param: &str) -> Sample {
+    let (enter, over) = (lock.door(), AtomicBool::new(false));
     let (entered, there, longest) = (AtomicU64::new(0), AtomicUsize::new(0), AtomicU64::new(0));
-    let enter = |write: bool, inside: &mut dyn FnMut()| {
-        if write {
-            lock.write(|v| {
-                *v += 1;
-                inside();
-            });
-        } else {
-            lock.read(|_| inside());
-        }
-    };
     let mut waits = Vec::new();
     let mut overtakes = 0;
     thread::scope(|s| {
@@ -125,7 +83,7 @@ pub fn lone<L: Guarded>(who: Lone, time: Duration, param: &str) -> Sample {
         (waits, overtakes) = lone.join().expect("the lone thread does not panic");
     });
     let turns = waits.len() as f64;
-    Sample::new(L::IS.id, param)
+    Sample::new(lock.as_ref().id, param)
         .with("overtakes_count", overtakes as f64 / turns)
         .with("wait_p50_ns", stats::median(&waits).unwrap_or_default())
         .with("wait_max_ns", waits.iter().copied().fold(0.0, f64::max))

@@ -13,6 +13,7 @@ use std::{
 
 use crate::{
     contenders::map::{Map, OneLock, Sharded},
+    lab::Contender,
     machine::memory::{Room, resident_bytes},
     measure::{
         order::Order,
@@ -28,8 +29,8 @@ pub const CREATED: u64 = 1;
 
 /// A number for each user.
 pub trait Presence: Send + Sync + 'static {
-    /// Names the case everywhere.
-    const CASE: &'static str;
+    /// Who it is.
+    const IS: Contender;
     /// No user needs more than this while it is being filled: to refuse before memory is short. Bytes.
     const MOST_USER_BYTES: u64;
     /// All users `0..users`, last seen at [`CREATED`]. Grows as a service's state does: users come one after the other, from as many
@@ -56,7 +57,7 @@ fn filled<M: Map>(users: u32, threads: u32) -> M {
 }
 
 impl Presence for OneLock {
-    const CASE: &'static str = "one_lock";
+    const IS: Contender = Contender::new("one_lock").called("std HashMap, one lock");
     // 17 bytes a place, places for twice the users, and while it grows the half as large table before it.
     const MOST_USER_BYTES: u64 = 64;
     fn with(users: u32, _: u32) -> Self {
@@ -71,7 +72,7 @@ impl Presence for OneLock {
 }
 
 impl Presence for Sharded {
-    const CASE: &'static str = "sharded_16";
+    const IS: Contender = Contender::new("sharded_16").called("std HashMap, 16 locks");
     const MOST_USER_BYTES: u64 = 64;
     fn with(users: u32, threads: u32) -> Self {
         filled(users, threads)
@@ -85,7 +86,7 @@ impl Presence for Sharded {
 }
 
 impl Presence for Papaya {
-    const CASE: &'static str = "papaya";
+    const IS: Contender = Contender::new("papaya").of("papaya");
     // A node of 32 bytes in its allocation, and while the table grows up to four new and two old places of 9 bytes. Seen: 54 to 59, also while it grew.
     const MOST_USER_BYTES: u64 = 96;
     fn with(users: u32, threads: u32) -> Self {
@@ -104,7 +105,7 @@ impl Presence for Papaya {
 pub struct Slab(Box<[AtomicU64]>);
 
 impl Presence for Slab {
-    const CASE: &'static str = "slab";
+    const IS: Contender = Contender::new("slab").called("slab of atomics");
     const MOST_USER_BYTES: u64 = 8;
     fn with(users: u32, _: u32) -> Self {
         Self((0..users).map(|_| AtomicU64::new(CREATED)).collect())
@@ -117,20 +118,52 @@ impl Presence for Slab {
     }
 }
 
-/// A filled structure and what it weighs.
+/// A filled structure: what it weighs, and what is done with it.
 #[derive(Debug)]
-pub struct Weighed<P> {
-    /// Shared by all lanes; on cache lines of its own.
-    pub state: Arc<Apart<P>>,
+pub struct Filled {
     /// Resident memory that it added, divided by the users. Bytes; `None` where the system does not tell.
     pub user_bytes: Option<f64>,
+    /// Lanes that beat for random users of this one structure: no two instances, since one may be most of the memory.
+    pub beats: Crowd,
 }
 
-/// Fills a structure with `users`, unless that could take more than `bound_bytes` or than there is.
-///
-/// # Errors
-/// A sentence that says how much it would take.
-pub fn weigh<P: Presence>(users: u32, threads: usize, bound_bytes: u64) -> Result<Weighed<P>, String> {
+/// A structure as a contender.
+#[derive(Clone, Copy, Debug)]
+pub struct Keeper {
+    is: Contender,
+    fill: fn(u32, usize, u64, u64) -> Result<Filled, String>,
+}
+
+const fn keeper<P: Presence>() -> Keeper {
+    Keeper { is: P::IS.checked(check::<P>), fill: fill::<P> }
+}
+
+/// [`OneLock`].
+pub static ONE_LOCK: Keeper = keeper::<OneLock>();
+/// [`Sharded`].
+pub static SHARDED: Keeper = keeper::<Sharded>();
+/// [`Papaya`].
+pub static PAPAYA: Keeper = keeper::<Papaya>();
+/// [`Slab`].
+pub static SLAB: Keeper = keeper::<Slab>();
+
+impl AsRef<Contender> for Keeper {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
+}
+
+impl Keeper {
+    /// Fills it with `users`, unless that could take more than `bound_bytes` or than there is. The seed is that of the beats.
+    ///
+    /// # Errors
+    /// A sentence that says how much it would take.
+    pub fn fill(&self, users: u32, threads: usize, bound_bytes: u64, seed: u64) -> Result<Filled, String> {
+        (self.fill)(users, threads, bound_bytes, seed)
+    }
+}
+
+fn fill<P: Presence>(users: u32, threads: usize, bound_bytes: u64, seed: u64) -> Result<Filled, String> {
     let need = u64::from(users) * P::MOST_USER_BYTES;
     if need > bound_bytes {
         return Err(format!(
@@ -145,12 +178,11 @@ pub fn weigh<P: Presence>(users: u32, threads: usize, bound_bytes: u64) -> Resul
     let before = resident_bytes();
     let state = Arc::new(Apart(P::with(users, u32::try_from(threads).unwrap_or(1))));
     let added = before.zip(resident_bytes()).map(|(b, a)| a.saturating_sub(b) as f64);
-    Ok(Weighed { state, user_bytes: added.map(|bytes| bytes / f64::from(users.max(1))) })
+    let user_bytes = added.map(|bytes| bytes / f64::from(users.max(1)));
+    Ok(Filled { user_bytes, beats: beats(state, users, seed) })
 }
 
-/// Lanes that beat for random users of one structure: no two instances, since one may be most of the memory.
-pub fn beats<P: Presence>(state: &Arc<Apart<P>>, users: u32, seed: u64) -> Crowd {
-    let state = Arc::clone(state);
+fn beats<P: Presence>(state: Arc<Apart<P>>, users: u32, seed: u64) -> Crowd {
     let make = move |lanes: usize| {
         let lane = |lane: usize| {
             let state = Arc::clone(&state);
@@ -167,7 +199,7 @@ pub fn beats<P: Presence>(state: &Arc<Apart<P>>, users: u32, seed: u64) -> Crowd
         };
         (0..lanes).map(lane).collect()
     };
-    Crowd::new(P::CASE, make)
+    Crowd::new(P::IS.id, make)
 }
 
 /// What a structure must show before it is timed: it knows its users and no other, and loses no beat of threads that meet.
@@ -178,7 +210,7 @@ pub fn check<P: Presence>() -> Result<(), String> {
     const USERS: u32 = 2_000;
     let state = P::with(USERS, 2);
     if let Some(user) = (0..USERS).find(|user| state.last_seen(*user) != Some(CREATED)) {
-        return Err(format!("{}: a new user {user} was seen at {:?}", P::CASE, state.last_seen(user)));
+        return Err(format!("{}: a new user {user} was seen at {:?}", P::IS.id, state.last_seen(user)));
     }
     thread::scope(|s| {
         for thread in 0..2 {
@@ -190,8 +222,8 @@ pub fn check<P: Presence>() -> Result<(), String> {
     });
     let wrong = (0..USERS).find(|user| state.last_seen(*user) != Some(u64::from(*user) + 7));
     match (wrong, black_box(state.last_seen(USERS))) {
-        (Some(user), _) => Err(format!("{}: a beat of user {user} is lost", P::CASE)),
-        (None, Some(_)) => Err(format!("{}: it knows a user who does not exist", P::CASE)),
+        (Some(user), _) => Err(format!("{}: a beat of user {user} is lost", P::IS.id)),
+        (None, Some(_)) => Err(format!("{}: it knows a user who does not exist", P::IS.id)),
         (None, None) => Ok(()),
     }
 }

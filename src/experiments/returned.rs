@@ -69,7 +69,7 @@ pub struct Load {
 ///
 /// # Errors
 /// What the allocator or the system refused; or a block that stayed and lost what was written into it.
-pub fn returned(allocator: &'static Allocator, param: &str, load: Load) -> Result<Sample, String> {
+pub fn returned(allocator: &'static Allocator, load: Load) -> Result<Sample, String> {
     let said = |e: io::Error| e.to_string();
     let mut calm = Watched::new();
     let mut stopped = Watched::new();
@@ -117,7 +117,7 @@ pub fn returned(allocator: &'static Allocator, param: &str, load: Load) -> Resul
 
     let live = blocks.iter().flatten().count();
     if blocks.iter().flatten().any(|b| !b.holds_touch()) {
-        return Err(format!("{}: a block that stayed does not hold what was written", allocator.name));
+        return Err(format!("{}: a block that stayed does not hold what was written", allocator.id()));
     }
     let all = (load.bytes * load.count) as f64;
     let share = |bytes: Option<u64>| bytes.map(|b| b as f64 / all);
@@ -133,11 +133,11 @@ pub fn returned(allocator: &'static Allocator, param: &str, load: Load) -> Resul
         ("purge_wait_max_ns", purge_ns.and_then(|_| wait(&stopped))),
         ("calm_wait_max_ns", wait(&calm)),
     ];
-    let mut sample = with_known(Sample::new(allocator.name, param), &values);
+    let mut sample = with_known(Sample::default(), &values);
     sample.receipts.ops_count = Some(load.count as f64);
     sample.doubts = doubts(allocator);
     if purge_ns.is_none() {
-        sample = sample.seeing(format!("{} has no function that gives memory back", allocator.name));
+        sample = sample.seeing(format!("{} has no function that gives memory back", allocator.id()));
     }
     if full.is_some_and(|f| (f as f64) < 0.9 * all) {
         sample

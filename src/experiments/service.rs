@@ -19,8 +19,9 @@ use std::{
 use crossbeam::utils::CachePadded;
 use tokio::{runtime::Builder, sync::Semaphore};
 
-use crate::contenders::arrivals::exponential;
 use crate::{
+    contenders::arrivals::exponential,
+    lab::Contender,
     measure::{
         cost::{Ops, Solo},
         lateness::Lateness,
@@ -84,10 +85,6 @@ impl Times {
     }
 }
 
-/// The names of the services, in the order of [`run`]'s results. The last is the first one's twin.
-pub const DOORS: [&str; 7] =
-    ["nothing", "rate_limit", "waiting_limit", "bulkhead", "adaptive", "breaker", "twin"];
-
 enum Door {
     Nothing,
     RateLimit(Gcra),
@@ -98,30 +95,72 @@ enum Door {
     Breaker(CircuitBreaker),
 }
 
-impl Door {
-    fn new(name: &str, times: &Times) -> Self {
-        match name {
-            "rate_limit" => {
-                let quota = Quota::per_second(ALLOWED_PER_S, ALLOWED_PER_S / 10).expect("a sound quota");
-                Self::RateLimit(Gcra::new(quota))
-            }
-            "waiting_limit" => Self::WaitingLimit(Semaphore::new(WORKERS as usize)),
-            // As many places as the backend has workers: its queue stays empty.
-            "bulkhead" => Self::Bulkhead(Bulkhead::new(WORKERS, 0).expect("it has places")),
-            "adaptive" => {
-                // Begins with twice what is right, and knows only how long an answer may take.
-                let target_ns = times.deadline_ns() * 4 / 5;
-                let settings =
-                    AdaptiveSettings { start: 32, min: 2, max: 1_000, target_ns, keep_percent: 70 };
-                Self::Adaptive(Adaptive::new(settings).expect("sound settings"))
-            }
-            "breaker" => {
-                let open_ns = 20 * times.service_ns;
-                let settings = BreakerSettings { failures: 10, open_ns, probes: 3 };
-                Self::Breaker(CircuitBreaker::new(settings).expect("sound settings"))
-            }
-            _ => Self::Nothing,
-        }
+/// What stands before a backend, as a contender.
+#[derive(Clone, Copy, Debug)]
+pub struct FrontDoor {
+    is: Contender,
+    new: fn(&Times) -> Door,
+}
+
+const fn named(id: &'static str, name: &'static str) -> Contender {
+    Contender::new(id).called(name)
+}
+
+/// Everybody comes in.
+pub static NOTHING: FrontDoor = FrontDoor { is: named("nothing", "no limit"), new: |_| Door::Nothing };
+
+/// A rate limit a fifth above what comes.
+pub static RATE_LIMIT: FrontDoor = FrontDoor {
+    is: named("rate_limit", "rate limit").checked(|| RATE_LIMIT.check()),
+    new: |_| {
+        let quota = Quota::per_second(ALLOWED_PER_S, ALLOWED_PER_S / 10).expect("a sound quota");
+        Door::RateLimit(Gcra::new(quota))
+    },
+};
+
+/// A semaphore at which requests wait.
+pub static WAITING_LIMIT: FrontDoor = FrontDoor {
+    is: named("waiting_limit", "semaphore that waits").of("tokio").checked(|| WAITING_LIMIT.check()),
+    new: |_| Door::WaitingLimit(Semaphore::new(WORKERS as usize)),
+};
+
+/// The same semaphore, asked once.
+pub static TOKIO_SEMAPHORE: FrontDoor = FrontDoor {
+    is: named("tokio_semaphore", "tokio Semaphore, try_acquire")
+        .of("tokio")
+        .checked(|| TOKIO_SEMAPHORE.check()),
+    ..WAITING_LIMIT
+};
+
+/// As many places as the backend has workers: its queue stays empty.
+pub static BULKHEAD: FrontDoor = FrontDoor {
+    is: named("bulkhead", "our bulkhead").checked(|| BULKHEAD.check()),
+    new: |_| Door::Bulkhead(Bulkhead::new(WORKERS, 0).expect("it has places")),
+};
+
+/// A limit that finds itself. Begins with twice what is right, and knows only how long an answer may take.
+pub static ADAPTIVE: FrontDoor = FrontDoor {
+    is: named("adaptive", "our adaptive limit").checked(|| ADAPTIVE.check()),
+    new: |times| {
+        let target_ns = times.deadline_ns() * 4 / 5;
+        let settings = AdaptiveSettings { start: 32, min: 2, max: 1_000, target_ns, keep_percent: 70 };
+        Door::Adaptive(Adaptive::new(settings).expect("sound settings"))
+    },
+};
+
+/// Opens after ten failures in a row.
+pub static BREAKER: FrontDoor = FrontDoor {
+    is: named("breaker", "our circuit breaker").checked(|| BREAKER.check()),
+    new: |times| {
+        let open_ns = 20 * times.service_ns;
+        let settings = BreakerSettings { failures: 10, open_ns, probes: 3 };
+        Door::Breaker(CircuitBreaker::new(settings).expect("sound settings"))
+    },
+};
+
+impl AsRef<Contender> for FrontDoor {
+    fn as_ref(&self) -> &Contender {
+        &self.is
     }
 }
 
@@ -210,20 +249,22 @@ pub struct Seen {
     pub inside: Vec<u32>,
 }
 
-/// Sends the same requests to all services. Returns what each saw, in the order of [`DOORS`], and how late the requests were sent.
+/// Sends the same requests to a service behind each of these doors. Returns what each saw, in this order, and how late the requests
+/// were sent.
 ///
 /// Takes as long as the times say, and then until the longest queue is empty.
 ///
 /// # Errors
 /// A reason: no runtime to be had, or requests that were never answered.
-pub fn run(times: Times, seed: u64) -> Result<(Vec<Seen>, Lateness), String> {
+pub fn run(doors: &[&FrontDoor], times: Times, seed: u64) -> Result<(Vec<Seen>, Lateness), String> {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_time().build();
     let runtime = runtime.map_err(|e| format!("no tokio runtime: {e}"))?;
     let started = Instant::now();
-    let services = DOORS.map(|name| {
-        let (door, workers) = (Door::new(name, &times), Semaphore::new(WORKERS as usize));
+    let service = |door: &&FrontDoor| {
+        let (door, workers) = ((door.new)(&times), Semaphore::new(WORKERS as usize));
         Arc::new(Service { door, workers, inside: AtomicU32::new(0), times, started })
-    });
+    };
+    let services: Vec<_> = doors.iter().map(service).collect();
     let mut seen = vec![Seen::default(); services.len()];
     let (tell, told) = mpsc::channel();
     let (mut dice, mut late) = (Order::new(seed), Lateness::new());
@@ -320,83 +361,69 @@ pub fn outcome(times: &Times, seen: &Seen) -> Outcome {
     }
 }
 
-/// One operation: in at a door and out again, one thread, the time known; tokio's semaphore first.
-pub fn doors() -> [Solo; 5] {
-    fn semaphore() -> Ops {
-        let places = Box::new(CachePadded::new(Semaphore::new(WORKERS as usize)));
-        Box::new(move |n| (0..n).for_each(|_| drop(black_box(places.try_acquire()))))
+impl FrontDoor {
+    /// One operation: in at the door and out again, one thread, the time known.
+    pub fn pass(&self) -> Solo {
+        let door = *self;
+        Solo::new(self.is.id, move || door.passes())
     }
-    fn bulkhead() -> Ops {
-        let places = Box::new(CachePadded::new(Bulkhead::new(WORKERS, 0).expect("it has places")));
-        Box::new(move |n| (0..n).for_each(|_| drop(black_box(places.try_enter()))))
-    }
-    fn adaptive() -> Ops {
-        let Door::Adaptive(limit) = Door::new("adaptive", &Times::REAL) else { unreachable!("by name") };
-        let (limit, mut now_ns) = (Box::new(CachePadded::new(limit)), 0);
-        Box::new(move |n| {
-            for _ in 0..n {
-                now_ns += GAP_NS;
-                if let Some(permit) = black_box(limit.try_enter(now_ns)) {
-                    permit.report(now_ns + 1, true);
-                }
-            }
-        })
-    }
-    fn breaker() -> Ops {
-        let Door::Breaker(breaker) = Door::new("breaker", &Times::REAL) else { unreachable!("by name") };
-        let (breaker, mut now_ns) = (Box::new(CachePadded::new(breaker)), 0);
-        Box::new(move |n| {
-            for _ in 0..n {
-                now_ns += GAP_NS;
-                if let Ok(call) = black_box(breaker.try_call(now_ns)) {
-                    call.report(now_ns + 1, true);
-                }
-            }
-        })
-    }
-    fn rate_limit() -> Ops {
-        let Door::RateLimit(limit) = Door::new("rate_limit", &Times::REAL) else { unreachable!("by name") };
-        let (limit, mut now_ns) = (Box::new(CachePadded::new(limit)), 0);
-        Box::new(move |n| {
-            for _ in 0..n {
-                now_ns += GAP_NS; // below the limit: it always passes
-                _ = black_box(limit.admit(now_ns, 1));
-            }
-        })
-    }
-    [
-        Solo::new("tokio_semaphore", semaphore),
-        Solo::new("bulkhead", bulkhead),
-        Solo::new("adaptive", adaptive),
-        Solo::new("breaker", breaker),
-        Solo::new("rate_limit", rate_limit),
-    ]
-}
 
-/// What each door must show before it is timed: it lets in as many as it says and no more, and again when they are out.
-///
-/// # Errors
-/// A sentence that names the door and what it did instead.
-pub fn check_doors() -> Result<(), String> {
-    fn holds<P>(name: &str, places: usize, enter: impl Fn() -> Option<P>) -> Result<(), String> {
-        for round in 0..2 {
-            let inside: Vec<P> = (0..places).map_while(|_| enter()).collect();
-            if inside.len() < places || enter().is_some() {
-                return Err(format!("{name}: does not hold {places} in round {round}"));
+    fn passes(&self) -> Ops {
+        let mut now_ns = 0;
+        match (self.new)(&Times::REAL) {
+            Door::Nothing => Box::new(|_| {}),
+            Door::WaitingLimit(places) => {
+                let places = Box::new(CachePadded::new(places));
+                Box::new(move |n| (0..n).for_each(|_| drop(black_box(places.try_acquire()))))
+            }
+            Door::Bulkhead(places) => {
+                let places = Box::new(CachePadded::new(places));
+                Box::new(move |n| (0..n).for_each(|_| drop(black_box(places.try_enter()))))
+            }
+            Door::Adaptive(limit) => {
+                let limit = Box::new(CachePadded::new(limit));
+                Box::new(move |n| {
+                    for _ in 0..n {
+                        now_ns += GAP_NS;
+                        if let Some(permit) = black_box(limit.try_enter(now_ns)) {
+                            permit.report(now_ns + 1, true);
+                        }
+                    }
+                })
+            }
+            Door::Breaker(breaker) => {
+                let breaker = Box::new(CachePadded::new(breaker));
+                Box::new(move |n| {
+                    for _ in 0..n {
+                        now_ns += GAP_NS;
+                        if let Ok(call) = black_box(breaker.try_call(now_ns)) {
+                            call.report(now_ns + 1, true);
+                        }
+                    }
+                })
+            }
+            Door::RateLimit(limit) => {
+                let limit = Box::new(CachePadded::new(limit));
+                Box::new(move |n| {
+                    for _ in 0..n {
+                        now_ns += GAP_NS; // below the limit: it always passes
+                        _ = black_box(limit.admit(now_ns, 1));
+                    }
+                })
             }
         }
-        Ok(())
     }
-    let (semaphore, bulkhead) = (Semaphore::new(WORKERS as usize), Bulkhead::new(WORKERS, 0));
-    let bulkhead = bulkhead.map_err(|e| e.to_string())?;
-    holds("tokio_semaphore", WORKERS as usize, || semaphore.try_acquire().ok())?;
-    holds("bulkhead", WORKERS as usize, || bulkhead.try_enter())?;
-    for name in ["adaptive", "breaker", "rate_limit"] {
-        let passed = match Door::new(name, &Times::REAL) {
-            Door::Adaptive(limit) => {
-                holds(name, limit.limit().into(), || limit.try_enter(0))?;
-                true
-            }
+
+    /// What it must show before it is timed: it lets in as many as it says and no more, and again when they are out.
+    ///
+    /// # Errors
+    /// A sentence that names the door.
+    pub fn check(&self) -> Result<(), String> {
+        let passed = match (self.new)(&Times::REAL) {
+            Door::Nothing => true,
+            Door::WaitingLimit(places) => holds(WORKERS as usize, || places.try_acquire().ok()),
+            Door::Bulkhead(places) => holds(WORKERS as usize, || places.try_enter()),
+            Door::Adaptive(limit) => holds(limit.limit().into(), || limit.try_enter(0)),
             Door::Breaker(breaker) => {
                 let failed = (0..10).all(|_| {
                     breaker.try_call(0).is_ok_and(|call| {
@@ -410,11 +437,16 @@ pub fn check_doors() -> Result<(), String> {
                 let burst = (0..ALLOWED_PER_S / 10).all(|_| limit.admit(0, 1).is_ok());
                 burst && limit.admit(0, 1).is_err()
             }
-            _ => false,
         };
-        if !passed {
-            return Err(format!("{name}: does not refuse where it should, or refuses where it should not"));
-        }
+        let why = "does not refuse where it should, or refuses where it should not";
+        if passed { Ok(()) } else { Err(format!("{}: {why}", self.is.id)) }
     }
-    Ok(())
+}
+
+/// Whether so many find a place and no more, twice.
+fn holds<P>(places: usize, enter: impl Fn() -> Option<P>) -> bool {
+    (0..2).all(|_| {
+        let inside: Vec<P> = (0..places).map_while(|_| enter()).collect();
+        inside.len() == places && enter().is_none()
+    })
 }

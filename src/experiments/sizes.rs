@@ -7,7 +7,7 @@
 //! rust#62958 (arguments are stored twice), #59087, #108906; rustc's own tests in `tests/ui/async-await/future-sizes`.
 use std::{future::Future, pin::Pin};
 
-use crate::{machine, structures::task::machine::turn};
+use crate::{lab::Contender, machine, structures::task::machine::turn};
 
 /// One rule.
 #[derive(Clone, Copy, Debug)]
@@ -192,7 +192,7 @@ const fn rule(name: &'static str, bytes: fn() -> usize, known: &'static [(u32, u
 }
 
 /// The catalogue.
-pub const RULES: [Rule; 27] = [
+pub static RULES: [Rule; 27] = [
     rule("hold_1024", || size(hold::<1024>()), &[(95, 1026)]),
     rule("empty", || size(async {}), &[(95, 1)]),
     rule("one_await", || size(one_await()), &[(95, 2)]),
@@ -222,13 +222,28 @@ pub const RULES: [Rule; 27] = [
     rule("boxed_dyn", boxed_dyn, &[(95, 16)]),
 ];
 
-/// The names of all rules, and last `all_rules`.
-pub const NAMES: [&str; RULES.len() + 1] = {
-    let mut names = ["all_rules"; RULES.len() + 1];
+/// A row of the table: one rule, or all of them together.
+#[derive(Clone, Copy, Debug)]
+pub struct Row {
+    /// Named after the rule; `all_rules`.
+    pub is: Contender,
+    /// What it sums up.
+    pub rules: &'static [Rule],
+}
+
+impl AsRef<Contender> for Row {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
+}
+
+/// A row for each rule, and last one for all of them.
+pub static ROWS: [Row; RULES.len() + 1] = {
+    let mut rows = [Row { is: Contender::new("all_rules"), rules: &RULES }; RULES.len() + 1];
     let mut i = 0;
     while i < RULES.len() {
-        names[i] = RULES[i].name;
+        rows[i] = Row { is: Contender::new(RULES[i].name), rules: std::slice::from_ref(&RULES[i]) };
         i += 1;
     }
-    names
+    rows
 };

@@ -25,9 +25,12 @@ use tokio::{
 };
 
 use self::offence::Offence;
-use crate::measure::{
-    lateness::{Lateness, SchedTimes, Schedule, ThreadTimes, outside_wakes, timer_probe, wake_probe},
-    trace,
+use crate::{
+    lab::{Point, Setting, at, setting},
+    measure::{
+        lateness::{Lateness, SchedTimes, Schedule, ThreadTimes, outside_wakes, timer_probe, wake_probe},
+        trace,
+    },
 };
 
 /// How the runtime is starved.
@@ -85,37 +88,42 @@ pub enum Cure {
     DriverHandOff,
 }
 
-/// Names and mechanisms.
-pub const MECHANISMS: [(&str, Mechanism); 12] = [
-    ("workers", Mechanism::Workers),
-    ("lifo_slot", Mechanism::LifoSlot),
-    ("driver", Mechanism::Driver),
-    ("pool", Mechanism::Pool),
-    ("always_ready", Mechanism::AlwaysReady),
-    ("sibling", Mechanism::Sibling),
-    ("select", Mechanism::Select),
-    ("buffered", Mechanism::Buffered),
-    ("guard", Mechanism::Guard),
-    ("unpolled", Mechanism::Unpolled),
-    ("nested_block_on", Mechanism::NestedBlockOn),
-    ("current_thread", Mechanism::CurrentThread),
+/// The mechanisms as parameters.
+pub const MECHANISMS: [Point<Mechanism>; 12] = [
+    at("workers", Mechanism::Workers),
+    at("lifo_slot", Mechanism::LifoSlot),
+    at("driver", Mechanism::Driver),
+    at("pool", Mechanism::Pool),
+    at("always_ready", Mechanism::AlwaysReady),
+    at("sibling", Mechanism::Sibling),
+    at("select", Mechanism::Select),
+    at("buffered", Mechanism::Buffered),
+    at("guard", Mechanism::Guard),
+    at("unpolled", Mechanism::Unpolled),
+    at("nested_block_on", Mechanism::NestedBlockOn),
+    at("current_thread", Mechanism::CurrentThread),
 ];
 
-/// Names and cures.
-pub const CURES: [(&str, Cure); 8] = [
-    ("control", Cure::Control),
-    ("nothing", Cure::Nothing),
-    ("more_workers", Cure::MoreWorkers),
-    ("yield", Cure::Yield),
-    ("block_in_place", Cure::InPlace),
-    ("spawn_blocking", Cure::SpawnBlocking),
-    ("own_runtime", Cure::OwnRuntime),
-    ("async_primitive", Cure::Async),
+/// Nothing is done: what every cure is compared with.
+pub const NOTHING: Setting<Cure> = setting("nothing", Cure::Nothing);
+/// Nobody offends.
+pub const CONTROL: Setting<Cure> = setting("control", Cure::Control);
+
+/// The cures, as any build has them.
+pub const CURES: [Setting<Cure>; 8] = [
+    NOTHING,
+    CONTROL,
+    setting("more_workers", Cure::MoreWorkers),
+    setting("yield", Cure::Yield),
+    setting("block_in_place", Cure::InPlace),
+    setting("spawn_blocking", Cure::SpawnBlocking),
+    setting("own_runtime", Cure::OwnRuntime),
+    setting("async_primitive", Cure::Async),
 ];
 
-/// Names of the cures that are unstable switches of tokio.
-pub const SWITCHES: [(&str, Cure); 2] =
-    [("no_lifo_slot", Cure::NoLifoSlot), ("driver_hand_off", Cure::DriverHandOff)];
+/// The cures that are unstable switches of tokio.
+pub const SWITCHES: [Setting<Cure>; 2] =
+    [setting("no_lifo_slot", Cure::NoLifoSlot), setting("driver_hand_off", Cure::DriverHandOff)];
 
 /// What was seen of a pair.
 #[derive(Clone, Debug, Default)]

@@ -13,11 +13,15 @@ use std::{
 };
 
 use crate::{
-    contenders::bag::{Access, Bag, for_ever},
-    lab::{plan::Plan, sample::Sample},
+    contenders::bag::{Access, PushPop, check, for_ever},
+    lab::{Contender, plan::Plan, sample::Sample},
+    record::AA,
     structures::{
-        lockfree::{queue::QueueHandle, stack::StackHandle},
-        reclaim::Reclaim,
+        lockfree::{
+            queue::{Queue, QueueHandle},
+            stack::StackHandle,
+        },
+        reclaim::{Reclaim, epoch::Epoch, hazard::Hazard},
     },
 };
 
@@ -28,13 +32,6 @@ pub trait Stops: Access {
 }
 
 impl Stops for &'static Mutex<VecDeque<u64>> {
-    fn stop(&mut self, inside: &mut dyn FnMut()) {
-        let _held = self.lock().expect("no holder panics");
-        inside();
-    }
-}
-
-impl Stops for &'static Mutex<Vec<u64>> {
     fn stop(&mut self, inside: &mut dyn FnMut()) {
         let _held = self.lock().expect("no holder panics");
         inside();
@@ -60,11 +57,46 @@ const BETWEEN: u8 = 2;
 /// One thread is stopped, and then is not, for so long.
 const EACH: Duration = Duration::from_millis(2);
 
+/// Who is stopped.
+#[derive(Clone, Copy, Debug)]
+pub struct Stopped {
+    is: Contender,
+    run: fn(&Plan) -> Result<Sample, String>,
+}
+
+/// A bag of which a thread is stopped, as a contender.
+pub const fn stopping<B: PushPop<Access: Stops>>() -> Stopped {
+    Stopped { is: B::IS.checked(check::<B>), run: stopped::<B> }
+}
+
+impl AsRef<Contender> for Stopped {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
+}
+
+/// The queues of lab lockfree_queue, the baseline first.
+pub static QUEUES: [Stopped; 3] =
+    [stopping::<Queue<u64, Hazard>>(), stopping::<Queue<u64, Epoch>>(), stopping::<Mutex<VecDeque<u64>>>()];
+
+/// All of them one after the other, and before them the first one's twin (`A/A`): one launch. Values as of [`stopped`].
+pub fn all(plan: &Plan, param: &str, who: &[Stopped]) -> Vec<Sample> {
+    let one = |(case, who): (&str, &Stopped)| match (who.run)(plan) {
+        Ok(row) => Sample { case: case.into(), param: param.into(), ..row },
+        Err(why) => Sample::unmeasured(case, param, why),
+    };
+    let twin = who.first().map(|base| one((AA, base)));
+    let mut rows: Vec<Sample> = who.iter().map(|w| one((w.is.id, w))).collect();
+    // Where the other ways to measure have it.
+    twin.into_iter().for_each(|twin| rows.insert(1, twin));
+    rows
+}
+
 /// One launch. Value: `kept_share`, the others' rate while one is stopped, as a share of their rate while none is; `free_per_s`.
-pub fn stopped<B: Bag>(plan: &Plan, param: &str) -> Sample
-where
-    B::Access: Stops,
-{
+///
+/// # Errors
+/// If the others got nothing done while nobody was stopped.
+pub fn stopped<B: PushPop<Access: Stops>>(plan: &Plan) -> Result<Sample, String> {
     let others = plan.threads.saturating_sub(1).max(1);
     let bag = for_ever::<B>(others + 1);
     let (phase, end) = (AtomicU8::new(BETWEEN), AtomicBool::new(false));
@@ -109,7 +141,7 @@ where
         done[i].load(Relaxed) as f64 / lasted[i].as_secs_f64()
     };
     if rate(FREE) == 0.0 {
-        return Sample::unmeasured(B::CASE, param, "the others got nothing done while nobody was stopped");
+        return Err("the others got nothing done while nobody was stopped".into());
     }
-    Sample::new(B::CASE, param).with("kept_share", rate(STOPPED) / rate(FREE)).with("free_per_s", rate(FREE))
+    Ok(Sample::default().with("kept_share", rate(STOPPED) / rate(FREE)).with("free_per_s", rate(FREE)))
 }

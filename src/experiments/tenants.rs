@@ -9,7 +9,12 @@ use std::{
 };
 
 use crate::{
-    measure::{cost::Ops, latency, order::Order},
+    lab::Contender,
+    measure::{
+        cost::{Ops, Solo},
+        latency,
+        order::Order,
+    },
     structures::flow::{Quota, fair_queue::FairQueue, gcra::Gcra, keyed::Keyed},
 };
 
@@ -30,8 +35,8 @@ const EACH: usize = 4;
 
 /// Decides who comes in, and who is next.
 pub trait Front {
-    /// Names the case everywhere.
-    const CASE: &'static str;
+    /// Who it is.
+    const IS: Contender;
     /// With nobody inside.
     fn new() -> Self;
     /// A request comes; false if it is refused.
@@ -47,7 +52,7 @@ pub trait Front {
 pub struct SharedQueue(VecDeque<(u32, u64)>);
 
 impl Front for SharedQueue {
-    const CASE: &'static str = "shared_queue";
+    const IS: Contender = Contender::new("shared_queue").called("one queue for all");
     fn new() -> Self {
         Self::default()
     }
@@ -71,7 +76,7 @@ impl Front for SharedQueue {
 pub struct GlobalLimit(Gcra, SharedQueue);
 
 impl Front for GlobalLimit {
-    const CASE: &'static str = "global_limit";
+    const IS: Contender = Contender::new("global_limit").called("limit on the sum");
     fn new() -> Self {
         let quota = Quota::per_second(18_000, 180).expect("a rate and a burst of 10 ms");
         Self(Gcra::new(quota), SharedQueue::new())
@@ -92,7 +97,7 @@ impl Front for GlobalLimit {
 pub struct TenantLimit(Keyed<u32, BuildHasherDefault<DefaultHasher>>, SharedQueue);
 
 impl Front for TenantLimit {
-    const CASE: &'static str = "tenant_limit";
+    const IS: Contender = Contender::new("tenant_limit").called("limit for each tenant");
     fn new() -> Self {
         let quota = Quota::new(400, 60_000_000_000, 10).expect("400 a minute and a burst of 10");
         // A fixed hasher, so that a run can be repeated; a service would take std's, which nobody can foresee.
@@ -115,7 +120,7 @@ impl Front for TenantLimit {
 pub struct Fair(FairQueue<u64>);
 
 impl Front for Fair {
-    const CASE: &'static str = "fair_queue";
+    const IS: Contender = Contender::new("fair_queue").called("our fair queue");
     fn new() -> Self {
         Self(FairQueue::new(&vec![1; TENANTS as usize], 1, EACH).expect("lines with places"))
     }
@@ -127,6 +132,44 @@ impl Front for Fair {
     }
     fn bytes(&self) -> usize {
         self.0.bytes()
+    }
+}
+
+/// A front door as a contender.
+#[derive(Clone, Copy, Debug)]
+pub struct Entrance {
+    is: Contender,
+    serve: fn(Load, f64, u64) -> Option<Outcome>,
+    through: fn() -> Ops,
+}
+
+const fn entrance<F: Front + 'static>() -> Entrance {
+    Entrance { is: F::IS.checked(check::<F>), serve: serve::<F>, through: through::<F> }
+}
+
+/// [`SharedQueue`].
+pub static SHARED_QUEUE: Entrance = entrance::<SharedQueue>();
+/// [`GlobalLimit`].
+pub static GLOBAL_LIMIT: Entrance = entrance::<GlobalLimit>();
+/// [`TenantLimit`].
+pub static TENANT_LIMIT: Entrance = entrance::<TenantLimit>();
+/// [`Fair`].
+pub static FAIR_QUEUE: Entrance = entrance::<Fair>();
+
+impl AsRef<Contender> for Entrance {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
+}
+
+impl Entrance {
+    /// Under a load for so many virtual seconds, as [`serve`].
+    pub fn serve(&self, load: Load, seconds: f64, seed: u64) -> Option<Outcome> {
+        (self.serve)(load, seconds, seed)
+    }
+    /// One operation: a request of a random tenant comes, is let in, and is taken. At the usual pace, so that nobody is refused.
+    pub fn through(&self) -> Solo {
+        Solo::new(self.is.id, self.through)
     }
 }
 
@@ -212,8 +255,7 @@ pub fn serve<F: Front>(load: Load, seconds: f64, seed: u64) -> Option<Outcome> {
     })
 }
 
-/// One operation: a request of a random tenant comes, is let in, and is taken. At the usual pace, so that nobody is refused.
-pub fn through<F: Front + 'static>() -> Ops {
+fn through<F: Front + 'static>() -> Ops {
     let (mut front, mut order, mut now_ns) = (F::new(), Order::new(1), 0);
     Box::new(move |n| {
         for _ in 0..n {
@@ -234,14 +276,14 @@ pub fn check<F: Front>() -> Result<(), String> {
         now_ns += (SECOND / POLITE_PER_S) as u64;
         let tenant = order.below(TENANTS as usize) as u32;
         if !front.offer(tenant, now_ns) {
-            return Err(format!("{}: refuses request {request} of a tenant that behaves", F::CASE));
+            return Err(format!("{}: refuses request {request} of a tenant that behaves", F::IS.id));
         }
         if front.next() != Some((tenant, now_ns)) {
-            return Err(format!("{}: request {request} comes out as another", F::CASE));
+            return Err(format!("{}: request {request} comes out as another", F::IS.id));
         }
     }
     match front.next() {
         None => Ok(()),
-        Some(_) => Err(format!("{}: a request comes out that nobody made", F::CASE)),
+        Some(_) => Err(format!("{}: a request comes out that nobody made", F::IS.id)),
     }
 }

@@ -12,6 +12,7 @@ use std::{
 };
 
 use crate::{
+    lab::Contender,
     measure::{
         audit::{Evidence, Flaw, Timed},
         keys::{Skew, draw},
@@ -22,26 +23,35 @@ use crate::{
 /// A benchmark: its name, the mistake it makes, and the run.
 #[derive(Clone, Copy, Debug)]
 pub struct Trap {
-    /// Names the case.
-    pub name: &'static str,
+    is: Contender,
     /// The mistake; `None` for the sound one.
     pub flaw: Option<Flaw>,
     /// Runs it for some ms.
     pub run: fn() -> Evidence,
 }
 
+impl AsRef<Contender> for Trap {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
+}
+
+const fn trap(id: &'static str, flaw: Flaw, run: fn() -> Evidence) -> Trap {
+    Trap { is: Contender::new(id), flaw: Some(flaw), run }
+}
+
 /// All of them, in the order of the questions that an auditor asks.
-pub const TRAPS: [Trap; 10] = [
-    Trap { name: "thread_start_timed", flaw: Some(Flaw::ThreadStartTimed), run: thread_start_timed },
-    Trap { name: "clock_after_barrier", flaw: Some(Flaw::ClockReadLate), run: clock_after_barrier },
-    Trap { name: "one_after_the_other", flaw: Some(Flaw::NoOverlap), run: one_after_the_other },
-    Trap { name: "clone_in_one_arm", flaw: Some(Flaw::UnequalWork), run: clone_in_one_arm },
-    Trap { name: "write_lock_as_read", flaw: Some(Flaw::ExclusiveRead), run: write_lock_as_read },
-    Trap { name: "shared_index", flaw: Some(Flaw::HarnessDominates), run: shared_index },
-    Trap { name: "try_lock_uncounted", flaw: Some(Flaw::ResultDropped), run: try_lock_uncounted },
-    Trap { name: "keys_per_thread", flaw: Some(Flaw::HitsMove), run: keys_per_thread },
-    Trap { name: "one_key_map", flaw: Some(Flaw::OneKey), run: one_key_map },
-    Trap { name: "sound", flaw: None, run: sound },
+pub static TRAPS: [Trap; 10] = [
+    trap("thread_start_timed", Flaw::ThreadStartTimed, thread_start_timed),
+    trap("clock_after_barrier", Flaw::ClockReadLate, clock_after_barrier),
+    trap("one_after_the_other", Flaw::NoOverlap, one_after_the_other),
+    trap("clone_in_one_arm", Flaw::UnequalWork, clone_in_one_arm),
+    trap("write_lock_as_read", Flaw::ExclusiveRead, write_lock_as_read),
+    trap("shared_index", Flaw::HarnessDominates, shared_index),
+    trap("try_lock_uncounted", Flaw::ResultDropped, try_lock_uncounted),
+    trap("keys_per_thread", Flaw::HitsMove, keys_per_thread),
+    trap("one_key_map", Flaw::OneKey, one_key_map),
+    Trap { is: Contender::new("sound"), flaw: None, run: sound },
 ];
 
 /// So short that starting a thread takes longer.

@@ -7,9 +7,12 @@ use std::{
     task::{Context, Poll},
 };
 
-use crate::structures::task::{
-    executor::Executor,
-    machine::{self, Machine, State},
+use crate::{
+    lab::{Point, at},
+    structures::task::{
+        executor::Executor,
+        machine::{self, Machine, State},
+    },
 };
 
 /// An async fn and its twin.
@@ -74,6 +77,13 @@ impl Driven {
     /// How many polls it took.
     pub fn polls_count(&self) -> usize {
         self.stands.len() - 1
+    }
+}
+
+impl Twin {
+    /// As a parameter.
+    pub const fn point(self) -> Point<Self> {
+        at(self.name, self)
     }
 }
 

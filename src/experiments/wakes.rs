@@ -11,12 +11,27 @@ use crate::structures::task::{
     machine::turn,
 };
 
+/// Who wakes, or is woken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Who {
+    /// The first poll is by its hand.
+    Spawn,
+    /// Catches a ball and throws it to the other.
+    Ping,
+    /// The other.
+    Pong,
+    /// Wakes itself.
+    Yielder,
+    /// A thread outside.
+    Outside,
+}
+
 /// Who woke whom, and how often: `ping` and `pong` throw a ball `balls` times each, `yielder` yields as often, and `outside` throws
 /// the ball in. The first polls are by the hand of `spawn`.
 ///
 /// # Panics
 /// If the outside thread can't be started.
-pub fn wakes(balls: u32) -> BTreeMap<(&'static str, &'static str), f64> {
+pub fn wakes(balls: u32) -> BTreeMap<(Who, Who), f64> {
     let (to_ping, mut ping) = mpsc::unbounded_channel();
     let (to_pong, mut pong) = mpsc::unbounded_channel();
     let thrower = to_ping.clone();
@@ -39,12 +54,12 @@ pub fn wakes(balls: u32) -> BTreeMap<(&'static str, &'static str), f64> {
         }
     });
     let mut wakes = BTreeMap::new();
-    let note = |wakes: &mut BTreeMap<_, f64>, who: &'static str, before: &[TaskId], after: &[TaskId]| {
+    let note = |wakes: &mut BTreeMap<_, f64>, who: Who, before: &[TaskId], after: &[TaskId]| {
         for task in after.iter().filter(|task| !before.contains(task)) {
             *wakes.entry((who, TASKS[task.index()])).or_default() += 1.0;
         }
     };
-    note(&mut wakes, "spawn", &[], &executor.ready());
+    note(&mut wakes, Who::Spawn, &[], &executor.ready());
     let mut thrower = Some(thrower);
     loop {
         // The polled task leaves the list when it is taken: if it is there afterwards, it was woken by its own poll.
@@ -55,7 +70,7 @@ pub fn wakes(balls: u32) -> BTreeMap<(&'static str, &'static str), f64> {
             // Joined before the next poll, so that a wake is either this thread's or the polled task's.
             let thrown = thread::spawn(move || thrower.send(()).is_ok()).join();
             assert!(thrown.is_ok_and(|sent| sent), "ping waits for the ball");
-            note(&mut wakes, "outside", &[], &executor.ready());
+            note(&mut wakes, Who::Outside, &[], &executor.ready());
         } else {
             return wakes;
         }
@@ -63,4 +78,4 @@ pub fn wakes(balls: u32) -> BTreeMap<(&'static str, &'static str), f64> {
 }
 
 /// In the order of spawning.
-const TASKS: [&str; 3] = ["ping", "pong", "yielder"];
+const TASKS: [Who; 3] = [Who::Ping, Who::Pong, Who::Yielder];

@@ -11,6 +11,7 @@ use std::{
 };
 
 use crate::{
+    lab::{Setting, setting},
     machine::pin_current_thread,
     measure::{handover::until, order::Order, outcomes::OneCpu, throughput::Apart},
 };
@@ -28,12 +29,12 @@ pub enum Between {
     HalfFence,
 }
 
-/// Every case with its name.
-pub const CASES: [(&str, Between); 4] = [
-    ("no_fence", Between::Nothing),
-    ("half_fence", Between::HalfFence),
-    ("fence", Between::Fence),
-    ("seqcst", Between::SeqCst),
+/// Every case.
+pub const CASES: [Setting<Between>; 4] = [
+    setting("no_fence", Between::Nothing),
+    setting("half_fence", Between::HalfFence),
+    setting("fence", Between::Fence),
+    setting("seqcst", Between::SeqCst),
 ];
 
 /// What was counted.

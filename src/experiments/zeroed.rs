@@ -64,7 +64,7 @@ fn cycle(
     let mut free = touched;
     if check {
         if !block.holds_touch() || !block.is_zero_but_touched() {
-            return Err(BlockError::Damaged { by: allocator.name, bytes });
+            return Err(BlockError::Damaged { by: allocator.id(), bytes });
         }
         block.fill(0xa5);
         free = Instant::now();
@@ -86,7 +86,6 @@ fn cycle(
 pub fn zeroed(
     allocator: &'static Allocator,
     zeros: Zeros,
-    param: &str,
     bytes: usize,
     extent: Extent,
 ) -> Result<Sample, BlockError> {
@@ -116,7 +115,7 @@ pub fn zeroed(
         ("first_cycle_ns", Some(first.total() as f64)),
         ("faults_per_cycle_count", faults.map(|n| n as f64 / count as f64)),
     ];
-    let mut sample = with_known(Sample::new("", param), &values);
+    let mut sample = with_known(Sample::default(), &values);
     sample.receipts.kept_count = Some(count as f64);
     sample.doubts = doubts(allocator);
     Ok(sample)

@@ -60,7 +60,7 @@ impl Collector {
     ];
 
     /// As MMTk spells it.
-    pub fn name(self) -> &'static str {
+    pub const fn name(self) -> &'static str {
         match self {
             Self::SemiSpace => "SemiSpace",
             Self::GenCopy => "GenCopy",

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::{
-    judge::{cited::cited, enough_launches, not_quotable, unequal_work},
+    judge::{cited::speaking, enough_launches, not_quotable, unequal_work},
     lab::{Kind, Lab, Launch, Step, sample::AA},
     record::{Record, aa_band, find},
     stats::{self, Interval},
@@ -93,7 +93,7 @@ pub fn pairs<'a>(labs: &[&'static Lab], a: &'a [Record], b: &'a [Record], anyway
     let mut out = Vec::new();
     for lab in labs.iter().copied() {
         let chosen: Vec<BTreeSet<String>> =
-            [a, b].map(|all| cited(lab, all).into_iter().map(|r| r.run).collect()).into();
+            [a, b].map(|all| speaking(lab, all).into_iter().map(|r| r.run).collect()).into();
         for step in &lab.steps {
             let of = |all: &'a [Record], runs: &BTreeSet<String>| -> Vec<&'a Record> {
                 all.iter()
@@ -116,7 +116,18 @@ pub fn pairs<'a>(labs: &[&'static Lab], a: &'a [Record], b: &'a [Record], anyway
 }
 
 /// Facts that only the build decides; every other one is the machine's.
-const BUILD: [&str; 7] = ["dirty", "profile", "revision", "rustc", "rustflags", "target", "versions"];
+const BUILD: [&str; 10] = [
+    "code",
+    "dirty",
+    "features",
+    "package",
+    "profile",
+    "revision",
+    "rustc",
+    "rustflags",
+    "target",
+    "versions",
+];
 
 /// The facts that two runs do not share. What is unknown on either side is named as a difference of value, since nobody can say that
 /// it is the same; where both say unknown there is nothing to say.
@@ -129,7 +140,13 @@ fn differing(a: &Record, b: &Record) -> Vec<Differs> {
     };
     let facts = |r: &Record| -> BTreeMap<String, String> { r.machine.facts.clone() };
     let (of_a, of_b) = (facts(a), facts(b));
+    // The code that decides the numbers is the same: then it doesn't matter which revision it was taken from.
+    let same_code = of_a.get("code").is_some() && of_a.get("code") == of_b.get("code");
+    let skip = |key: &str| same_code && matches!(key, "revision" | "dirty");
     for key in of_a.keys().chain(of_b.keys()).collect::<BTreeSet<_>>() {
+        if skip(key) {
+            continue;
+        }
         let thing = if BUILD.contains(&key.as_str()) { Thing::Build } else { Thing::Machine };
         let text =
             |facts: &BTreeMap<String, String>| facts.get(key).cloned().unwrap_or_else(|| "unknown".into());
@@ -142,7 +159,7 @@ fn differing(a: &Record, b: &Record) -> Vec<Differs> {
     }
     put(Thing::Plan, "headline", a.headline.clone(), b.headline.clone());
     // The same revision with changes holds other code each time.
-    if [&of_a, &of_b].iter().all(|f| f.get("dirty").is_some_and(|d| d == "true")) {
+    if !same_code && [&of_a, &of_b].iter().all(|f| f.get("dirty").is_some_and(|d| d == "true")) {
         let text = |facts: &BTreeMap<String, String>| {
             format!("{} with changes", facts.get("revision").map_or("unknown", String::as_str))
         };

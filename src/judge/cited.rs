@@ -3,13 +3,31 @@ use std::collections::HashMap;
 
 use crate::{
     lab::{Lab, plan::Mode},
-    record::{Record, runs_of},
+    record::{Record, pool, runs_of},
 };
 
-/// The records that a lab's block cites: for each step the newest complete run that may be quoted as a whole, else the newest
+/// The records that a lab's block rests on: for each step the sessions that speak together, or the one run that does. They are what is
+/// committed beside the notes; citing from them alone cites the same.
+pub fn cited(lab: &Lab, records: &[Record]) -> Vec<Record> {
+    let mut out = Vec::new();
+    for step in &lab.steps {
+        let pooled = pool::pooled(lab, step, records, None);
+        match pooled.first().and_then(|r| r.pooled.as_ref()) {
+            Some(pool) => {
+                let runs: Vec<&String> = pool.sessions.iter().flatten().collect();
+                let mine = |r: &&Record| runs.contains(&&r.run) && r.lab == lab.stem && r.step == step.name;
+                out.extend(records.iter().filter(mine).cloned());
+            }
+            None => out.extend(speaking(lab, records).into_iter().filter(|r| r.step == step.name)),
+        }
+    }
+    out
+}
+
+/// The records that speak for a lab, one run for each step: the pooled one where there are sessions. Of single runs the the newest complete run that may be quoted as a whole, else the newest
 /// complete one with a row that may, else the newest complete one, else the newest. A quick or smoke run is cited only for a step that
 /// has no other. They are what is committed beside the notes; citing from them alone cites the same.
-pub fn cited(lab: &Lab, records: &[Record]) -> Vec<Record> {
+pub fn speaking(lab: &Lab, records: &[Record]) -> Vec<Record> {
     let mut out = Vec::new();
     for step in &lab.steps {
         // By run first: a store may hold a thousand runs.

@@ -141,8 +141,7 @@ fn judge_one(
         Ok(against) => against,
         Err(why) => return not_shown(None, why),
     };
-    let compared =
-        against.map(|(r, pick)| compare(step, records, (of, bound.of.value), (r, pick.value)));
+    let compared = against.map(|(r, pick)| compare(step, records, (of, bound.of.value), (r, pick.value)));
     let numbers = match &compared {
         None => of.interval_of(bound.of.value),
         Some(Compared::Differs { ratio, .. } | Compared::NoDifference { ratio, .. }) => Some(*ratio),

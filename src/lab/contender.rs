@@ -63,3 +63,40 @@ impl PartialEq for Contender {
         self.id == other.id
     }
 }
+
+/// A contender that is a setting of an experiment: the code is the same, what it is told differs. What [`Point`](super::Point) is for a
+/// parameter.
+#[derive(Clone, Copy, Debug)]
+pub struct Setting<T> {
+    /// Who it is.
+    pub is: Contender,
+    /// What the experiment is told.
+    pub value: T,
+}
+
+impl<T> AsRef<Contender> for Setting<T> {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
+}
+
+impl<T> Setting<T> {
+    /// Names it in records.
+    pub const fn id(&self) -> &'static str {
+        self.is.id
+    }
+    /// The same under another id.
+    #[must_use]
+    pub const fn as_case(mut self, id: &'static str) -> Self
+    where
+        T: Copy,
+    {
+        self.is = self.is.as_case(id);
+        self
+    }
+}
+
+/// A setting under this id.
+pub const fn setting<T>(id: &'static str, value: T) -> Setting<T> {
+    Setting { is: Contender::new(id), value }
+}

@@ -13,7 +13,7 @@ pub mod step;
 
 pub use self::{
     claim::{Bound, Claim, Expect, Pick, Say, What, at_least, at_most, between, bound, exactly, pick, ratio},
-    contender::{Check, Contender},
+    contender::{Check, Contender, Setting, setting},
     mechanism::{Evidence, Mechanism, shown_by, source},
     param::{ONCE, Param, Point, Unit, at, bytes, count, ns, share},
     step::{Bench, Kind, Launch, Predict, Step, Timed},

@@ -47,6 +47,12 @@ pub struct Receipts {
     /// Context switches per second and lane.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub switches_per_s: Option<f64>,
+    /// Hand-off of a cache line between the CPUs that were used, in ns: which of its states the machine was in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handoff_ns: Option<f64>,
+    /// Share of the blocks or windows that met another state, and were left out for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub other_state_share: Option<f64>,
     /// Operations that were done, to show that contenders did equal work.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ops_count: Option<f64>,

@@ -100,6 +100,17 @@ impl Room {
     }
 }
 
+/// So much the rest of a process may need while an experiment holds its blocks.
+const MARGIN: usize = 64 << 20;
+
+/// Whether an experiment may hold so many bytes here at once.
+///
+/// # Errors
+/// Why not, in a sentence.
+pub fn room_for(bytes: usize) -> Result<(), String> {
+    Room::now().refusal(bytes.saturating_add(MARGIN) as u64).map_or(Ok(()), Err)
+}
+
 /// Anonymous private memory straight from the kernel; dropping it unmaps it.
 #[derive(Debug)]
 pub struct Mapping {

@@ -20,16 +20,16 @@ pub fn grown<T>(make: impl FnOnce() -> T) -> (T, Option<u64>) {
 }
 
 /// What one instance weighs: `instance_bytes`, the mean of a thousand, so that the few blocks that come from a thread's own store do not show.
-pub fn instance<T>(case: &str, param: &str, make: impl Fn() -> T) -> Sample {
+///
+/// # Errors
+/// Where the allocator does not tell.
+pub fn instance<T>(make: impl Fn() -> T) -> Result<Sample, String> {
     const INSTANCES: usize = 1_000;
     let mut made = Vec::with_capacity(INSTANCES);
     let before = given_out_bytes();
     made.extend((0..INSTANCES).map(|_| make()));
-    match given_out_bytes().zip(before) {
-        Some((after, before)) => Sample::new(case, param)
-            .with("instance_bytes", after.saturating_sub(before) as f64 / INSTANCES as f64),
-        None => Sample::unmeasured(case, param, UNKNOWN),
-    }
+    let (after, before) = given_out_bytes().zip(before).ok_or(UNKNOWN)?;
+    Ok(Sample::default().with("instance_bytes", after.saturating_sub(before) as f64 / INSTANCES as f64))
 }
 
 /// Why a weight is not known here.

@@ -147,6 +147,11 @@ pub enum Seen {
 /// A thread under watch: its name, and what it does.
 pub type Role = (&'static str, Box<dyn FnOnce(&Actor) + Send>);
 
+/// A thread of this name that does this.
+pub fn role(name: &'static str, does: impl FnOnce(&Actor) + Send + 'static) -> Role {
+    (name, Box::new(does))
+}
+
 /// No sign of life for so long, where the kernel can confirm that all sleep.
 const STILL: Duration = Duration::from_millis(60);
 /// The same where it cannot.

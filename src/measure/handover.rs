@@ -6,8 +6,9 @@
 //!
 //! Why not [`crate::measure::throughput`]: a lane there may be told to stop between two operations, and its partner would wait for ever.
 use std::{
+    borrow::Borrow,
     sync::{
-        Mutex,
+        Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering::*},
     },
     thread,
@@ -23,7 +24,13 @@ use crate::{
         sample::{AA, Sample},
     },
     machine::pin_current_thread,
-    measure::{gang::Apart, order::Order, scatter::Scatter, witness},
+    measure::{
+        gang::Apart,
+        order::Order,
+        scatter::Scatter,
+        state::{Met, States},
+        witness,
+    },
     stats,
 };
 
@@ -36,7 +43,14 @@ pub struct Relay {
     /// The case's name.
     pub case: &'static str,
     /// Builds a fresh instance: the legs of the two threads.
-    pub make: fn() -> [Leg; 2],
+    pub make: Box<dyn Fn() -> [Leg; 2]>,
+}
+
+impl Relay {
+    /// This case, made so.
+    pub fn new(case: &'static str, make: impl Fn() -> [Leg; 2] + 'static) -> Self {
+        Self { case, make: Box::new(make) }
+    }
 }
 
 impl std::fmt::Debug for Relay {
@@ -165,8 +179,10 @@ impl Drop for Leader<'_> {
 
 /// Measures every contender against the first on the plan's first two CPUs: one launch. Value: `transfer_ns`, the time for each value handed
 /// over. A contender's is the baseline's median times the median paired ratio. With one CPU there is nothing to hand over: no value.
-pub fn relay(plan: &Plan, param: &str, arms: &[Relay]) -> Vec<Sample> {
-    let Some(base) = arms.first() else { return Vec::new() };
+pub fn relay(plan: &Plan, param: &str, arms: impl IntoIterator<Item: Borrow<Relay>>) -> Vec<Sample> {
+    let arms: Vec<_> = arms.into_iter().collect();
+    let arms: Vec<&Relay> = arms.iter().map(Borrow::borrow).collect();
+    let Some(&base) = arms.first() else { return Vec::new() };
     let names: Vec<&str> = std::iter::once(AA).chain(arms[1..].iter().map(|a| a.case)).collect();
     let refuse = |why: &str| {
         std::iter::once(base.case)
@@ -175,12 +191,16 @@ pub fn relay(plan: &Plan, param: &str, arms: &[Relay]) -> Vec<Sample> {
             .collect()
     };
     let [first, second, ..] = plan.cpus[..] else { return refuse("a hand-over needs two CPUs") };
-    // Instance 0 is the baseline, 1 its twin, then the others.
+    // Instance 0 is the baseline, 1 its twin, then the others; the last is the bare line.
     let mut scatter = Scatter::new(plan);
-    let (legs, mut others): (Vec<Leg>, Vec<Leg>) =
-        std::iter::once(base).chain(arms).map(|a| <(Leg, Leg)>::from(scatter.make(a.make))).unzip();
+    let (mut legs, mut others): (Vec<Leg>, Vec<Leg>) =
+        std::iter::once(base).chain(arms).map(|a| <(Leg, Leg)>::from(scatter.make(&a.make))).unzip();
+    let others_count = names.len();
+    let (ping, pong) = bare();
+    legs.push(ping);
+    others.push(pong);
     let board = Board::default();
-    let (pinned, quads) = thread::scope(|s| {
+    let (pinned, (quads, met)) = thread::scope(|s| {
         let board = &board;
         let follower = s.spawn(move || {
             let pinned = pin_current_thread(second);
@@ -189,10 +209,10 @@ pub fn relay(plan: &Plan, param: &str, arms: &[Relay]) -> Vec<Sample> {
         });
         let leader = s.spawn(move || {
             let pinned = pin_current_thread(first);
-            (pinned, lead(plan, arms.len(), Leader { board, legs, turn: 0 }))
+            (pinned, lead(plan, others_count, Leader { board, legs, turn: 0 }))
         });
-        let (pinned, quads) = leader.join().expect("a leg does not panic");
-        (pinned && follower.join().expect("a leg does not panic"), quads)
+        let (pinned, led) = leader.join().expect("a leg does not panic");
+        (pinned && follower.join().expect("a leg does not panic"), led)
     });
     let all: Vec<f64> = quads.iter().flatten().filter(|q| q.owned).map(|q| q.base_ns).collect();
     let base_ns = stats::median(&all);
@@ -219,7 +239,7 @@ pub fn relay(plan: &Plan, param: &str, arms: &[Relay]) -> Vec<Sample> {
         if !pinned {
             s.doubts.push("the threads could not be pinned".into());
         }
-        s
+        met.mark(s)
     };
     let mut samples = vec![sample(base.case, &quads[0], true)];
     samples.extend(names.iter().zip(&quads).map(|(case, quads)| sample(case, quads, false)));
@@ -232,9 +252,35 @@ struct Quad {
     base_ns: f64,
     case_ns: f64,
     owned: bool,
+    /// The bare hand-over just before.
+    look: usize,
 }
 
-fn lead(plan: &Plan, others: usize, mut leader: Leader<'_>) -> Vec<Vec<Quad>> {
+/// Round trips of one look at the machine's state.
+const TRIPS: u64 = 128;
+
+/// The bare line between the two threads, as a leg for each: what hand-overs cost at least, and which state the machine is in.
+fn bare() -> (Leg, Leg) {
+    let ball = Arc::new(Apart(AtomicU64::new(0)));
+    let back = ball.clone();
+    // E3 each side's Release -> the other's Acquire; the ball carries nothing.
+    let ping = move |n| {
+        for _ in 0..n {
+            ball.0.store(1, Release); // E3
+            until(|| (ball.0.load(Acquire) == 0).then_some(())); // E3
+        }
+    };
+    let pong = move |n| {
+        for _ in 0..n {
+            until(|| (back.0.load(Acquire) == 1).then_some(())); // E3
+            back.0.store(0, Release); // E3
+        }
+    };
+    (Box::new(Apart(ping)), Box::new(Apart(pong)))
+}
+
+/// The quads of each contender that met the state in which the machine was most of the time, and that state.
+fn lead(plan: &Plan, others: usize, mut leader: Leader<'_>) -> (Vec<Vec<Quad>>, Met) {
     let (round, fewest) = if plan.is_smoke() { (ROUND / 10, 2) } else { (ROUND, FEWEST) };
     let counts: Vec<u64> = (1..=others).map(|i| leader.count_for(round, fewest, 0, i)).collect();
     let mut quads: Vec<Vec<Quad>> = (0..others).map(|_| Vec::new()).collect();
@@ -242,12 +288,16 @@ fn lead(plan: &Plan, others: usize, mut leader: Leader<'_>) -> Vec<Vec<Quad>> {
     let started = Instant::now();
     let budget = plan.slice * u32::try_from(others).unwrap_or(u32::MAX);
     let mut turn: Vec<usize> = (0..others).collect();
+    let mut states = States::new(plan);
     while started.elapsed() < budget {
         order.shuffle(&mut turn);
+        // Half of a round trip; one that was interrupted tells nothing.
+        let (trip, owned) = leader.round(others + 1, TRIPS);
+        let look = states.saw(owned.then_some(trip / 2.0));
         for &i in &turn {
             let (b, c) = (0, i + 1);
             let rounds = if order.below(2) == 0 { [b, c, c, b] } else { [c, b, b, c] };
-            let mut quad = Quad { base_ns: 0.0, case_ns: 0.0, owned: true };
+            let mut quad = Quad { base_ns: 0.0, case_ns: 0.0, owned: true, look };
             for instance in rounds {
                 let (ns, owned) = leader.round(instance, counts[i]);
                 *(if instance == b { &mut quad.base_ns } else { &mut quad.case_ns }) += ns / 2.0;
@@ -256,12 +306,14 @@ fn lead(plan: &Plan, others: usize, mut leader: Leader<'_>) -> Vec<Vec<Quad>> {
             quads[i].push(quad);
         }
     }
-    quads
+    let met = states.most();
+    quads.iter_mut().for_each(|quads| quads.retain(|q| met.keeps(q.look)));
+    (quads, met)
 }
 
 /// The same contender for criterion: one round of that many values, timed by the first thread.
-pub fn timed(plan: &Plan, make: fn() -> [Leg; 2]) -> Timed {
-    let [mut mine, mut other] = make();
+pub fn timed(plan: &Plan, arm: &Relay) -> Timed {
+    let [mut mine, mut other] = (arm.make)();
     let (first, second) = (plan.cpus[0], plan.cpus[1 % plan.cpus.len()]);
     Box::new(move |n| {
         let there = AtomicUsize::new(0);

@@ -1,9 +1,9 @@
 //! Histograms of durations, and what may be said from them.
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::lab::sample::Sample;
+use crate::lab::{Timed, sample::Sample};
 
 /// For durations of 1 ns to a minute, three digits. Recorded with `saturating_record`, a minute and more count as a
 /// minute. Memory: about 220 KiB, allocated at once.
@@ -30,4 +30,13 @@ pub fn ns(d: Duration) -> u64 {
 /// How far a counter went between two looks, if both are known.
 pub fn difference(before: Option<u64>, after: Option<u64>) -> Option<u64> {
     Some(after?.saturating_sub(before?))
+}
+
+/// One operation for criterion: repeated, with one clock around all of it.
+pub fn repeated(mut once: impl FnMut() + 'static) -> Timed {
+    Box::new(move |n| {
+        let start = Instant::now();
+        (0..n).for_each(|_| once());
+        start.elapsed()
+    })
 }

@@ -20,6 +20,7 @@ use hdrhistogram::Histogram;
 
 use crate::{
     lab::{
+        Contender, Point,
         plan::Plan,
         sample::{AA, Sample},
     },
@@ -197,6 +198,32 @@ pub fn interleaved<T>(
     let seed = plan.seed.wrapping_add((plan.launch as u64) << 32);
     let slices = interleave(rounds, seed, rows.len(), |row| slice(rows[row].0, rows[row].1));
     rows.iter().zip(slices).map(|((case, param), slices)| sum(case, param, slices)).collect()
+}
+
+/// The samples of all contenders at all parameters and of the first contender's twin ([`AA`]), in that order, each from `rounds` slices
+/// that were run by [`interleave`] with the plan's seed (another order in each launch) and then summed up by `sum`. Unmeasured, with the
+/// first reason, if any slice failed.
+pub fn in_turn<C: AsRef<Contender>, P, T>(
+    plan: &Plan,
+    rounds: usize,
+    roster: &[C],
+    points: &[Point<P>],
+    slice: impl Fn(&C, &P) -> Result<T, String>,
+    sum: impl Fn(&C, &P, Vec<T>) -> Result<Sample, String>,
+) -> Vec<Sample> {
+    let twin = roster.first().map(|first| (AA, first));
+    let cases = roster.iter().map(|c| (c.as_ref().id, c)).chain(twin);
+    let rows: Vec<_> = cases.flat_map(|case| points.iter().map(move |point| (case, point))).collect();
+    let seed = plan.seed.wrapping_add((plan.launch as u64) << 32);
+    let slices = interleave(rounds, seed, rows.len(), |row| slice(rows[row].0.1, &rows[row].1.value));
+    let one = |(((case, contender), point), slices): (&((&'static str, &C), &Point<P>), Vec<_>)| {
+        let all = slices.into_iter().collect::<Result<Vec<T>, String>>();
+        match all.and_then(|slices| sum(contender, &point.value, slices)) {
+            Ok(sample) => Sample { case: (*case).into(), param: point.id().into(), ..sample },
+            Err(why) => Sample::unmeasured(case, point.id(), why),
+        }
+    };
+    rows.iter().zip(slices).map(one).collect()
 }
 
 /// A duration in whole ns; 584 years fit.

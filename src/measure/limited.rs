@@ -57,6 +57,20 @@ pub struct Ran {
     pub simulated: Option<Simulated>,
 }
 
+impl Ran {
+    /// What it measured, marked if the limit was only modelled: for a limit that kills nobody.
+    ///
+    /// # Errors
+    /// In a sentence: it was killed all the same.
+    pub fn survivor(self) -> Result<Sample, String> {
+        let sample = self.sample.ok_or("the process was killed, and nobody knows by whom")?;
+        Ok(match self.simulated {
+            Some(simulated) => simulated.mark(sample),
+            None => sample,
+        })
+    }
+}
+
 /// A limit that was only modelled.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Simulated {

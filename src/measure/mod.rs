@@ -11,6 +11,7 @@
 //! - [`trace`]: who did what and when on a tokio runtime, for a picture.
 //! - [`audit`]: what is wrong with a benchmark, found in what it measured.
 //! - [`launch`]: several child processes for each step, since one launch can be wrong as a whole.
+//! - [`state`]: which of its states the machine is in while something runs.
 //! - [`scatter`]: another place in memory for every instance in every launch.
 //! - [`limited`]: a case in a process with a limit, which may be killed for it.
 //! - [`keys`]: keys for maps, drawn beforehand: uniform, Zipf, one hot key.
@@ -37,6 +38,7 @@ pub mod order;
 pub mod outcomes;
 pub mod progress;
 pub mod scatter;
+pub mod state;
 pub mod throughput;
 #[cfg(feature = "labs")]
 pub mod trace;

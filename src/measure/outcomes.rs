@@ -13,6 +13,7 @@ use std::{
 };
 
 use crate::{
+    lab::{Contender, Point, Setting, at, plan::Plan, sample::Sample, setting},
     machine::pin_current_thread,
     measure::{handover::until, order::Order, throughput::Apart},
 };
@@ -35,14 +36,14 @@ pub enum Program {
     Iriw,
 }
 
-/// Every program with its name.
-pub const PROGRAMS: [(&str, Program); 6] = [
-    ("sb", Program::Sb),
-    ("mp", Program::Mp),
-    ("lb", Program::Lb),
-    ("corr", Program::CoRr),
-    ("two_writes", Program::TwoWrites),
-    ("iriw", Program::Iriw),
+/// Every program as a contender.
+pub const PROGRAMS: [Setting<Program>; 6] = [
+    setting("sb", Program::Sb),
+    setting("mp", Program::Mp),
+    setting("lb", Program::Lb),
+    setting("corr", Program::CoRr),
+    setting("two_writes", Program::TwoWrites),
+    setting("iriw", Program::Iriw),
 ];
 
 /// How loads and stores are ordered.
@@ -58,12 +59,12 @@ pub enum Manner {
     Fence,
 }
 
-/// Every manner with its name.
-pub const MANNERS: [(&str, Manner); 4] = [
-    ("relaxed", Manner::Relaxed),
-    ("rel_acq", Manner::ReleaseAcquire),
-    ("seqcst", Manner::SeqCst),
-    ("fence", Manner::Fence),
+/// Every manner as a parameter.
+pub const MANNERS: [Point<Manner>; 4] = [
+    at("relaxed", Manner::Relaxed),
+    at("rel_acq", Manner::ReleaseAcquire),
+    at("seqcst", Manner::SeqCst),
+    at("fence", Manner::Fence),
 ];
 
 impl Program {
@@ -265,6 +266,26 @@ impl fmt::Display for OneCpu {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("threads that share one CPU see each other's writes in order: two CPUs are needed")
     }
+}
+
+/// Every contender at every parameter, in an order that the lot decides anew in each launch.
+pub fn by_lot<C: AsRef<Contender>, P>(
+    plan: &Plan,
+    roster: &[C],
+    points: &[Point<P>],
+    one: impl Fn(&C, &P) -> Result<Sample, String>,
+) -> Vec<Sample> {
+    let mut turn: Vec<(&C, &Point<P>)> =
+        roster.iter().flat_map(|c| points.iter().map(move |p| (c, p))).collect();
+    Order::new(plan.seed ^ (plan.launch as u64) << 32).shuffle(&mut turn);
+    let sample = |(contender, point): (&C, &Point<P>)| {
+        let (case, param) = (contender.as_ref().id, point.id());
+        match one(contender, &point.value) {
+            Ok(sample) => Sample { case: case.into(), param: param.into(), ..sample },
+            Err(why) => Sample::unmeasured(case, param, why),
+        }
+    };
+    turn.into_iter().map(sample).collect()
 }
 
 /// Runs a program for about so long, its threads pinned to these CPUs in turn. The four threads of [`Program::Iriw`] share CPUs where there are

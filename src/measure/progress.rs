@@ -138,6 +138,14 @@ fn run(board: &Board, number: usize, lane: &mut Lane) {
     }
 }
 
+/// [`progress`] as a sample of this contender, or the reason why there is none.
+pub fn stop_one(plan: &Plan, param: &str, others: usize, arm: &Crowd) -> Sample {
+    match progress(plan, others, arm) {
+        Ok(seen) => seen.sample(arm.case, param, others),
+        Err(why) => Sample::unmeasured(arm.case, param, why),
+    }
+}
+
 /// Stops one thread of a contender again and again for the plan's slice while `others` more work on: one launch. At least two pauses, and
 /// never longer than some seconds more than the slice, whatever the contender does, unless it hangs by itself.
 ///

@@ -21,6 +21,7 @@ use crate::{
         gang::{Gang, Window, idle_lanes},
         order::Order,
         scatter::Scatter,
+        state::{Met, States},
     },
     stats,
 };
@@ -60,8 +61,10 @@ struct Meet {
     base_fair: Vec<f64>,
     /// Absent where the system does not tell who waited for a CPU.
     waited: Option<Vec<f64>>,
-    ops: u64,
-    base_ops: u64,
+    ops: Vec<u64>,
+    base_ops: Vec<u64>,
+    /// For each quad that counts, the look at the machine's state before it.
+    looks: Vec<usize>,
     tried: usize,
     starved: usize,
     base_starved: usize,
@@ -75,8 +78,9 @@ impl Meet {
             fair: Vec::new(),
             base_fair: Vec::new(),
             waited: Some(Vec::new()),
-            ops: 0,
-            base_ops: 0,
+            ops: Vec::new(),
+            base_ops: Vec::new(),
+            looks: Vec::new(),
             tried: 0,
             starved: 0,
             base_starved: 0,
@@ -90,8 +94,8 @@ impl Meet {
         Some((mid, 2.0 * spread))
     }
 
-    /// Four windows: kept only if all four were owned.
-    fn quad(&mut self, gang: &Gang, base: usize, case: usize, base_first: bool) {
+    /// Four windows: kept only if all four were owned. They belong to this look at the machine's state.
+    fn quad(&mut self, gang: &Gang, base: usize, case: usize, base_first: bool, look: usize) {
         let order = if base_first { [base, case, case, base] } else { [case, base, base, case] };
         let windows = order.map(|i| (i, gang.window(i)));
         self.tried += 1;
@@ -117,12 +121,30 @@ impl Meet {
             )
         };
         let ((b, b_fair, b_ops), (c, c_fair, c_ops)) = (mean(base), mean(case));
+        self.looks.push(look);
         self.log_ratios.push((c / b).ln());
         self.base_per_s.push(b);
         self.fair.push(c_fair);
         self.base_fair.push(b_fair);
-        self.ops += c_ops;
-        self.base_ops += b_ops;
+        self.ops.push(c_ops);
+        self.base_ops.push(b_ops);
+    }
+
+    /// Only the quads that met this state.
+    fn keep(&mut self, met: &Met) {
+        let keeps: Vec<bool> = self.looks.iter().map(|look| met.keeps(*look)).collect();
+        let only = |values: &mut Vec<f64>| {
+            let mut keeps = keeps.iter();
+            values.retain(|_| keeps.next().copied().unwrap_or(true));
+        };
+        let all = [&mut self.log_ratios, &mut self.base_per_s, &mut self.fair, &mut self.base_fair];
+        all.into_iter().for_each(only);
+        for ops in [&mut self.ops, &mut self.base_ops] {
+            let mut keeps = keeps.iter();
+            ops.retain(|_| keeps.next().copied().unwrap_or(true));
+        }
+        self.tried -= keeps.iter().filter(|k| !**k).count();
+        self.looks.retain(|look| met.keeps(*look));
     }
 }
 
@@ -177,12 +199,17 @@ fn meet_all(
     let started = Instant::now();
     let budget = plan.slice * u32::try_from(names.len()).unwrap_or(u32::MAX);
     let mut turn: Vec<usize> = (0..names.len()).collect();
+    let mut states = States::new(plan);
     while started.elapsed() < budget {
         order.shuffle(&mut turn);
+        gang.rest();
+        let look = states.look();
         for &i in &turn {
-            meets[i].quad(&gang, 0, i + 1, order.below(2) == 0);
+            meets[i].quad(&gang, 0, i + 1, order.below(2) == 0, look);
         }
     }
+    let met = states.most();
+    meets.iter_mut().for_each(|m| m.keep(&met));
     let all: Vec<f64> = meets.iter().flat_map(|m| m.base_per_s.iter().copied()).collect();
     let base_per_s = stats::median(&all);
 
@@ -211,8 +238,9 @@ fn meet_all(
             s = s.with("hold_ns", ns);
         }
         receipts(&mut s, &gang, &[meet]);
-        s.receipts.ops_count = Some(if is_base { meet.base_ops } else { meet.ops } as f64);
-        s
+        s.receipts.ops_count =
+            Some(if is_base { &meet.base_ops } else { &meet.ops }.iter().sum::<u64>() as f64);
+        met.mark(s)
     };
     let mut samples = vec![sample(base.case, &meets[0], true)];
     samples.extend(names.iter().zip(&meets).map(|(case, meet)| sample(case, meet, false)));
@@ -261,14 +289,20 @@ pub fn crossover(plan: &Plan, case: &str, param: &str, a: &Crowd, b: &Crowd, lon
     };
     let each = plan.slice.mul_f64(1.5 / f64::from(steps + 2));
     let mut meets = Vec::new();
+    // All of a search is about the state that it began in.
+    let mut states = States::new(plan);
+    let began = states.look();
     // The log ratio b / a at this hold, how far chance moves it, and the hold achieved.
     let mut at = |hold_ns: f64| -> Option<(f64, f64, f64)> {
         gang.hold(hold_ns);
         let mut meet = Meet::new();
         let t = Instant::now();
         while (t.elapsed() < each || meet.log_ratios.len() < ENOUGH) && t.elapsed() < each * 6 {
-            meet.quad(&gang, 0, 1, order.below(2) == 0);
+            gang.rest();
+            let look = states.look();
+            meet.quad(&gang, 0, 1, order.below(2) == 0, look);
         }
+        meet.keep(&states.like(began));
         let enough = meet.log_ratios.len() >= ENOUGH || (plan.is_smoke() && !meet.log_ratios.is_empty());
         let ratio = meet.log_ratio().filter(|_| enough);
         meets.push(meet);
@@ -309,7 +343,7 @@ pub fn crossover(plan: &Plan, case: &str, param: &str, a: &Crowd, b: &Crowd, lon
         Err(why) => Sample::unmeasured(case, param, why),
     };
     receipts(&mut sample, &gang, &meets.iter().collect::<Vec<_>>());
-    sample
+    states.like(began).mark(sample)
 }
 
 /// The same contender for criterion: windows until that many operations are done, scaled to the count asked for.

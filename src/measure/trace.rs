@@ -25,7 +25,7 @@ use std::{
 use tokio::runtime::{Builder, worker_index};
 
 use super::lateness;
-use crate::lab::{Step, plan::Plan};
+use crate::lab::{Contender, Point, Step, plan::Plan};
 
 /// More events than this are dropped, and counted.
 pub const MOST: usize = 200_000;
@@ -151,18 +151,18 @@ pub fn record<T>(does: impl FnOnce() -> T) -> (T, Trace) {
     (done, std::mem::take(&mut state.trace))
 }
 
-/// Records each case of a step at each parameter, once, under `<case> <param>`.
-pub fn each(
-    step: &Step,
-    play: impl Fn(&str, &str) -> Result<(), String>,
+/// Records each contender at each parameter, parameter by parameter, once, under `<case> <param>`.
+pub fn each<C: AsRef<Contender>, P>(
+    roster: &[C],
+    points: &[Point<P>],
+    play: impl Fn(&C, &P) -> Result<(), String>,
 ) -> Vec<(String, Result<Trace, String>)> {
-    step.cells()
-        .into_iter()
-        .map(|(case, param)| {
-            let (played, trace) = record(|| play(case, param));
-            (format!("{case} {param}"), played.map(|()| trace))
-        })
-        .collect()
+    let cells = points.iter().flat_map(|point| roster.iter().map(move |contender| (contender, point)));
+    let one = |(contender, point): (&C, &Point<P>)| {
+        let (played, trace) = record(|| play(contender, &point.value));
+        (format!("{} {}", contender.as_ref().id, point.id()), played.map(|()| trace))
+    };
+    cells.map(one).collect()
 }
 
 /// If this thread is being recorded, so will be the threads of the runtime that this builder builds. Takes the four callbacks.

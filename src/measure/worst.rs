@@ -8,6 +8,7 @@
 //! preempted has a gap of its own; if it held a lock, all the others have one at the same time. That is the whole difference between
 //! blocking and lock-free, as a share of the time.
 use std::{
+    borrow::Borrow,
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -20,6 +21,7 @@ use hdrhistogram::Histogram;
 
 use crate::{
     lab::{
+        Point,
         plan::Plan,
         sample::{AA, Sample},
     },
@@ -54,22 +56,24 @@ const STOP: usize = 2;
 ///
 /// Values: `op_p99_ns` where enough operations support it, `op_max_ns`; `halted_share` of the time in which no thread finished anything,
 /// `halt_max_ns`, the longest such time; `jain_share` and `min_max_share` of the threads' operations; `ops_per_s` with a look at a clock in each.
-pub fn singles(plan: &Plan, param: &str, arms: &[Crowd]) -> Vec<Sample> {
+pub fn singles(plan: &Plan, param: &str, arms: impl IntoIterator<Item: Borrow<Crowd>>) -> Vec<Sample> {
+    let arms: Vec<_> = arms.into_iter().collect();
+    let arms: Vec<&Crowd> = arms.iter().map(Borrow::borrow).collect();
     let mut scatter = Scatter::new(plan);
     let mut turn: Vec<(&str, &Crowd)> =
-        arms.first().map(|base| (AA, base)).into_iter().chain(arms.iter().map(|a| (a.case, a))).collect();
+        arms.first().map(|base| (AA, *base)).into_iter().chain(arms.iter().map(|a| (a.case, *a))).collect();
     Order::new(plan.seed ^ (plan.launch as u64) << 32).shuffle(&mut turn);
     let one = |(case, arm): (&str, &Crowd)| one(plan, case, param, scatter.make(|| (arm.make)(plan.threads)));
     turn.into_iter().map(one).collect()
 }
 
-/// [`singles`] at `1x_threads`, `4x_threads` and so on, with a quarter of the slice for each row.
-pub fn at_times(plan: &Plan, params: &[&str], arms: &[Crowd]) -> Vec<Sample> {
-    let at = |param: &&str| {
-        let times = param.strip_suffix("x_threads").and_then(|n| n.parse().ok()).unwrap_or(1);
-        singles(&Plan { threads: plan.threads * times, slice: plan.slice / 4, ..plan.clone() }, param, arms)
-    };
-    params.iter().flat_map(at).collect()
+/// [`singles`] with so many threads for each CPU.
+pub fn at_times(
+    plan: &Plan,
+    times: &Point<usize>,
+    arms: impl IntoIterator<Item: Borrow<Crowd>>,
+) -> Vec<Sample> {
+    singles(&Plan { threads: plan.threads * times.value, ..plan.clone() }, times.id(), arms)
 }
 
 fn one(plan: &Plan, case: &str, param: &str, lanes: Vec<Lane>) -> Sample {

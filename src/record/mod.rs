@@ -4,6 +4,7 @@
 pub mod doubts;
 mod machines;
 mod picture;
+pub mod pool;
 mod prediction;
 mod seal;
 mod store;
@@ -74,6 +75,9 @@ pub struct Record {
     pub machine: Machine,
     /// Numbers about the run as a whole (busy share of others before, during and after; steal).
     pub during: BTreeMap<String, f64>,
+    /// Set if its launches are sessions: see [`pool`]. Never stored.
+    #[serde(skip)]
+    pub pooled: Option<Box<pool::Pooled>>,
 }
 
 impl Record {
@@ -117,10 +121,14 @@ impl Record {
         self.launches_with(name).map(|(_, v)| v).collect()
     }
 
-    /// The value over launches; `None` if no launch has it. A share that was a part of a whole in every launch is so at its upper end, too.
+    /// The value over launches, or over sessions where the record is pooled: then it is where another session's value will fall. `None` if no
+    /// launch has it. A share that was a part of a whole in every launch is so at its upper end, too.
     pub fn interval_of(&self, name: &str) -> Option<Interval> {
         let (values, whole) = (self.values(name), 0.0..=1.0);
-        let mut interval = stats::over_launches(&values)?;
+        let mut interval = match &self.pooled {
+            Some(pooled) => pooled.next_session(&values)?,
+            None => stats::over_launches(&values)?,
+        };
         if name.ends_with("_share") && values.iter().all(|v| whole.contains(v)) {
             interval.hi = interval.hi.min(1.0);
         }

@@ -78,6 +78,7 @@ pub fn seal(
                 command: command.into(),
                 machine: machine.clone(),
                 during: during.clone(),
+                pooled: None,
             }
             .seal()
         })

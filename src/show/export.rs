@@ -122,7 +122,10 @@ pub fn anki(labs: &[&Lab], records: &[Record]) -> (String, usize) {
             let Some((result, r)) = result(lab, step, &of_lab) else { continue };
             let front = format!("{}\n({} / {})", step.ask, lab.stem, step.name);
             let (id, machine, day) = (escape::line(&r.id), origin::machine(&r.machine), origin::day(r));
-            let back = format!("{result}\nWhy: {}\nMeasured on {machine}, {day} ({id}).", crate::judge::why(lab, step, &of_lab));
+            let back = format!(
+                "{result}\nWhy: {}\nMeasured on {machine}, {day} ({id}).",
+                crate::judge::why(lab, step, &of_lab)
+            );
             card(format!("{}/{}", lab.stem, step.name), &front, &back, lab.stem);
         }
     }

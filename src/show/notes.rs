@@ -100,7 +100,7 @@ pub fn check(text: &str, labs: &[&Lab], records: &[Record]) -> Result<Vec<Mismat
 
 /// The lines of a lab's block, at most so many (rows of tables are left out for that).
 pub(super) fn section(lab: &Lab, records: &[Record], most_lines: usize) -> Vec<String> {
-    let records = crate::judge::cited::cited(lab, records);
+    let records = crate::judge::cited::speaking(lab, records);
     let mut out = vec![format!("*{}*", lab.question), String::new()];
     if records.is_empty() {
         out.push(format!("Not measured yet: `{}`", lab.command()));
@@ -194,7 +194,7 @@ pub fn readme(text: &str, labs: &[&Lab], records: &[Record]) -> Result<String, N
     let mut table = vec!["| lab | question | what it said here |".to_string(), "|---|---|---|".into()];
     for lab in labs {
         let of_lab: Vec<Record> = records.iter().filter(|r| r.lab == lab.stem).cloned().collect();
-        let cited = crate::judge::cited::cited(lab, &of_lab);
+        let cited = crate::judge::cited::speaking(lab, &of_lab);
         let said = match best(lab, &cited) {
             Ok((_, text, ids)) => format!("{text} ({ids})"),
             Err(why) => why,

@@ -86,6 +86,54 @@ fn mean_and_half(values: &[f64]) -> (f64, f64) {
     (mean, t_95(values.len() - 1) * (variance / n).sqrt())
 }
 
+/// The 95 % prediction interval: where the next value will fall, if it is drawn as these were. `prior` is a variance (of the logarithms where all
+/// values are positive) that is known from elsewhere, and how many degrees of freedom it counts for: it moderates the values' own variance, as in
+/// Smyth 2004. `None` as for [`over_launches`]. One value has no spread of its own: without a prior it is its own interval.
+pub fn next_value(values: &[f64], prior: Option<(f64, usize)>) -> Option<Interval> {
+    let of_mean = over_launches(values)?;
+    let n = values.len();
+    let positive = values.iter().all(|v| *v > 0.0);
+    if of_mean.lo.to_bits() == of_mean.hi.to_bits() && (n > 1 || prior.is_none()) {
+        return Some(of_mean); // a count that all agree on
+    }
+    let scaled: Vec<f64> = if positive { values.iter().map(|v| v.ln()).collect() } else { values.to_vec() };
+    let mean = scaled.iter().sum::<f64>() / n as f64;
+    let squares = scaled.iter().map(|v| (v - mean).powi(2)).sum::<f64>();
+    let (variance, df) = match prior.filter(|_| positive) {
+        Some((prior, counts)) => {
+            let df = counts + n - 1;
+            ((counts as f64 * prior + squares) / df as f64, df)
+        }
+        None => (squares / (n as f64 - 1.0).max(1.0), n - 1),
+    };
+    if df == 0 {
+        return Some(of_mean);
+    }
+    let half = t_95(df) * (variance * (1.0 + 1.0 / n as f64)).sqrt();
+    let interval = if positive {
+        Interval { mid: mean.exp(), lo: (mean - half).exp(), hi: (mean + half).exp(), n }
+    } else {
+        let least = if values.iter().all(|v| *v >= 0.0) { 0.0 } else { f64::NEG_INFINITY };
+        Interval { mid: mean, lo: (mean - half).max(least), hi: mean + half, n }
+    };
+    [interval.mid, interval.lo, interval.hi].iter().all(|v| v.is_finite()).then_some(interval)
+}
+
+/// The 95 % interval of a share, `hits` of `tries`, by E. B. Wilson (1927): it stays within 0 and 1, and none of N has an upper end.
+/// `None` without tries.
+pub fn wilson(hits: f64, tries: f64) -> Option<Interval> {
+    if !(tries > 0.0 && (0.0..=tries).contains(&hits)) {
+        return None;
+    }
+    let (p, z2) = (hits / tries, Z_95 * Z_95);
+    let mid = (p + z2 / (2.0 * tries)) / (1.0 + z2 / tries);
+    let half = Z_95 / (1.0 + z2 / tries) * (p * (1.0 - p) / tries + z2 / (4.0 * tries * tries)).sqrt();
+    let (lo, hi) = ((mid - half).max(0.0), (mid + half).min(1.0));
+    let (lo, hi) = (if hits <= 0.0 { 0.0 } else { lo }, if hits >= tries { 1.0 } else { hi });
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count of tries")]
+    Some(Interval { mid: p, lo, hi, n: tries as usize })
+}
+
 /// The interval of `a / b`, launch by launch: what two contenders share within a launch cancels out.
 ///
 /// `None` if a divisor is not positive or a value is not finite. Such pairs are not skipped, since a launch must not be

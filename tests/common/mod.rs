@@ -115,6 +115,7 @@ pub(crate) fn draft(step: &Step, run: &str, case: &str, param: &str, headlines: 
         command: "cargo run --release --bin demo_lock".into(),
         machine: machine(),
         during: BTreeMap::new(),
+        pooled: None,
     }
 }
 

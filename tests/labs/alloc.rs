@@ -8,7 +8,9 @@ use std::{
 };
 
 use underhood::{
-    contenders::alloc::{ALIGN, ALLOCATORS, Allocator, Block, BlockError, tunes},
+    contenders::alloc::{
+        ALIGN, ALLOCATORS, Allocator, Block, BlockError, GLIBC, JEMALLOC, MIMALLOC, SNMALLOC, here, tunes,
+    },
     experiments::{
         burst::{BURST, crowd},
         bystander::{Antagonist, Watched, watch_all},
@@ -16,7 +18,7 @@ use underhood::{
         victim::Victim,
     },
     lab::{
-        Pick, Predict, Step,
+        Contender, Evidence, Pick, Predict, Step,
         plan::{Mode, Plan},
         sample::{AA, Sample},
     },
@@ -27,8 +29,7 @@ use underhood::{
     },
 };
 
-use crate::all::alloc_first_touch as lab;
-use lab::LAB;
+use crate::all::alloc_first_touch::lab;
 
 const MIB: usize = 1 << 20;
 
@@ -64,12 +65,12 @@ unsafe impl GlobalAlloc for Empty {
 }
 
 static LANE_IMP: Counting = Counting(Mutex::new(Vec::new()));
-static LANE: Allocator = Allocator::new("lane", &LANE_IMP);
+static LANE: Allocator = Allocator::new(Contender::new("lane"), &LANE_IMP);
 static COUNTING_IMP: Counting = Counting(Mutex::new(Vec::new()));
-static COUNTING: Allocator = Allocator::new("counting", &COUNTING_IMP);
-static EMPTY: Allocator = Allocator::new("empty", &Empty);
-static FALSE_MIMALLOC: Allocator = Allocator::new("mimalloc", &System);
-static FALSE_NAME: Allocator = Allocator::new("other", &mimalloc::MiMalloc);
+static COUNTING: Allocator = Allocator::new(Contender::new("counting"), &COUNTING_IMP);
+static EMPTY: Allocator = Allocator::new(Contender::new("empty"), &Empty);
+static FALSE_MIMALLOC: Allocator = Allocator::new(Contender::new("mimalloc"), &System);
+static FALSE_NAME: Allocator = Allocator::new(Contender::new("other"), &mimalloc::MiMalloc);
 
 #[test]
 fn a_block_is_freed_once_by_its_allocator_with_its_layout() {
@@ -98,25 +99,38 @@ fn one_operation_of_a_crowd_is_one_block() {
 
 #[test]
 fn every_adapter_passes_its_check_at_every_size_and_alignment() {
-    assert!(ALLOCATORS.len() >= 2 || !cfg!(target_env = "gnu"), "nothing to compare");
-    for allocator in ALLOCATORS {
-        assert!(Allocator::named(allocator.name).is_some_and(|a| std::ptr::eq(a, allocator)));
+    assert!(here().count() >= 2 || !cfg!(target_env = "gnu"), "nothing to compare");
+    for &allocator in here() {
         for bytes in [1, 100, 4096, 64 << 10, 3 * MIB + 1] {
             for align in [1, ALIGN, 64, 4096] {
-                assert_eq!(allocator.check(bytes, align), Ok(()), "{} {bytes} {align}", allocator.name);
+                assert_eq!(allocator.check(bytes, align), Ok(()), "{} {bytes} {align}", allocator.id());
             }
         }
         let version = allocator.version();
         assert!(version.starts_with(|c: char| c.is_ascii_digit()) && version.contains('.'), "{version}");
-        assert_eq!(allocator.purge(), allocator.name != "snmalloc", "{} has a purge", allocator.name);
+        assert_eq!(
+            allocator.purge(),
+            allocator.as_ref() != SNMALLOC.as_ref(),
+            "{} has a purge",
+            allocator.id()
+        );
         assert_eq!(allocator.slowed(), None, "cargo read this repository's config");
     }
-    assert_eq!(Allocator::named("snmalloc").is_some(), cfg!(feature = "snmalloc"));
-    assert_eq!(Allocator::named("jemalloc").is_some(), cfg!(feature = "jemalloc"));
-    for name in ["jemalloc", "snmalloc", "unobtainium"].into_iter().filter(|n| Allocator::named(n).is_none())
-    {
-        let why = Allocator::find(name).unwrap_err();
-        assert_eq!(why.contains("--features allocators"), name != "unobtainium", "{why}");
+}
+
+#[test]
+fn an_allocator_that_a_build_lacks_refuses_and_says_why() {
+    let there = |allocator: &Allocator| here().any(|a| a.as_ref() == allocator.as_ref());
+    assert!(there(&MIMALLOC));
+    assert_eq!(there(&SNMALLOC), cfg!(feature = "snmalloc"));
+    assert_eq!(there(&JEMALLOC), cfg!(feature = "jemalloc"));
+    for &allocator in ALLOCATORS.iter().filter(|a| !there(a)) {
+        let why = Block::new(allocator, 4096, ALIGN).unwrap_err();
+        assert!(matches!(why, BlockError::Absent { by, .. } if by == allocator.id()), "{why:?}");
+        assert_eq!(allocator.check(4096, ALIGN), Err(why.clone()));
+        let not_asked_for = allocator.as_ref() != GLIBC.as_ref();
+        assert_eq!(why.to_string().contains("--features allocators"), not_asked_for, "{why}");
+        assert!(!allocator.purge());
     }
 }
 
@@ -134,7 +148,7 @@ fn a_false_adapter_is_found() {
 
 #[test]
 fn a_size_that_makes_no_sense_is_an_error() {
-    let mimalloc = Allocator::named("mimalloc").unwrap();
+    let mimalloc = &MIMALLOC;
     for (bytes, align) in [(0, 16), (10, 3), (10, 0), (usize::MAX, 16)] {
         let error = Block::new(mimalloc, bytes, align).unwrap_err();
         assert_eq!(error, BlockError::Layout { bytes, align });
@@ -144,7 +158,7 @@ fn a_size_that_makes_no_sense_is_an_error() {
 
 #[test]
 fn a_touch_reaches_every_step_and_the_last_byte_and_can_be_read_back() {
-    for allocator in ALLOCATORS {
+    for &allocator in here() {
         for (bytes, step, writes) in
             [(1, 4096, 1), (4096, 4096, 2), (4097, 4096, 2), (40_960, 4096, 11), (7, 1, 7)]
         {
@@ -191,7 +205,7 @@ fn fresh_pages_fault_once_each_and_again_after_they_were_given_back() {
 fn the_parts_of_a_cycle_add_up_and_a_fresh_block_faults_its_pages_in() {
     let bytes = 48 * MIB; // above every threshold that glibc may have by now
     let extent = Extent { time: Duration::ZERO, least: 3, most: 3, idle: Duration::ZERO };
-    for allocator in ALLOCATORS {
+    for &allocator in here() {
         let parts = checked_cycle(allocator, bytes).unwrap();
         assert_eq!(parts.total(), parts.call + parts.touch + parts.free);
         let cycles = Cycles::measure(allocator, bytes, extent).unwrap();
@@ -205,15 +219,15 @@ fn the_parts_of_a_cycle_add_up_and_a_fresh_block_faults_its_pages_in() {
                 "{recorded} was recorded, {sum} summed"
             );
         }
-        let values = cycles.sample("48MiB").values;
+        let values = cycles.sample().values;
         let sum = |names: [&str; 3]| names.iter().map(|n| values[*n]).sum::<f64>();
         assert!((sum(["call_share", "touch_share", "free_share"]) - 1.0).abs() < 1e-9);
         let cold = sum(["cold_call_ns", "cold_touch_ns", "cold_free_ns"]);
         assert!((cold - values["cold_cycle_ns"]).abs() < 0.5);
         if let Some(faults) = values.get("faults_per_cycle_count") {
             let pages = (bytes / memory::page_bytes()) as f64;
-            assert!(*faults < pages * 1.1, "{}: {faults} faults for {pages} pages", allocator.name);
-            if allocator.name == "glibc" {
+            assert!(*faults < pages * 1.1, "{}: {faults} faults for {pages} pages", allocator.id());
+            if allocator.as_ref() == GLIBC.as_ref() {
                 // All of them with small pages, a 512th with pages of 2 MiB; 1 in 600 allows for either.
                 assert!(
                     *faults > pages / 600.0,
@@ -235,11 +249,11 @@ fn parts_that_are_not_the_whole_raise_a_doubt() {
     assert!(unaccounted(None, 1e3, 25.0).unwrap().contains("longer than the cycle"));
     // In a sample: a second of each cycle that nobody was charged for.
     let extent = Extent { time: Duration::ZERO, least: 1, most: 1, idle: Duration::ZERO };
-    let mut cycles = Cycles::measure(Allocator::named("mimalloc").unwrap(), MIB, extent).unwrap();
+    let mut cycles = Cycles::measure(&MIMALLOC, MIB, extent).unwrap();
     assert!(cycles.gap.is_some(), "the whole contains its parts");
     cycles.gap = Some(1_000_000_000);
-    assert!(cycles.sample("p").doubts.iter().any(|d| d.contains("1000000000 ns of a cycle")));
-    assert!(cycles.purge.is_some() && cycles.sample("p").values.contains_key("purge_ns"));
+    assert!(cycles.sample().doubts.iter().any(|d| d.contains("1000000000 ns of a cycle")));
+    assert!(cycles.purge.is_some() && cycles.sample().values.contains_key("purge_ns"));
 }
 
 #[test]
@@ -275,12 +289,9 @@ fn a_block_that_does_not_fit_is_refused_with_the_reason() {
     assert_eq!(refused(Room::default()), "", "where nothing is known, nothing is refused");
     assert!(refused(room(Some(need - 1), None)).contains("needs 300 MiB, but only 299 MiB are available"));
     assert!(refused(room(Some(need), Some(MIB as u64))).contains("only 1 MiB are left below this cgroup's"));
-    // 4 EiB are in no machine: the lab itself must say so, and touch nothing.
-    let step = step("who_pays");
-    let samples = (step.measure)(&plan(), &["mimalloc"], &["4398046511104MiB"]);
+    // 4 EiB are in no machine.
     if Room::now() != Room::default() {
-        assert!(samples[0].values.is_empty());
-        assert!(samples[0].unmeasured.as_ref().is_some_and(|why| why.contains("needs")), "{samples:?}");
+        assert!(memory::room_for(1 << 62).is_err_and(|why| why.contains("needs")));
     }
 }
 
@@ -321,55 +332,62 @@ fn every_slot_holds_a_whole_cycle_and_a_failing_antagonist_fails_alone() {
     }
 }
 
-static COUNTING_48: Allocator = Allocator::new("system", &System);
+static COUNTING_48: Allocator = Allocator::new(Contender::new("system"), &System);
 
 #[test]
 fn on_one_cpu_the_bystander_is_not_measured_and_says_why() {
-    let samples =
-        (step("bystander").measure)(&Plan::new(Mode::Smoke, vec![0]), &["compute", "populate"], &["map"]);
-    assert_eq!(samples.len(), 3, "two cases and the A/A row");
+    let step = step("bystander");
+    let samples = step.run(&Plan::new(Mode::Smoke, vec![0]), &step.cases(), &["map"]);
+    assert_eq!(samples.len(), 4, "three cases and the A/A row");
     assert!(samples.iter().all(|s| s.unmeasured.as_ref().is_some_and(|why| why.contains("2 CPUs"))));
 }
 
 #[test]
 fn every_step_answers_every_pair_once_and_every_name_in_the_lab_exists() {
-    for step in LAB.steps {
-        let samples = (step.measure)(&plan(), step.cases, step.params);
+    let lab = lab();
+    for step in &lab.steps {
+        let (cases, params) = (step.cases(), step.params());
+        let samples = step.run(&plan(), &cases, &params);
         let pairs: Vec<_> = samples.iter().map(|s| (s.case.as_str(), s.param.as_str())).collect();
         let unique: BTreeSet<_> = pairs.iter().copied().collect();
         assert_eq!(unique.len(), pairs.len(), "{}: a pair was answered twice", step.name);
-        for case in step.cases {
-            assert!(step.params.iter().all(|p| unique.contains(&(*case, *p))), "{} {case}", step.name);
+        for case in &cases {
+            assert!(params.iter().all(|p| unique.contains(&(*case, *p))), "{} {case}", step.name);
         }
         let aa = unique.iter().filter(|(case, _)| *case == AA).count();
-        assert_eq!(aa, if step.name == "bystander" { step.params.len() } else { 0 });
+        assert_eq!(aa, if step.name == "bystander" { params.len() } else { 0 });
         for sample in samples.iter().filter(|s| s.unmeasured.is_none()) {
             assert!(sample.values.contains_key(step.headline), "{} {sample:?}", step.name);
             assert!(sample.values.values().all(|v| v.is_finite() && *v >= 0.0), "{sample:?}");
         }
-        let claims = step.claims.iter().flat_map(|c| [Some(c.of), c.against]);
-        let says = LAB.says.iter().filter(|s| s.step == step.name).flat_map(|s| [Some(s.of), s.against]);
-        let columns = step
-            .columns
-            .iter()
-            .map(|value| Some(Pick { case: step.cases[step.cases.len() - 1], param: step.params[0], value }));
-        for pick in claims.chain(says).chain(columns).flatten() {
+        let shown = step.because.iter().filter_map(|m| match m.evidence {
+            Evidence::Shown(bound) => Some(bound),
+            _ => None,
+        });
+        let bounds =
+            step.claims.iter().map(|c| c.bound).chain(shown).flat_map(|b| b.picks().collect::<Vec<_>>());
+        let says = lab.says.iter().filter(|s| s.step == step.name);
+        let says = says.flat_map(|s| [Some(s.of), s.against]).flatten();
+        let columns = step.columns.iter();
+        let columns = columns.map(|value| Pick { case: cases[cases.len() - 1], param: params[0], value });
+        for pick in bounds.chain(says).chain(columns) {
             exists(step, &pick, &samples);
         }
         if let Predict::Number { case, param } = step.predict {
             exists(step, &Pick { case, param, value: step.headline }, &samples);
         }
-        let unknown = (step.measure)(&plan(), &["unobtainium"], &step.params[..1]);
-        assert!(step.name == "bystander" || unknown[0].unmeasured.is_some());
     }
-    assert!(LAB.says.iter().all(|say| LAB.steps.iter().any(|s| s.name == say.step)));
-    assert_eq!(LAB.steps.iter().filter(|s| s.tour).count(), 1);
+    assert_eq!(lab.steps.iter().filter(|s| s.tour).count(), 1);
 }
 
 /// The pair is one of the step's, and if it was measured, the value is there (a percentile or a kernel's count may be
 /// missing, and so may a purge: not every allocator has one).
 fn exists(step: &Step, pick: &Pick, samples: &[Sample]) {
-    assert!(step.cases.contains(&pick.case) && step.params.contains(&pick.param), "{}: {pick:?}", step.name);
+    assert!(
+        step.cases().contains(&pick.case) && step.params().contains(&pick.param),
+        "{}: {pick:?}",
+        step.name
+    );
     let may_miss =
         ["wait_p", "faults_", "rss_", "runq_", "purge_"].iter().any(|prefix| pick.value.starts_with(prefix));
     let sample = samples.iter().find(|s| s.case == pick.case && s.param == pick.param).unwrap();
@@ -384,13 +402,14 @@ fn exists(step: &Step, pick: &Pick, samples: &[Sample]) {
 
 #[test]
 fn the_benches_have_short_unique_names_and_run() {
-    let benches = (LAB.benches)(&plan());
+    let lab = lab();
+    let benches: Vec<_> = lab.benches().collect();
     let ids: BTreeSet<_> = benches.iter().map(|b| b.id.clone()).collect();
     assert_eq!(ids.len(), benches.len());
-    assert_eq!(benches.len(), 2 * (ALLOCATORS.len() + 1), "1 MiB and 64 MiB for each allocator and a pool");
-    for bench in &benches {
+    assert_eq!(benches.len(), 2 * (here().count() + 1), "1 MiB and 64 MiB for each allocator and a pool");
+    for bench in benches {
         assert!(bench.id.is_ascii() && bench.id.len() < 40, "{}", bench.id);
-        let mut run = (bench.make)();
+        let mut run = bench.make(&plan());
         assert!(run(2) > Duration::ZERO);
     }
 }
@@ -403,8 +422,8 @@ fn variables_that_tune_an_allocator_are_known() {
     assert!(!tunes("PATH") && !tunes("CARGO_MALLOC_"));
 }
 
-fn step(name: &str) -> &'static Step {
-    LAB.steps.iter().find(|s| s.name == name).unwrap()
+fn step(name: &str) -> Step {
+    lab().steps.into_iter().find(|s| s.name == name).unwrap()
 }
 
 fn plan() -> Plan {

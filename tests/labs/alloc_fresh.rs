@@ -9,7 +9,7 @@ use std::{
 };
 
 use underhood::{
-    contenders::alloc::{ALIGN, ALLOCATORS, Allocator, Block, BlockError},
+    contenders::alloc::{ALIGN, Allocator, Block, BlockError, GLIBC, here},
     experiments::{
         cliff::{Before, Turn, boundary, cliff, faults_anew, history, settled_ns},
         cycle::Extent,
@@ -18,7 +18,7 @@ use underhood::{
         zeroed::{Zeros, zeroed, zeroed_cycle},
     },
     lab::{
-        Lab,
+        Contender, Lab,
         plan::{Mode, Plan},
     },
     machine::{
@@ -30,8 +30,8 @@ use underhood::{
 
 const MIB: usize = 1 << 20;
 
-fn labs() -> [&'static Lab; 3] {
-    [&alloc_cliff::LAB, &alloc_growth::LAB, &alloc_pages::LAB]
+fn labs() -> [Lab; 3] {
+    [alloc_cliff::lab(), alloc_growth::lab(), alloc_pages::lab()]
 }
 
 /// Says that its memory is zero, and it is not; when it grows, it loses what was in it.
@@ -68,15 +68,15 @@ unsafe impl GlobalAlloc for Careless {
     }
 }
 
-static CARELESS: Allocator = Allocator::new("careless", &Careless);
+static CARELESS: Allocator = Allocator::new(Contender::new("careless"), &Careless);
 
 #[test]
 fn memory_that_is_not_zero_gets_no_number() {
     let extent = Extent { time: Duration::ZERO, least: 1, most: 1, idle: Duration::ZERO };
     let damaged = BlockError::Damaged { by: "careless", bytes: MIB };
-    assert_eq!(zeroed(&CARELESS, Zeros::Asked, "p", MIB, extent).unwrap_err(), damaged);
-    for allocator in ALLOCATORS.iter().chain([&CARELESS]) {
-        let sample = zeroed(allocator, Zeros::Cleared, "p", MIB, extent).unwrap();
+    assert_eq!(zeroed(&CARELESS, Zeros::Asked, MIB, extent).unwrap_err(), damaged);
+    for allocator in here().copied().chain([&CARELESS]) {
+        let sample = zeroed(allocator, Zeros::Cleared, MIB, extent).unwrap();
         assert_eq!(sample.receipts.kept_count, Some(1.0), "{sample:?}");
     }
 }
@@ -84,17 +84,17 @@ fn memory_that_is_not_zero_gets_no_number() {
 #[test]
 fn zeros_are_zero_until_somebody_writes() {
     let page = memory::page_bytes();
-    for allocator in ALLOCATORS {
+    for &allocator in here() {
         for bytes in [1, 100, page, page + 1, 3 * MIB + 7] {
             for zeros in [Zeros::Asked, Zeros::Cleared] {
                 let mut block = zeros.block(allocator, bytes).unwrap();
                 assert!(!block.is_zero_but_touched(), "nothing was touched yet");
                 block.touch_every(page);
-                assert!(block.is_zero_but_touched() && block.holds_touch(), "{} {bytes}", allocator.name);
+                assert!(block.is_zero_but_touched() && block.holds_touch(), "{} {bytes}", allocator.id());
                 block.fill(7);
                 block.touch_every(page);
                 let only_touched = bytes <= 1;
-                assert_eq!(block.is_zero_but_touched(), only_touched, "{} {bytes}", allocator.name);
+                assert_eq!(block.is_zero_but_touched(), only_touched, "{} {bytes}", allocator.id());
             }
             let mut block = Block::new(allocator, bytes, ALIGN).unwrap();
             block.touch_every(page);
@@ -111,7 +111,7 @@ fn zeros_are_zero_until_somebody_writes() {
 #[test]
 fn a_block_that_grows_keeps_what_is_in_it_and_only_its_new_pages_are_touched() {
     let page = memory::page_bytes();
-    for allocator in ALLOCATORS {
+    for &allocator in here() {
         for by_copy in [false, true] {
             let resize = |block: &mut Block, bytes| {
                 if by_copy { block.resize_by_copy(bytes) } else { block.resize(bytes) }
@@ -121,7 +121,7 @@ fn a_block_that_grows_keeps_what_is_in_it_and_only_its_new_pages_are_touched() {
             resize(&mut block, 9 * page).unwrap();
             assert!(block.bytes() == 9 * page && !block.holds_touch(), "the new part is not written yet");
             assert_eq!(block.touch_rest(page), 5, "4 new pages and the last byte");
-            assert!(block.holds_touch(), "{} {by_copy}", allocator.name);
+            assert!(block.holds_touch(), "{} {by_copy}", allocator.id());
             resize(&mut block, 9 * page).unwrap();
             assert!(block.holds_touch(), "the same size is no change");
             resize(&mut block, 3 * page).unwrap();
@@ -137,7 +137,7 @@ fn a_block_that_grows_keeps_what_is_in_it_and_only_its_new_pages_are_touched() {
 
 #[test]
 fn growth_is_by_doubling_and_what_was_written_on_the_way_is_there_in_the_end() {
-    for allocator in ALLOCATORS {
+    for &allocator in here() {
         for growth in [Growth::Realloc, Growth::Copy] {
             let grown = grow(allocator, growth, MIB, 16 * MIB).unwrap();
             assert_eq!(grown.steps, 4);
@@ -155,10 +155,13 @@ fn growth_is_by_doubling_and_what_was_written_on_the_way_is_there_in_the_end() {
 /// What the lab's claims on faults stand on. Above 32 MiB every block of glibc's is a mapping, whatever ran before.
 #[test]
 fn glibc_moves_a_mapping_and_copies_nothing() {
-    let Some(glibc) = Allocator::named("glibc") else { return };
+    let glibc = &GLIBC;
+    if glibc.check(MIB, ALIGN).is_err() {
+        return; // there is none here
+    }
     let (from, to) = (33 * MIB, 66 * MIB);
-    let moved = first_growth(glibc, Growth::Realloc, "p", from, to).unwrap().values;
-    let copied = first_growth(glibc, Growth::Copy, "p", from, to).unwrap().values;
+    let moved = first_growth(glibc, Growth::Realloc, from, to).unwrap().values;
+    let copied = first_growth(glibc, Growth::Copy, from, to).unwrap().values;
     if let (Some(moved), Some(copied)) = (moved.get("call_faults_count"), copied.get("call_faults_count")) {
         assert!(*moved < 8.0, "a page was written to inside realloc: {moved}");
         // Half of the new pages at least, or of huge ones.
@@ -168,7 +171,7 @@ fn glibc_moves_a_mapping_and_copies_nothing() {
 
 #[test]
 fn a_cycle_of_zeros_has_its_parts() {
-    for allocator in ALLOCATORS {
+    for &allocator in here() {
         for zeros in [Zeros::Asked, Zeros::Cleared] {
             let parts = zeroed_cycle(allocator, zeros, MIB).unwrap();
             assert_eq!(parts.total(), parts.call + parts.touch + parts.free);
@@ -304,10 +307,10 @@ fn the_boundary_is_found_exactly_or_not_at_all() {
 #[test]
 fn a_cliff_is_found_or_its_absence_said() {
     // Each glibc up to now gives 40 MiB back, and this thread's is no exception: its heaps have 64 MiB at most.
-    for allocator in ALLOCATORS {
+    for &allocator in here() {
         let Ok(Some(anew)) = faults_anew(allocator, 40 * MIB) else { continue };
-        assert!(anew || allocator.name != "glibc");
-        let sample = cliff(allocator, "p", [MIB, 2 * MIB], 1).unwrap();
+        assert!(anew || allocator.as_ref() != GLIBC.as_ref());
+        let sample = cliff(allocator, [MIB, 2 * MIB], 1).unwrap();
         let bytes = |name: &str| sample.values.get(name).map(|b| *b as usize);
         let kept = bytes("kept_bytes").unwrap();
         if let Some(cliff) = bytes("cliff_bytes") {
@@ -317,35 +320,36 @@ fn a_cliff_is_found_or_its_absence_said() {
         }
         assert!(settled_ns(allocator, MIB, 1).unwrap() > 0);
     }
-    assert!(cliff(&CARELESS, "p", [MIB, 2 * MIB], 1).is_ok(), "the system's allocator under another name");
+    assert!(cliff(&CARELESS, [MIB, 2 * MIB], 1).is_ok(), "the system's allocator under another name");
 }
 
 #[test]
 fn history_counts_faults_by_round() {
     let extent = Extent { time: Duration::ZERO, least: 2, most: 2, idle: Duration::ZERO };
-    for allocator in ALLOCATORS {
+    for &allocator in here() {
         for before in [Before::Nothing, Before::Freed { bytes: MIB, count: 2 }] {
-            match history(allocator, before, "p", 2 * MIB, extent) {
+            match history(allocator, before, 2 * MIB, extent) {
                 Ok(sample) => assert_eq!(sample.receipts.kept_count, Some(2.0), "{sample:?}"),
                 Err(why) => assert!(why.contains("does not count faults"), "{why}"),
             }
         }
     }
     // More than glibc allows: nothing is changed in this process.
-    let refused = history(&ALLOCATORS[0], Before::Threshold(1 << 40), "p", MIB, extent).unwrap_err();
+    let refused = history(here().next().unwrap(), Before::Threshold(1 << 40), MIB, extent).unwrap_err();
     assert!(refused.contains("refused") || refused.contains("only glibc"), "{refused}");
 }
 
 #[test]
 fn every_step_answers_every_pair_and_says_what_is_not_there() {
     let plan = Plan::new(Mode::Smoke, allowed_cpus());
-    for step in labs().iter().flat_map(|lab| lab.steps) {
-        let samples = (step.measure)(&plan, step.cases, step.params);
+    for step in labs().into_iter().flat_map(|lab| lab.steps) {
+        let (cases, params) = (step.cases(), step.params());
+        let samples = step.run(&plan, &cases, &params);
         let pairs: Vec<_> = samples.iter().map(|s| (s.case.as_str(), s.param.as_str())).collect();
         let unique: BTreeSet<_> = pairs.iter().copied().collect();
         assert_eq!(unique.len(), pairs.len(), "{}: a pair was answered twice", step.name);
-        for case in step.cases {
-            assert!(step.params.iter().all(|p| unique.contains(&(*case, *p))), "{} {case}", step.name);
+        for case in &cases {
+            assert!(params.iter().all(|p| unique.contains(&(*case, *p))), "{} {case}", step.name);
         }
         for sample in samples.iter().filter(|s| s.unmeasured.is_none()) {
             assert!(sample.values.contains_key(step.headline), "{} {sample:?}", step.name);
@@ -356,12 +360,6 @@ fn every_step_answers_every_pair_and_says_what_is_not_there() {
                 step.name
             );
         }
-        let unknown = (step.measure)(&plan, &["unobtainium"], &step.params[..1]);
-        assert!(
-            unknown[0].unmeasured.as_deref().is_some_and(|why| why.contains("no unobtainium")),
-            "{}",
-            step.name
-        );
     }
 }
 
@@ -375,8 +373,8 @@ fn may_be_missing(column: &str) -> bool {
 #[test]
 fn the_benches_run() {
     let plan = Plan::new(Mode::Smoke, allowed_cpus());
-    for bench in labs().iter().flat_map(|lab| (lab.benches)(&plan)) {
-        let mut run = (bench.make)();
+    for bench in labs().iter().flat_map(Lab::benches) {
+        let mut run = bench.make(&plan);
         assert!(run(1) > Duration::ZERO, "{}", bench.id);
     }
 }

@@ -5,7 +5,7 @@ use crate::all::{alloc_compare, alloc_mmap_lock};
 use std::{collections::BTreeSet, time::Duration};
 
 use underhood::{
-    contenders::alloc::{ALLOCATORS, Allocator},
+    contenders::alloc::here,
     experiments::{
         burst::{BURST, Burst, crowd, faults_per_block},
         bystander::{Antagonist, Watched, watch_all},
@@ -22,8 +22,8 @@ use underhood::{
     machine::{allowed_cpus, memory::Mapping},
 };
 
-fn labs() -> [&'static Lab; 2] {
-    [&alloc_compare::LAB, &alloc_mmap_lock::LAB]
+fn labs() -> [Lab; 2] {
+    [alloc_compare::lab(), alloc_mmap_lock::lab()]
 }
 
 fn two_cpus() -> Option<[usize; 2]> {
@@ -32,16 +32,16 @@ fn two_cpus() -> Option<[usize; 2]> {
 
 #[test]
 fn a_burst_is_full_or_empty() {
-    for allocator in ALLOCATORS {
+    for &allocator in here() {
         let mut burst = Burst::new(allocator, 100);
         assert_eq!(burst.drain(), 0);
         burst.fill();
         burst.fill();
         burst.use_all();
-        assert_eq!(burst.drain(), BURST, "{}: filling a full burst adds nothing", allocator.name);
+        assert_eq!(burst.drain(), BURST, "{}: filling a full burst adds nothing", allocator.id());
         assert_eq!((crowd(allocator, 100).make)(3).len(), 3, "a lane for each thread");
         if let Some(faults) = faults_per_block(allocator, 16) {
-            assert!(faults < 1.0, "{}: {faults} faults for each of some small blocks", allocator.name);
+            assert!(faults < 1.0, "{}: {faults} faults for each of some small blocks", allocator.id());
         }
     }
 }
@@ -49,9 +49,9 @@ fn a_burst_is_full_or_empty() {
 #[test]
 fn lists_travel_both_ways_and_every_block_is_freed() {
     let Some(cpus) = two_cpus() else { return };
-    for allocator in ALLOCATORS {
+    for &allocator in here() {
         for away in [false, true] {
-            let sample = handed(allocator, 256, away, "p", Duration::from_millis(5), cpus);
+            let sample = handed(allocator, 256, away, Duration::from_millis(5), cpus);
             let ops = sample.receipts.ops_count.unwrap();
             assert!(ops >= BURST as f64 && ops % BURST as f64 == 0.0, "{sample:?}");
             if sample.unmeasured.is_none() {
@@ -71,10 +71,10 @@ fn what_stays_is_what_was_asked_for() {
     assert_eq!(stay(Keep::Last), [63]);
     assert_eq!(stay(Keep::OneIn(16)), [0, 16, 32, 48]);
     let cpus = two_cpus(); // asked once: afterwards this thread is pinned to one
-    for allocator in ALLOCATORS {
+    for &allocator in here() {
         for (keep, live) in [(Keep::Nothing, 0.0), (Keep::Last, 1.0 / 64.0), (Keep::OneIn(16), 1.0 / 16.0)] {
             let load = Load { bytes: 16 << 10, count: 64, keep, idle: None, cpus };
-            let sample = returned(allocator, "p", load).unwrap();
+            let sample = returned(allocator, load).unwrap();
             assert!((sample.values["live_share"] - live).abs() < 1e-9, "{sample:?}");
             assert!(!sample.values.contains_key("rss_idle_share"), "it was not asked again: {sample:?}");
             let purges = allocator.purge();
@@ -87,10 +87,10 @@ fn what_stays_is_what_was_asked_for() {
 
 #[test]
 fn blocks_outlive_their_threads() {
-    for allocator in ALLOCATORS {
+    for &allocator in here() {
         for at_once in [false, true] {
             let threads = Threads { count: 3, blocks: 5, bytes: 16 << 10, at_once };
-            let sample = ended(allocator, "p", threads).unwrap();
+            let sample = ended(allocator, threads).unwrap();
             assert_eq!(sample.receipts.ops_count, Some(15.0));
             assert_eq!(sample.values.contains_key("end_ns"), !at_once, "a crowd waits for CPUs: {sample:?}");
             assert!(sample.values["malloc_ns"] > 0.0 && sample.values["free_ns"] > 0.0, "{sample:?}");
@@ -103,17 +103,17 @@ fn blocks_outlive_their_threads() {
         }
     }
     let huge = Threads { count: 2, blocks: 1, bytes: 1 << 46, at_once: true };
-    assert!(ended(&ALLOCATORS[0], "p", huge).is_err(), "64 TiB are refused");
+    assert!(ended(here().next().unwrap(), huge).is_err(), "64 TiB are refused");
 }
 
 #[test]
 fn on_one_cpu_nobody_is_watched_and_the_purge_still_happens() {
-    let glibc = &ALLOCATORS[0];
+    let glibc = here().next().unwrap();
     let load = Load { bytes: 4096, count: 16, keep: Keep::Last, idle: Some(Duration::ZERO), cpus: None };
-    let sample = returned(glibc, "p", load).unwrap();
+    let sample = returned(glibc, load).unwrap();
     assert!(sample.values["purge_ns"] > 0.0 && !sample.values.contains_key("calm_wait_max_ns"), "{sample:?}");
     let plan = Plan::new(Mode::Smoke, vec![0]);
-    let samples = (step("elsewhere").measure)(&plan, &["mimalloc"], &["away"]);
+    let samples = step("elsewhere").run(&plan, &["mimalloc"], &["away"]);
     assert!(samples[0].unmeasured.as_deref().is_some_and(|why| why.contains("2 CPUs")), "{samples:?}");
 }
 
@@ -174,28 +174,22 @@ fn the_kernels_count_of_shootdowns_is_read() {
 #[test]
 fn every_step_answers_every_pair_and_says_what_is_not_there() {
     let plan = Plan::new(Mode::Smoke, allowed_cpus());
-    for step in labs().iter().flat_map(|lab| lab.steps) {
-        let samples = (step.measure)(&plan, step.cases, step.params);
+    for step in labs().into_iter().flat_map(|lab| lab.steps) {
+        let (cases, params) = (step.cases(), step.params());
+        let samples = step.run(&plan, &cases, &params);
         let pairs: Vec<_> = samples.iter().map(|s| (s.case.as_str(), s.param.as_str())).collect();
         let unique: BTreeSet<_> = pairs.iter().copied().collect();
         assert_eq!(unique.len(), pairs.len(), "{}: a pair was answered twice", step.name);
-        for case in step.cases {
-            assert!(step.params.iter().all(|p| unique.contains(&(*case, *p))), "{} {case}", step.name);
+        for case in &cases {
+            assert!(params.iter().all(|p| unique.contains(&(*case, *p))), "{} {case}", step.name);
         }
         for sample in samples.iter().filter(|s| s.unmeasured.is_none()) {
             assert!(sample.values.contains_key(step.headline), "{} {sample:?}", step.name);
             assert!(sample.values.values().all(|v| v.is_finite() && *v >= 0.0), "{sample:?}");
         }
-        let unknown = (step.measure)(&plan, &["unobtainium"], &step.params[..1]);
-        assert!(
-            unknown[0].unmeasured.as_deref().is_some_and(|why| why.contains("no unobtainium")),
-            "{}",
-            step.name
-        );
     }
-    assert!(Allocator::named("unobtainium").is_none());
 }
 
-fn step(name: &str) -> &'static Step {
-    labs().iter().flat_map(|lab| lab.steps).find(|s| s.name == name).unwrap()
+fn step(name: &str) -> Step {
+    labs().into_iter().flat_map(|lab| lab.steps).find(|s| s.name == name).unwrap()
 }

@@ -4,9 +4,9 @@ use crate::all;
 use std::time::Duration;
 
 use underhood::{
-    experiments::starve::{CURES, MECHANISMS, Mechanism, SWITCHES, starve},
+    experiments::starve::{CURES, Cure, MECHANISMS, Mechanism, SWITCHES, starve},
     lab::{
-        Step,
+        Point, Setting, Step,
         plan::{Mode, Plan},
         sample::Sample,
     },
@@ -20,7 +20,7 @@ fn step(lab: &str, step: &str) -> &'static Step {
 
 /// One quick launch of a step in this process.
 fn run(step: &Step) -> Vec<Sample> {
-    (step.measure)(&Plan::new(Mode::Quick, allowed_cpus()), step.cases, step.params)
+    step.run(&Plan::new(Mode::Quick, allowed_cpus()), &step.cases(), &step.params())
 }
 
 fn value(samples: &[Sample], case: &str, name: &str) -> f64 {
@@ -47,7 +47,8 @@ fn only_a_permit_in_the_job_stops_the_leak() {
 
 #[test]
 fn an_unstable_switch_says_how_to_get_it() {
-    for (name, cure) in SWITCHES {
+    for Setting { is, value: cure } in SWITCHES {
+        let name = is.id;
         let seen = starve(Mechanism::LifoSlot, cure, Duration::from_millis(4), Duration::from_millis(40));
         match seen {
             Ok(_) if cfg!(tokio_unstable) => {}
@@ -62,15 +63,14 @@ fn an_unstable_switch_says_how_to_get_it() {
 #[test]
 fn no_cell_of_the_matrix_is_empty() {
     let matrix = step("async_cures", "matrix");
-    let names =
-        |listed: &[&str], all: Vec<&str>| listed.len() == all.len() && all.iter().all(|n| listed.contains(n));
-    assert!(names(matrix.cases, CURES.map(|(name, _)| name).into()), "every cure has its column");
-    assert!(names(matrix.params, MECHANISMS.map(|(name, _)| name).into()), "every mechanism has its row");
-    for (name, mechanism) in MECHANISMS {
-        for (cure_name, cure) in CURES {
+    assert_eq!(matrix.cases(), CURES.map(|cure| cure.id()), "every cure has its column");
+    assert_eq!(matrix.params(), MECHANISMS.map(|mechanism| mechanism.id()), "every mechanism has its row");
+    for Point { param, value: mechanism } in MECHANISMS {
+        for Setting { is, value: cure } in CURES {
+            let (name, cure_name) = (param.id, is.id);
             // Only where block_in_place is not allowed is the offender gone.
-            let gone = cure_name == "control"
-                || (mechanism == Mechanism::CurrentThread && cure_name == "block_in_place");
+            let gone =
+                cure == Cure::Control || (mechanism == Mechanism::CurrentThread && cure == Cure::InPlace);
             // On a machine that gives us no CPU for 40 ms nothing happens within 40 ms: so a longer window each time.
             let filled = [40, 80, 160, 320, 640].into_iter().any(|window_ms| {
                 let seen =
@@ -78,7 +78,7 @@ fn no_cell_of_the_matrix_is_empty() {
                 let seen = seen.unwrap_or_else(|why| panic!("{name} x {cure_name}: {why}"));
                 assert_eq!(
                     seen.panicked.is_some(),
-                    gone && cure_name != "control",
+                    gone && cure != Cure::Control,
                     "{name} x {cure_name}: who is gone cures nobody: {seen:?}"
                 );
                 seen.late.samples_count() > 0 && (gone || seen.units_count > 0)

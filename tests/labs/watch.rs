@@ -3,6 +3,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     sync::{
+        LazyLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
         mpsc,
     },
@@ -12,11 +13,12 @@ use std::{
 
 use underhood::{
     lab::{
+        Contender, Lab, ONCE, Step,
         plan::{Mode, Plan},
         sample::{AA, Sample},
     },
     measure::lateness::{
-        Lateness, RuntimeSeen, RuntimeWatch, SchedStat, Schedule, SpinProbe, SpinReport, interleave,
+        Lateness, RuntimeSeen, RuntimeWatch, SchedStat, Schedule, SpinProbe, SpinReport, in_turn, interleave,
         occupies_worker, split, watch_runtime,
     },
 };
@@ -285,7 +287,7 @@ fn each_probe_can_be_switched_off_and_all_ticks_are_handled() {
         assert_eq!(seen.wake.samples_count(), if wake { 20 } else { 0 });
         assert_eq!(seen.handled_count(), seen.intended_count);
         assert!(seen.units.samples_count() > 0);
-        let sample = RuntimeSeen::sample("case", "", vec![Ok(seen.clone()), Ok(seen)]);
+        let sample = RuntimeSeen::sample(vec![seen.clone(), seen]);
         assert_eq!(sample.doubts, Vec::<String>::new());
         assert_eq!(sample.receipts.ops_count, Some(if tick && wake { 80.0 } else { 40.0 }));
         assert_eq!(sample.values.contains_key("timer_max_ns"), tick);
@@ -301,9 +303,11 @@ fn a_runtime_that_stands_still_is_a_reason_and_not_a_hang() {
         watch_runtime(&watch(true, true, Duration::from_millis(100)), 2, blocks, |_| async {})
     });
     let why = seen.expect_err("nobody could have handled the ticks");
-    let sample = RuntimeSeen::sample("case", "k2", vec![Err(why.clone())]);
-    assert_eq!(sample.unmeasured, Some(why));
-    assert!(sample.values.is_empty());
+    let stands = |_: &Contender, (): &()| Err(why.clone());
+    let sum = |_: &Contender, (): &(), slices| Ok(RuntimeSeen::sample(slices));
+    let plan = Plan::new(Mode::Smoke, vec![0]);
+    let samples = in_turn(&plan, 1, &[Contender::new("case")], &ONCE, stands, sum);
+    assert!(samples.iter().all(|s| s.unmeasured.as_ref() == Some(&why) && s.values.is_empty()));
 }
 
 #[test]
@@ -324,18 +328,24 @@ fn only_a_unit_that_never_awaits_occupies_its_worker() {
     assert!(short.is_err_and(|why| why.contains("5ms")), "a unit that does not last gets no number");
 }
 
-fn smoke(step: &'static underhood::lab::Step) -> Vec<Sample> {
-    within_deadline(|| (step.measure)(&Plan::new(Mode::Smoke, vec![0]), step.cases, step.params))
+fn lab() -> &'static Lab {
+    static LAB: LazyLock<Lab> = LazyLock::new(async_starvation::lab);
+    &LAB
+}
+
+fn smoke(step: &'static Step) -> Vec<Sample> {
+    within_deadline(|| step.run(&Plan::new(Mode::Smoke, vec![0]), &step.cases(), &step.params()))
 }
 
 #[test]
 fn the_lab_gives_a_sample_for_every_case_and_parameter() {
-    for step in async_starvation::LAB.steps {
+    for step in &lab().steps {
         let samples = smoke(step);
         let pairs: Vec<(&str, &str)> = samples.iter().map(|s| (s.case.as_str(), s.param.as_str())).collect();
-        let cases = step.cases.iter().copied().chain([AA]);
+        let (cases, params) = (step.cases(), step.params());
+        let cases = cases.iter().copied().chain([AA]);
         let expected: Vec<(&str, &str)> =
-            cases.flat_map(|case| step.params.iter().map(move |param| (case, *param))).collect();
+            cases.flat_map(|case| params.iter().map(move |param| (case, *param))).collect();
         assert_eq!(pairs, expected, "{}", step.name);
         for sample in &samples {
             assert_eq!(sample.unmeasured, None, "{} {}", sample.case, sample.param);
@@ -363,38 +373,21 @@ fn the_lab_gives_a_sample_for_every_case_and_parameter() {
 }
 
 #[test]
-fn an_unknown_case_or_parameter_is_unmeasured() {
-    let step = &async_starvation::LAB.steps[0];
-    let samples = within_deadline(|| {
-        (step.measure)(&Plan::new(Mode::Smoke, vec![0]), &["control", "nonsense"], &["k1"])
-    });
-    assert_eq!(samples[0].unmeasured, None);
-    assert!(samples[1].unmeasured.is_some());
-    let samples = within_deadline(|| {
-        (step.measure)(&Plan::new(Mode::Smoke, vec![0]), &["thread_sleep"], &["", "é", "k0", "k99999"])
-    });
-    assert!(samples.iter().all(|s| s.unmeasured.is_some()));
-}
-
-#[test]
 fn what_the_lab_says_and_claims_is_about_what_it_measures() {
-    let lab = &async_starvation::LAB;
+    let lab = lab();
     let step = |name| lab.steps.iter().find(|step| step.name == name).expect("says name a step");
-    let known = |step: &underhood::lab::Step, pick: underhood::lab::Pick| {
+    let known = |step: &Step, pick: underhood::lab::Pick| {
         assert!(
-            step.cases.contains(&pick.case) && step.params.contains(&pick.param),
+            step.cases().contains(&pick.case) && step.params().contains(&pick.param),
             "{}: {pick:?}",
             step.name
         );
         assert!(step.columns.contains(&pick.value) || step.headline == pick.value, "{}: {pick:?}", step.name);
     };
-    for step in lab.steps {
-        for claim in step.claims {
-            known(step, claim.of);
-            claim.against.into_iter().for_each(|pick| known(step, pick));
-        }
+    for step in &lab.steps {
+        step.claims.iter().flat_map(|claim| claim.bound.picks()).for_each(|pick| known(step, pick));
     }
-    for say in lab.says {
+    for say in &lab.says {
         known(step(say.step), say.of);
         say.against.into_iter().for_each(|pick| known(step(say.step), pick));
     }
@@ -407,22 +400,18 @@ fn the_lab_names_the_tokio_that_it_runs_on() {
     let (_, after) = lock.split_once("name = \"tokio\"\nversion = \"").expect("tokio is in the lock file");
     let version = after.split('"').next().expect("a version");
     let named = format!("tokio {version} ");
-    assert!(
-        async_starvation::LAB.sources.iter().any(|source| source.starts_with(&named)),
-        "sources say not {named}"
-    );
+    assert!(lab().sources.iter().any(|source| source.starts_with(&named)), "sources say not {named}");
 }
 
 #[test]
 fn every_bench_of_the_lab_runs() {
     let plan = Plan::new(Mode::Smoke, vec![0]);
-    let ids: Vec<String> =
-        (async_starvation::LAB.benches)(&plan).iter().map(|bench| bench.id.clone()).collect();
+    let ids: Vec<&str> = lab().benches().map(|bench| bench.id.as_str()).collect();
     assert_eq!(ids, ["spawn_join", "yield_now", "block_in_place", "spawn_blocking"]);
     within_deadline(move || {
-        for bench in (async_starvation::LAB.benches)(&plan) {
+        for bench in lab().benches() {
             let before = Instant::now();
-            let took = (bench.make)()(3);
+            let took = bench.make(&plan)(3);
             assert!(took > Duration::ZERO && took <= before.elapsed(), "{}", bench.id);
         }
     });

@@ -10,12 +10,12 @@ fn flaws(evidence: &Evidence) -> Vec<Flaw> {
 
 #[test]
 fn every_trap_is_caught_and_named() {
-    for trap in TRAPS {
+    for trap in &TRAPS {
         let evidence = (trap.run)();
         let found = flaws(&evidence);
         match trap.flaw {
-            Some(own) => assert!(found.contains(&own), "{}: {found:?} in {evidence:?}", trap.name),
-            None => assert!(found.is_empty(), "{}: {found:?} in {evidence:?}", trap.name),
+            Some(own) => assert!(found.contains(&own), "{}: {found:?} in {evidence:?}", trap.as_ref().id),
+            None => assert!(found.is_empty(), "{}: {found:?} in {evidence:?}", trap.as_ref().id),
         }
     }
 }

@@ -8,6 +8,7 @@ use underhood::contenders::collections::{Pairs, Scan, Sorted, check, check_walks
 use underhood::contenders::limiter_keyed::Foldhash;
 use underhood::contenders::list::List;
 use underhood::experiments::flood::{Multiply, compares_per_insert, crafted, honest};
+use underhood::lab::Contender;
 use underhood::measure::growth::growth;
 use underhood::measure::order::Order;
 
@@ -26,7 +27,7 @@ fn every_contender_passes_its_check() {
 struct Hoarder(BTreeMap<u64, u64>);
 
 impl Pairs for Hoarder {
-    const CASE: &'static str = "hoarder";
+    const IS: Contender = Contender::new("hoarder");
     fn build(pairs: &[(u64, u64)]) -> Self {
         Self(pairs.iter().copied().collect())
     }

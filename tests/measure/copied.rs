@@ -8,10 +8,15 @@ use std::sync::{
 };
 use std::{array, thread};
 
-use arc_swap::ArcSwap;
 use underhood::{
-    contenders::copied::{Bare, Copied, Tally, beside_writer, check, counting_retries, read_counting},
-    lab::plan::{Mode, Plan},
+    contenders::copied::{
+        ARC_SWAP, Bare, Copied, PL013_RWLOCK, RWLOCK, SEQLOCK, SEQLOCK_CRATE, STD_MUTEX, Tally, check,
+        counting_retries, read_counting,
+    },
+    lab::{
+        Contender,
+        plan::{Mode, Plan},
+    },
     machine::allowed_cpus,
     measure::throughput::{Apart, Crowd, Lane, beside},
     structures::lock,
@@ -21,25 +26,15 @@ type Ours<const N: usize> = lock::seqlock::SeqLock<[u64; N], N>;
 
 #[test]
 fn every_contender_passes() {
-    fn all<const N: usize>() -> [Result<(), String>; 6] {
-        [
-            check::<Ours<N>, N>(),
-            check::<seqlock::SeqLock<[u64; N]>, N>(),
-            check::<ArcSwap<[u64; N]>, N>(),
-            check::<lock::rwlock::RwLock<[u64; N]>, N>(),
-            check::<pl013::RwLock<[u64; N]>, N>(),
-            check::<Mutex<[u64; N]>, N>(),
-        ]
-    }
-    for result in [all::<1>(), all::<4>(), all::<16>()].concat() {
-        assert_eq!(result, Ok(()));
+    for is in [&SEQLOCK, &SEQLOCK_CRATE, &ARC_SWAP, &RWLOCK, &PL013_RWLOCK, &STD_MUTEX].map(|v| v.as_ref()) {
+        assert_eq!(is.check.map(|check| check()), Some(Ok(())), "{}", is.id);
     }
 }
 
 /// Words that nothing protects, with room for a reader between two of them.
 struct Torn(Bare<4>);
 impl Copied<4> for Torn {
-    const CASE: &'static str = "torn";
+    const IS: Contender = Contender::new("torn");
     fn new(value: [u64; 4]) -> Self {
         Self(Bare::new(value))
     }
@@ -63,7 +58,7 @@ fn a_torn_copy_is_caught() {
 /// Whoever reads twice as often as the value is written sees it go back.
 struct Back(Mutex<[u64; 1]>, AtomicU64);
 impl Copied<1> for Back {
-    const CASE: &'static str = "back";
+    const IS: Contender = Contender::new("back");
     fn new(value: [u64; 1]) -> Self {
         Self(Mutex::new(value), AtomicU64::new(0))
     }
@@ -80,7 +75,7 @@ impl Copied<1> for Back {
 /// Never stores.
 struct Lazy;
 impl Copied<1> for Lazy {
-    const CASE: &'static str = "lazy";
+    const IS: Contender = Contender::new("lazy");
     fn new(_: [u64; 1]) -> Self {
         Self
     }
@@ -118,7 +113,7 @@ fn plan() -> Plan {
 fn a_tally_adds_up_over_lanes() {
     let tally = Arc::new(Tally::default());
     assert_eq!((tally.reads_per_write(), tally.retries()), (None, None));
-    let mut lanes = (beside_writer::<Ours<4>, 4>(0.0, &tally).make)(3);
+    let mut lanes = (SEQLOCK.beside_writer(0.0, &tally).make)(3);
     // The first writes once, however much it is asked for.
     for (lane, asked) in lanes.iter_mut().zip([50, 10, 30]) {
         (lane.0)(asked, 0);
@@ -149,7 +144,7 @@ fn counting(case: &'static str, done: Arc<[AtomicU64; 64]>) -> Crowd {
         };
         (0..threads).map(lane).collect()
     };
-    Crowd { case, make: Box::new(make) }
+    Crowd::new(case, make)
 }
 
 #[test]

@@ -7,9 +7,10 @@ use std::{
 
 use underhood::{
     experiments::{
-        hang::{SCENES, Trial, trial},
+        hang::{BLOCKED, MUTEX_BLOCK_ON, Trial, scenes, trial},
         observe::{PROBES, Probe, probed},
     },
+    lab::{Contender, Setting},
     measure::lateness::{KEEP_ALIVE, Look, SchedTimes, ThreadSeen, Verdict, compare},
 };
 
@@ -18,7 +19,7 @@ const SETTLE: Duration = Duration::from_millis(600);
 const WINDOW: Duration = Duration::from_millis(150);
 
 fn play(name: &str, workers: usize) -> Trial {
-    let scene = SCENES.iter().find(|s| s.name == name).unwrap_or_else(|| panic!("no scene {name}"));
+    let scene = scenes().find(|s| s.is.id == name).unwrap_or_else(|| panic!("no scene {name}"));
     let trial = trial(scene, workers, SETTLE, WINDOW).expect("a runtime");
     assert!(trial.released, "{name} with {workers} workers: the rescue did not set it free: {trial:?}");
     assert!(trial.shut_down, "{name} with {workers} workers: threads were left behind: {trial:?}");
@@ -89,18 +90,18 @@ fn from_outside_a_futurelock_is_a_task_that_waits_for_a_message() {
 /// On this tokio. A watchdog that pings cures the one hang and leaves the other alone; whoever reads counters changes neither.
 #[test]
 fn a_ping_unwedges_the_driver_and_not_the_lifo_slot() {
-    for (name, probe) in PROBES {
-        for scene in ["mutex_block_on", "blocked"] {
-            let scene = SCENES.iter().find(|s| s.name == scene).expect("a scene");
+    for Setting { is: Contender { id: name, .. }, value: probe } in PROBES {
+        for (scene, is_driver) in [(MUTEX_BLOCK_ON, true), (BLOCKED, false)] {
+            let id = scene.is.id;
             let [period, settle] = [5, 100].map(Duration::from_millis);
             // A hang is waited for in full; what ends, ends long before.
             let patience = Duration::from_millis(1500);
-            let went = probed(scene, 4, probe, period, settle, patience).expect("a runtime");
-            assert!(went.released, "{} under {name}: {went:?}", scene.name);
-            let freed = scene.name == "mutex_block_on" && matches!(probe, Probe::Wake | Probe::Ping);
+            let went = probed(&scene, 4, probe, period, settle, patience).expect("a runtime");
+            assert!(went.released, "{id} under {name}: {went:?}");
+            let freed = is_driver && matches!(probe, Probe::Wake | Probe::Ping);
             // A timer probe may have been due together with the scene's, and have kept the driver alive: that is luck.
             if probe != Probe::Timer {
-                assert_eq!(went.hung, !freed, "{} under {name}", scene.name);
+                assert_eq!(went.hung, !freed, "{id} under {name}");
             }
         }
     }

@@ -6,12 +6,13 @@ use std::{
 
 use underhood::{
     contenders::{
-        counter::{self, Counter},
+        counter::{self, Counts},
         map::{self, Hits, Map},
         map_mix::{self, Deeds, Mix, Seen},
     },
     experiments::presence::{self, Presence},
     lab::{
+        Contender,
         plan::{Mode, Plan},
         sample::Sample,
     },
@@ -85,7 +86,7 @@ fn the_share_of_hits_stays_where_it_was_set() {
     {
         let tally = Arc::new(Hits::default());
         let plan = Plan { threads, ..Plan::new(Mode::Smoke, allowed_cpus()) };
-        let arms = [map::crowd::<map::OneLock>(skew, 10, &tally)];
+        let arms = [map::ONE_LOCK.crowd(skew, 10, &tally)];
         // A loaded machine may need a few goes before a lane has done a tally's worth.
         let share = (0..50).find_map(|_| {
             crowd(&plan, "", 0.0, &arms);
@@ -102,7 +103,7 @@ fn the_share_of_hits_stays_where_it_was_set() {
 struct Keeps(map::OneLock);
 
 impl Map for Keeps {
-    const CASE: &'static str = "keeps";
+    const IS: Contender = Contender::new("keeps");
     fn get(&self, key: u32) -> Option<u64> {
         Map::get(&self.0, key)
     }
@@ -117,7 +118,7 @@ impl Map for Keeps {
 /// So many operations by each of two lanes in turn, on one thread: exact on any machine.
 fn in_turn<M: Map>(mix: Mix) -> Seen {
     let deeds = Arc::new(Deeds::default());
-    let mut lanes = (map_mix::crowd::<M>(M::CASE, mix, &deeds).make)(2);
+    let mut lanes = map_mix::lanes::<M>(2, mix, &deeds);
     for _ in 0..4_000 {
         lanes.iter_mut().for_each(|lane| (lane.0)(32, 0));
     }
@@ -162,8 +163,8 @@ fn a_case_has_the_version_of_its_crate_in_its_name() {
 /// Adds by load and store.
 struct Loses(std::sync::atomic::AtomicU64);
 
-impl Counter for Loses {
-    const CASE: &'static str = "loses";
+impl Counts for Loses {
+    const IS: Contender = Contender::new("loses");
     fn new(_: usize) -> Self {
         Self(0.into())
     }
@@ -185,7 +186,7 @@ impl Counter for Loses {
 struct Knows(presence::Slab);
 
 impl Presence for Knows {
-    const CASE: &'static str = "knows";
+    const IS: underhood::lab::Contender = underhood::lab::Contender::new("knows");
     const MOST_USER_BYTES: u64 = 8;
     fn with(users: u32, threads: u32) -> Self {
         Self(presence::Slab::with(users + 1, threads))
@@ -200,7 +201,7 @@ impl Presence for Knows {
 
 #[test]
 fn a_structure_that_may_be_too_large_is_refused_before_it_is_filled() {
-    let why = presence::weigh::<Knows>(1 << 20, 1, 1 << 20).unwrap_err();
+    let why = presence::SLAB.fill(1 << 20, 1, 1 << 20, 1).unwrap_err();
     assert!(why.contains("may take 8 MiB") && why.contains("below 1 MiB"), "{why}");
 }
 
@@ -209,7 +210,7 @@ fn a_structure_that_may_be_too_large_is_refused_before_it_is_filled() {
 struct Forgets(Mutex<HashMap<u32, u64>>);
 
 impl Map for Forgets {
-    const CASE: &'static str = "forgets";
+    const IS: Contender = Contender::new("forgets");
     fn get(&self, key: u32) -> Option<u64> {
         self.0.lock().unwrap().get(&key).copied()
     }

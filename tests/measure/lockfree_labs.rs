@@ -9,17 +9,17 @@ use std::time::Duration;
 
 use underhood::{
     contenders::{
-        bag::{self, Access, Bag, Next},
+        bag::{self, Access, Next, PushPop},
         counter,
-        pipe::{self, Pipe},
-        published::{self, Cached, Counted, CrossbeamEpoch, Haphazard, Line, Locked, Published, garbage},
-        treiber::Treiber,
+        pipe::{self, Ends},
+        published::{self, Counted, CrossbeamEpoch, Haphazard, Line, Locked, Publish, garbage},
     },
     experiments::{
         stopped::stopped,
         wakeup::{self, Between, wakes},
     },
     lab::{
+        Contender, Point, Setting,
         plan::{Mode, Plan},
         sample::AA,
     },
@@ -29,7 +29,7 @@ use underhood::{
         outcomes::{MANNERS, Manner, OneCpu, PROGRAMS, Program, litmus},
     },
     structures::{
-        lockfree::{self, queue::Queue, snapshot::Snapshot, stack::Stack},
+        lockfree::{queue::Queue, snapshot::Snapshot, stack::Stack},
         reclaim::{epoch::Epoch, hazard::Hazard, leak::Leak},
     },
 };
@@ -38,48 +38,49 @@ type Check = fn() -> Result<(), String>;
 
 #[test]
 fn every_contender_passes() {
-    let pipes: [(&str, Check); 7] = [
-        ("ring", pipe::check::<pipe::Ring>),
-        ("rtrb", pipe::check::<pipe::Rtrb>),
-        ("mpmc", pipe::check::<pipe::OurMpmc>),
-        ("array_queue", pipe::check::<pipe::Array>),
-        ("std_channel", pipe::check::<pipe::StdChannel>),
-        ("crossbeam_channel", pipe::check::<pipe::CrossbeamChannel>),
-        ("flume", pipe::check::<pipe::FlumeChannel>),
-    ];
-    let bags: [(&str, Check); 13] = [
-        ("spin_vec", bag::check::<bag::SpinVec>),
-        ("spin_deque", bag::check::<bag::SpinDeque>),
-        ("mpmc", bag::check::<underhood::structures::lockfree::mpmc::Mpmc<u64>>),
-        ("array_queue", bag::check::<crossbeam::queue::ArrayQueue<u64>>),
-        ("crossbeam_channel", bag::check::<bag::Crossbeam>),
-        ("flume", bag::check::<bag::Flume>),
-        ("seg_queue", bag::check::<crossbeam::queue::SegQueue<u64>>),
-        ("mutex_deque", bag::check::<Mutex<VecDeque<u64>>>),
-        ("mutex_vec", bag::check::<Mutex<Vec<u64>>>),
-        ("crossbeam_treiber", bag::check::<Treiber>),
-        ("queue_hazard", bag::check::<Queue<u64, Hazard>>),
-        ("stack_epoch", bag::check::<Stack<u64, Epoch>>),
-        ("stack_hazard", bag::check::<Stack<u64, Hazard>>),
-    ];
-    let published: [(&str, Check); 8] = [
-        ("rwlock_arc", published::check::<Locked<Line>>),
-        ("arc_swap", published::check::<arc_swap::ArcSwap<Line>>),
-        ("arc_swap_cache", published::check::<Cached<Line>>),
-        ("snapshot_epoch", published::check::<Snapshot<Line, Epoch>>),
-        ("snapshot_hazard", published::check::<Snapshot<Line, Hazard>>),
-        ("snapshot_leak", published::check::<Snapshot<Line, Leak>>),
-        ("crossbeam_epoch", published::check::<CrossbeamEpoch<Line>>),
-        ("haphazard", published::check::<Haphazard<Line>>),
-    ];
-    let counters: [(&str, Check); 4] = [
-        ("per_thread", counter::check::<counter::PerThread>),
-        ("counter", counter::check::<lockfree::counter::Counter>),
-        ("cas_counter", counter::check::<lockfree::counter::CasCounter>),
-        ("sharded_64", counter::check::<lockfree::counter::Sharded>),
-    ];
-    for (name, check) in pipes.into_iter().chain(bags).chain(published).chain(counters) {
-        assert_eq!(check(), Ok(()), "{name}");
+    fn all<C: AsRef<Contender>>(roster: &[&C]) -> Vec<Contender> {
+        roster.iter().map(|c| *(*c).as_ref()).collect()
+    }
+    let pipes = all(&[
+        &pipe::RING,
+        &pipe::RTRB,
+        &pipe::MPMC,
+        &pipe::ARRAY_QUEUE,
+        &pipe::STD_CHANNEL,
+        &pipe::CROSSBEAM_CHANNEL,
+        &pipe::FLUME,
+    ]);
+    let bags = all(&[
+        &bag::SPIN_VEC,
+        &bag::SPIN_DEQUE,
+        &bag::MPMC,
+        &bag::ARRAY_QUEUE,
+        &bag::CROSSBEAM_CHANNEL,
+        &bag::FLUME,
+        &bag::SEG_QUEUE,
+        &bag::MUTEX_DEQUE,
+        &bag::MUTEX_VEC,
+        &bag::CROSSBEAM_TREIBER,
+        &bag::QUEUE_EPOCH,
+        &bag::QUEUE_HAZARD,
+        &bag::STACK_EPOCH,
+        &bag::STACK_HAZARD,
+    ]);
+    let published = all(&[
+        &published::RWLOCK_ARC,
+        &published::ARC_SWAP,
+        &published::ARC_SWAP_CACHE,
+        &published::SNAPSHOT_EPOCH,
+        &published::SNAPSHOT_HAZARD,
+        &published::SNAPSHOT_LEAK,
+        &published::CROSSBEAM_EPOCH,
+        &published::HAPHAZARD,
+    ]);
+    let counters =
+        all(&[&counter::PER_THREAD, &counter::COUNTER, &counter::CAS_COUNTER, &counter::SHARDED_64]);
+    for contender in [pipes, bags, published, counters].concat() {
+        let check = contender.check.expect("a library's contender has a check");
+        assert_eq!(check(), Ok(()), "{}", contender.id);
     }
 }
 
@@ -89,8 +90,8 @@ const HOLDS_MORE: u8 = 0;
 const SWAPS: u8 = 1;
 const LOSES: u8 = 2;
 
-impl<const MISTAKE: u8> Pipe for Broken<MISTAKE> {
-    const CASE: &'static str = "broken";
+impl<const MISTAKE: u8> Ends for Broken<MISTAKE> {
+    const IS: Contender = Contender::new("broken");
     type Tx = (crossbeam::channel::Sender<u64>, Option<u64>);
     type Rx = crossbeam::channel::Receiver<u64>;
     fn pair(capacity: usize) -> (Self::Tx, Self::Rx) {
@@ -125,8 +126,8 @@ fn broken_pipes_are_caught() {
 /// A stack that says that it is a queue, or that finds nothing now and then.
 struct BadBag<const STACK: bool>(Mutex<Vec<u64>>, AtomicU64);
 
-impl<const STACK: bool> Bag for BadBag<STACK> {
-    const CASE: &'static str = "bad";
+impl<const STACK: bool> PushPop for BadBag<STACK> {
+    const IS: Contender = Contender::new("bad");
     const NEXT: Next = if STACK { Next::Oldest } else { Next::Newest };
     type Access = &'static Self;
     fn new(_: usize) -> Self {
@@ -158,8 +159,8 @@ fn broken_bags_are_caught() {
 /// A published value that a reader sees torn, or that its own publisher does not see.
 struct BadLine<const TORN: bool>(Mutex<(Line, Line)>);
 
-impl<const TORN: bool> Published<Line> for BadLine<TORN> {
-    const CASE: &'static str = "bad";
+impl<const TORN: bool> Publish<Line> for BadLine<TORN> {
+    const IS: Contender = Contender::new("bad");
     type Access = &'static Self;
     fn new(value: Line, _: usize) -> Self {
         Self(Mutex::new((value, value)))
@@ -194,24 +195,22 @@ fn broken_snapshots_are_caught() {
 #[test]
 fn garbage_is_counted_exactly() {
     let count = |sample: underhood::lab::sample::Sample, name: &str| sample.values[name];
-    let epoch = |asleep| garbage::<Snapshot<Counted, Epoch>>("", 1_000, asleep);
+    let epoch = |asleep| garbage::<Snapshot<Counted, Epoch>>(1_000, asleep);
     assert!((count(epoch(true), "garbage_count") - 1_000.0).abs() < 0.5, "a sleeper keeps everything");
     assert!(count(epoch(true), "after_count") < 300.0, "and nothing when it has left");
     assert!(count(epoch(false), "peak_count") < 300.0);
-    assert!(count(garbage::<Snapshot<Counted, Hazard>>("", 1_000, true), "peak_count") < 70.0);
-    assert!(
-        (count(garbage::<Snapshot<Counted, Leak>>("", 1_000, false), "garbage_count") - 1_000.0).abs() < 0.5
-    );
-    assert!(count(garbage::<CrossbeamEpoch<Counted>>("", 1_000, true), "garbage_count") > 900.0);
-    assert!(count(garbage::<Haphazard<Counted>>("", 10_000, true), "peak_count") < 2_100.0);
+    assert!(count(garbage::<Snapshot<Counted, Hazard>>(1_000, true), "peak_count") < 70.0);
+    assert!((count(garbage::<Snapshot<Counted, Leak>>(1_000, false), "garbage_count") - 1_000.0).abs() < 0.5);
+    assert!(count(garbage::<CrossbeamEpoch<Counted>>(1_000, true), "garbage_count") > 900.0);
+    assert!(count(garbage::<Haphazard<Counted>>(10_000, true), "peak_count") < 2_100.0);
     // Who counts references keeps what is read, and no more.
-    assert!((count(garbage::<Locked<Counted>>("", 1_000, true), "garbage_count") - 1.0).abs() < 0.5);
+    assert!((count(garbage::<Locked<Counted>>(1_000, true), "garbage_count") - 1.0).abs() < 0.5);
 }
 
 #[test]
 fn a_hand_over_needs_two_cpus() {
     let plan = Plan::new(Mode::Smoke, vec![0]);
-    let rows = relay(&plan, "", &[pipe::line(), pipe::ping_pong::<pipe::Ring>()]);
+    let rows = relay(&plan, "", [pipe::line(), pipe::RING.ping_pong()]);
     assert_eq!(rows.iter().map(|r| r.case.as_str()).collect::<Vec<_>>(), ["line", AA, "ring"]);
     assert!(rows.iter().all(|r| r.unmeasured.as_deref() == Some("a hand-over needs two CPUs")), "{rows:?}");
 }
@@ -219,18 +218,18 @@ fn a_hand_over_needs_two_cpus() {
 #[test]
 fn whoever_is_stopped_inside_stops_the_others_behind_a_lock_only() {
     let plan = Plan::new(Mode::Quick, allowed_cpus());
-    let kept = |sample: underhood::lab::sample::Sample| sample.values["kept_share"];
-    assert!(kept(stopped::<Mutex<VecDeque<u64>>>(&plan, "")) < 0.01);
+    let kept = |got: Result<underhood::lab::sample::Sample, String>| got.unwrap().values["kept_share"];
+    assert!(kept(stopped::<Mutex<VecDeque<u64>>>(&plan)) < 0.01);
     // On a loaded machine the rates scatter; that they go on at all is the point.
-    assert!(kept(stopped::<Queue<u64, Hazard>>(&plan, "")) > 0.05);
-    assert!(kept(stopped::<Stack<u64, Epoch>>(&plan, "")) > 0.05);
+    assert!(kept(stopped::<Queue<u64, Hazard>>(&plan)) > 0.05);
+    assert!(kept(stopped::<Stack<u64, Epoch>>(&plan)) > 0.05);
 }
 
 #[test]
 fn litmus_outcomes_that_the_language_forbids_are_never_seen() {
     let cpus = allowed_cpus();
-    for (name, program) in PROGRAMS {
-        for (manner_name, manner) in MANNERS {
+    for Setting { is, value: program } in PROGRAMS {
+        for Point { param, value: manner } in MANNERS {
             match litmus(program, manner, &cpus, Duration::from_millis(10)) {
                 Ok(tally) => {
                     assert!(
@@ -239,7 +238,9 @@ fn litmus_outcomes_that_the_language_forbids_are_never_seen() {
                     );
                     assert!(
                         program.is_allowed(manner) || tally.weak == 0,
-                        "{name}, {manner_name}: {tally:?}"
+                        "{}, {}: {tally:?}",
+                        is.id,
+                        param.id
                     );
                 }
                 Err(OneCpu) => assert_eq!(cpus.len(), 1),
@@ -251,16 +252,17 @@ fn litmus_outcomes_that_the_language_forbids_are_never_seen() {
 
 #[test]
 fn weaker_orderings_forbid_no_more() {
-    for (name, program) in PROGRAMS {
-        let allowed = MANNERS.map(|(_, manner)| program.is_allowed(manner));
-        assert!(allowed[0] >= allowed[1] && allowed[1] >= allowed[2], "{name}: {allowed:?}");
-        assert!(!allowed[2] && !allowed[3], "{name}: SeqCst leaves an interleaving");
+    for Setting { is, value: program } in PROGRAMS {
+        let allowed = MANNERS.map(|manner| program.is_allowed(manner.value));
+        assert!(allowed[0] >= allowed[1] && allowed[1] >= allowed[2], "{}: {allowed:?}", is.id);
+        assert!(!allowed[2] && !allowed[3], "{}: SeqCst leaves an interleaving", is.id);
     }
 }
 
 #[test]
 fn a_fence_loses_no_wake_up_and_everybody_is_released() {
-    for (name, between) in wakeup::CASES {
+    for Setting { is, value: between } in wakeup::CASES {
+        let name = is.id;
         match wakes(between, &allowed_cpus(), Duration::from_millis(50)) {
             Ok(seen) => {
                 assert!(

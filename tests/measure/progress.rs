@@ -1,7 +1,6 @@
 //! Threads that are stopped from outside: always released, never a hang; the classes of progress, on made-up and on real contenders; and the
 //! times in which nobody finishes anything.
 use std::{
-    collections::VecDeque,
     sync::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -12,11 +11,8 @@ use std::{
 };
 
 use underhood::{
-    contenders::bag::{self, Bag, Tallies},
-    lab::{
-        plan::{Mode, Plan},
-        sample::AA,
-    },
+    contenders::bag,
+    lab::plan::{Mode, Plan},
     machine::allowed_cpus,
     measure::{
         allocated,
@@ -26,10 +22,7 @@ use underhood::{
         witness,
         worst::{common, singles},
     },
-    structures::{
-        lockfree::{mpmc::Mpmc, queue::Queue, stack::Stack},
-        reclaim::{epoch::Epoch, hazard::Hazard},
-    },
+    record::AA,
 };
 
 fn plan(ms: u64) -> Plan {
@@ -46,7 +39,7 @@ fn crowd(op: fn(&Mutex<u64>)) -> Crowd {
         };
         (0..lanes).map(lane).collect()
     };
-    Crowd { case: "made_up", make: Box::new(make) }
+    Crowd::new("made_up", make)
 }
 
 fn compute() {
@@ -155,21 +148,18 @@ fn until(others: usize, arm: &Crowd, enough: fn(&Pauses) -> bool) -> Pauses {
 
 #[test]
 fn real_contenders_are_what_their_files_say() {
-    fn of<B: Bag>() -> Crowd {
-        bag::crowd::<B>(&Tallies::default())
-    }
     if !cfg!(target_os = "linux") {
         return;
     }
     // Where the machine is so busy that hardly a pause counts, a halt need not be among them.
-    let locked = until(1, &of::<Mutex<VecDeque<u64>>>(), |seen| seen.halted > 0);
+    let locked = until(1, &bag::MUTEX_DEQUE.crowd(), |seen| seen.halted > 0);
     assert!(locked.halted > 0 || locked.inside < 300, "a mutex: {locked:?}");
-    let disguised = until(1, &of::<Mpmc<u64>>(), |seen| seen.halted > 0);
+    let disguised = until(1, &bag::MPMC.crowd(), |seen| seen.halted > 0);
     assert!(disguised.halted > 0 || disguised.inside < 1_500, "a bounded queue: {disguised:?}");
     for others in [1, 2] {
-        let queue = until(others, &of::<Queue<u64, Hazard>>(), |seen| seen.inside > 100);
+        let queue = until(others, &bag::QUEUE_HAZARD.crowd(), |seen| seen.inside > 100);
         assert_eq!(queue.halted, 0, "a lock-free queue: {queue:?}");
-        let stack = until(others, &of::<Stack<u64, Epoch>>(), |seen| seen.inside > 100);
+        let stack = until(others, &bag::STACK_EPOCH.crowd(), |seen| seen.inside > 100);
         assert_eq!(stack.halted, 0, "a lock-free stack: {stack:?}");
     }
 }
@@ -235,12 +225,13 @@ fn what_is_given_out_is_weighed() {
     let (block, grown) = allocated::grown(|| Vec::<u8>::with_capacity(BYTES));
     assert_eq!(block.capacity(), BYTES);
     assert!(grown.is_none_or(|bytes| (60 << 20..72 << 20).contains(&bytes)), "{grown:?}");
-    let row = bag::weigh::<Stack<u64, Epoch>>("");
+    let row = bag::STACK_EPOCH.weigh();
     match grown {
         Some(_) => assert!(
-            row.values.contains_key("element_bytes") && row.values.contains_key("left_bytes"),
+            row.as_ref()
+                .is_ok_and(|r| ["element_bytes", "left_bytes"].iter().all(|v| r.values.contains_key(*v))),
             "{row:?}"
         ),
-        None => assert_eq!(row.unmeasured.as_deref(), Some(allocated::UNKNOWN)),
+        None => assert_eq!(row, Err(allocated::UNKNOWN.into())),
     }
 }

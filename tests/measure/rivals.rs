@@ -5,44 +5,50 @@ use std::sync::{
 };
 
 use underhood::{
-    contenders::lock::{Guarded, check, check_work},
-    structures::lock,
+    contenders::lock::{
+        CROSSBEAM_SHARDED, EMPTY, Guarded, HANDOFF, MCS, MUTEX, PL012_FAIR, PL012_MUTEX, PL012_RWLOCK,
+        PL013_FAIR, PL013_MUTEX, PL013_RWLOCK, RWLOCK, RWLOCK_FAIR, RWLOCK_SHARDED, SPIN_MUTEX, STD_MUTEX,
+        STD_RWLOCK, TAS, TICKET, TOKIO_MUTEX, TTAS, check, check_work,
+    },
+    lab::Contender,
 };
 
 #[test]
 fn every_contender_passes() {
-    type Check = fn() -> Result<(), String>;
-    let checks: [(&str, Check); 19] = [
-        ("std_mutex", check::<Mutex<u64>>),
-        ("std_rwlock", check::<RwLock<u64>>),
-        ("pl013_mutex", check::<pl013::Mutex<u64>>),
-        ("pl013_rwlock", check::<pl013::RwLock<u64>>),
-        ("mutex", check::<lock::mutex::Mutex<u64>>),
-        ("rwlock", check::<lock::rwlock::RwLock<u64>>),
-        ("tas", check::<lock::tas::Tas<u64>>),
-        ("ttas", check::<lock::ttas::Ttas<u64>>),
-        ("ticket", check::<lock::ticket::Ticket<u64>>),
-        ("mcs", check::<lock::mcs::Mcs<u64>>),
-        ("handoff", check::<lock::handoff::Handoff<u64>>),
-        ("rwlock_fair", check::<lock::rwlock_fair::RwLockFair<u64>>),
-        ("spin_mutex", check::<spin::Mutex<u64>>),
-        ("rwlock_sharded", check::<lock::rwlock_sharded::RwLockSharded<u64>>),
-        ("crossbeam_sharded", check::<crossbeam::sync::ShardedLock<u64>>),
-        ("pl012_rwlock", check::<pl012::RwLock<u64>>),
-        ("pl012_mutex", check::<pl012::Mutex<u64>>),
-        ("pl012_fair", check::<pl012::FairMutex<u64>>),
-        ("pl013_fair", check::<pl013::FairMutex<u64>>),
+    let all = [
+        &STD_MUTEX,
+        &STD_RWLOCK,
+        &PL013_MUTEX,
+        &PL013_RWLOCK,
+        &MUTEX,
+        &RWLOCK,
+        &TAS,
+        &TTAS,
+        &TICKET,
+        &MCS,
+        &HANDOFF,
+        &RWLOCK_FAIR,
+        &SPIN_MUTEX,
+        &RWLOCK_SHARDED,
+        &CROSSBEAM_SHARDED,
+        &PL012_RWLOCK,
+        &PL012_MUTEX,
+        &PL012_FAIR,
+        &PL013_FAIR,
+        &TOKIO_MUTEX,
     ];
-    for (name, check) in checks {
-        assert_eq!(check(), Ok(()), "{name}");
+    for is in all.map(|lock| lock.as_ref()) {
+        assert_eq!(is.check.map(|check| check()), Some(Ok(())), "{}", is.id);
     }
+    // No lock at all would fail any check, and is run all the same.
+    assert!(EMPTY.as_ref().check.is_none());
 }
 
 /// The mistake that stood in a well-known benchmark for nine years.
 #[derive(Default)]
 struct ReadTakesWriteLock(RwLock<u64>);
 impl Guarded for ReadTakesWriteLock {
-    const CASE: &'static str = "read_takes_write_lock";
+    const IS: Contender = Contender::new("read_takes_write_lock");
     const SHARED: bool = true;
     fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
         inside(&self.0.write().unwrap())
@@ -63,7 +69,7 @@ fn an_exclusive_read_lock_is_caught() {
 #[derive(Default)]
 struct CalledExclusive(RwLock<u64>);
 impl Guarded for CalledExclusive {
-    const CASE: &'static str = "called_exclusive";
+    const IS: Contender = Contender::new("called_exclusive");
     const SHARED: bool = false;
     fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
         inside(&self.0.read().unwrap())
@@ -83,7 +89,7 @@ fn a_shared_lock_called_exclusive_is_caught() {
 #[derive(Default)]
 struct NoLock(AtomicU64);
 impl Guarded for NoLock {
-    const CASE: &'static str = "no_lock";
+    const IS: Contender = Contender::new("no_lock");
     const SHARED: bool = true;
     fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
         inside(&self.0.load(Relaxed))
@@ -106,7 +112,7 @@ fn no_lock_is_caught() {
 #[derive(Default)]
 struct OpenToWriters(RwLock<()>, NoLock);
 impl Guarded for OpenToWriters {
-    const CASE: &'static str = "open_to_writers";
+    const IS: Contender = Contender::new("open_to_writers");
     const SHARED: bool = false;
     fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
         let _alone = self.0.write().unwrap();
@@ -128,7 +134,7 @@ fn writers_that_meet_are_caught() {
 #[derive(Default)]
 struct LazyWriter(Mutex<(u64, bool)>);
 impl Guarded for LazyWriter {
-    const CASE: &'static str = "lazy_writer";
+    const IS: Contender = Contender::new("lazy_writer");
     const SHARED: bool = false;
     fn read<R>(&self, inside: impl FnOnce(&u64) -> R) -> R {
         inside(&self.0.lock().unwrap().0)

@@ -2,16 +2,14 @@
 use std::{sync::Mutex, thread};
 
 use underhood::{
-    contenders::semaphore::{Permitted, buffer, check, handover, head_of_line, starved},
+    contenders::semaphore::{BARGING, FIFO, Permitted, TOKIO, check},
     lab::{
+        Contender,
         plan::{Mode, Plan},
         sample::Sample,
     },
     machine::allowed_cpus,
-    structures::lock::semaphore::{Barging, Fifo},
 };
-
-type Tokio = tokio::sync::Semaphore;
 
 fn plan() -> Plan {
     Plan::new(Mode::Smoke, allowed_cpus())
@@ -19,7 +17,9 @@ fn plan() -> Plan {
 
 #[test]
 fn every_contender_passes() {
-    assert_eq!((check::<Fifo>(), check::<Barging>(), check::<Tokio>()), (Ok(()), Ok(()), Ok(())));
+    for is in [&FIFO, &BARGING, &TOKIO].map(|s| s.as_ref()) {
+        assert_eq!(is.check.map(|check| check()), Some(Ok(())), "{}", is.id);
+    }
 }
 
 /// A semaphore that goes wrong in one way.
@@ -32,7 +32,7 @@ const LOSES: u8 = 1;
 const GREEDY: u8 = 2;
 
 impl<const HOW: u8> Permitted for Broken<HOW> {
-    const CASE: &'static str = "broken";
+    const IS: Contender = Contender::new("broken");
     const ORDERED: bool = false;
     fn with(permits: u32) -> Self {
         Self(Mutex::new(permits + u32::from(HOW == GENEROUS)))
@@ -75,16 +75,14 @@ fn value(sample: &Sample, name: &str) -> f64 {
 #[test]
 fn order_of_arrival_blocks_behind_the_head_and_barging_does_not() {
     let served = |sample: Sample| value(&sample, "small_served_share");
-    assert!(served(head_of_line::<Fifo>(&plan(), "")) <= 0.0);
-    assert!(served(head_of_line::<Tokio>(&plan(), "")) <= 0.0);
-    assert!(served(head_of_line::<Barging>(&plan(), "")) >= 1.0);
+    assert!(served(FIFO.head_of_line("")) <= 0.0);
+    assert!(served(TOKIO.head_of_line("")) <= 0.0);
+    assert!(served(BARGING.head_of_line("")) >= 1.0);
 }
 
 #[test]
 fn a_large_request_ends_whether_it_was_served_or_not() {
-    for sample in
-        [starved::<Fifo>(&plan(), ""), starved::<Tokio>(&plan(), ""), starved::<Barging>(&plan(), "")]
-    {
+    for sample in [FIFO.starved(&plan(), ""), TOKIO.starved(&plan(), ""), BARGING.starved(&plan(), "")] {
         let share = value(&sample, "large_served_share");
         assert!((0.0..=1.0).contains(&share), "{sample:?}");
     }
@@ -92,21 +90,13 @@ fn a_large_request_ends_whether_it_was_served_or_not() {
 
 #[test]
 fn permits_travel_and_items_pass() {
-    for param in ["ping_pong", "asleep"] {
-        let seen = [
-            handover::<Fifo>(&plan(), param),
-            handover::<Barging>(&plan(), param),
-            handover::<Tokio>(&plan(), param),
-        ];
+    for asleep in [false, true] {
+        let seen = [&FIFO, &BARGING, &TOKIO].map(|s| s.handover(&plan(), "", asleep));
         // A loaded machine may see too few for a percentile, and says so.
         assert!(seen.iter().all(|s| s.unmeasured.is_some() || value(s, "handover_p50_ns") > 0.0), "{seen:?}");
     }
-    for param in ["1x1", "4x1", "1x4", "4x4"] {
-        let seen = [
-            buffer::<Fifo>(&plan(), param),
-            buffer::<Barging>(&plan(), param),
-            buffer::<Tokio>(&plan(), param),
-        ];
+    for (producers, waiters) in [(1, 1), (4, 1), (1, 4), (4, 4)] {
+        let seen = [&FIFO, &BARGING, &TOKIO].map(|s| s.buffer(&plan(), "", producers, waiters));
         assert!(seen.iter().all(|s| s.unmeasured.is_some() || value(s, "ops_per_s") > 0.0), "{seen:?}");
     }
 }

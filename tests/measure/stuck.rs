@@ -6,11 +6,10 @@ use std::{
 };
 
 use underhood::measure::deadlock::{
-    Actor,
     Mode::{self, *},
-    Request, Role, Seen,
+    Request, Seen,
     State::{self, *},
-    cycle, waits, watch, words,
+    cycle, role, waits, watch, words,
 };
 
 fn noted(who: usize, lock: &'static str, mode: Mode, state: State) -> Request {
@@ -68,10 +67,6 @@ fn what_is_given_back_or_shared_holds_nobody_up() {
     let shared = [noted(0, "x", Shared, Holds), noted(1, "x", Shared, Wants)];
     assert!(waits(&shared).is_empty());
     assert!(cycle(&[]).is_empty());
-}
-
-fn role(name: &'static str, does: impl FnOnce(&Actor) + Send + 'static) -> Role {
-    (name, Box::new(does))
 }
 
 const PATIENCE: Duration = Duration::from_secs(20);

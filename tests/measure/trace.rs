@@ -8,7 +8,7 @@ use std::{
 use serde_json::Value;
 use underhood::{
     experiments::{
-        hang::{SCENES, trial},
+        hang::{BLOCKED, trial},
         starve::{Cure, Mechanism, starve},
     },
     measure::{
@@ -119,8 +119,7 @@ fn a_block_is_where_it_blocks() {
 /// The riddle's picture: the asker blocks a worker in its poll until the rescue, and the helper is ready all that time.
 #[test]
 fn a_hang_shows_who_waits_for_whom() {
-    let scene = SCENES.iter().find(|s| s.name == "blocked").expect("the riddle");
-    let (trial, trace) = record(|| trial(scene, 2, KEEP_ALIVE * 2, KEEP_ALIVE * 2));
+    let (trial, trace) = record(|| trial(&BLOCKED, 2, KEEP_ALIVE * 2, KEEP_ALIVE * 2));
     assert!(trial.expect("a runtime").hung);
     check(&file("blocked", &trace)).expect("valid");
     let lanes = lanes::lanes(&trace);

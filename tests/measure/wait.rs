@@ -9,11 +9,18 @@ use std::{
 };
 
 use underhood::{
-    contenders::{lock::check, turn::enter},
-    lab::plan::{Mode, Plan},
+    contenders::lock::{Lock, STD_MUTEX, TTAS},
+    lab::{
+        at,
+        plan::{Mode, Plan},
+    },
     machine::allowed_cpus,
-    measure::acquire::{Enter, Hold, Queue, wait, wait_all},
+    measure::acquire::{Enter, Hold, Queue, acquire, wait},
 };
+
+fn enter(lock: &Lock) -> Enter {
+    (lock.acquire().1)()
+}
 
 fn plan() -> Plan {
     Plan::new(Mode::Smoke, allowed_cpus())
@@ -68,7 +75,7 @@ fn a_lock_that_favours_one_thread_is_seen_to_be_unfair() {
 
 #[test]
 fn one_thread_alone_is_one_run() {
-    let seen = wait(&plan(), queue(1, 30), enter::<Mutex<u64>>());
+    let seen = wait(&plan(), queue(1, 30), enter(&STD_MUTEX));
     assert_eq!((seen.longest_run, seen.runs), (seen.counts[0], 1));
     let s = seen.sample("alone", "p");
     assert!((s.values["jain_share"] - 1.0).abs() < 1e-9 && s.unmeasured.is_none());
@@ -77,9 +84,8 @@ fn one_thread_alone_is_one_run() {
 
 #[test]
 fn what_waiting_costs_is_seen_where_the_system_tells() {
-    let spins = wait(&plan(), queue(2, 60), enter::<underhood::structures::lock::ttas::Ttas<u64>>())
-        .sample("spins", "");
-    let sleeps = wait(&plan(), queue(2, 60), enter::<Mutex<u64>>()).sample("sleeps", "");
+    let spins = wait(&plan(), queue(2, 60), enter(&TTAS)).sample("spins", "");
+    let sleeps = wait(&plan(), queue(2, 60), enter(&STD_MUTEX)).sample("sleeps", "");
     match (spins.values.get("cpu_per_op_ns"), sleeps.values.get("cpu_per_op_ns")) {
         (Some(spins), Some(sleeps)) => assert!(*spins > 0.0 && *sleeps > 0.0),
         (None, None) => {} // a system that does not tell
@@ -89,10 +95,9 @@ fn what_waiting_costs_is_seen_where_the_system_tells() {
 
 #[test]
 fn a_queue_that_cannot_be_here_is_a_reason() {
-    let locks = [("std_mutex", enter::<Mutex<u64>> as fn() -> Enter)];
-    let samples = wait_all(&plan(), &["here", "elsewhere"], &locks, |param| match param {
-        "here" => Ok(queue(2, 20)),
-        _ => Err("there is no such place".into()),
+    let places = [at("here", true), at("elsewhere", false)];
+    let samples = acquire(&plan(), &places, [STD_MUTEX.acquire()], |is_here| {
+        if *is_here { Ok(queue(2, 20)) } else { Err("there is no such place".into()) }
     });
     assert_eq!(samples.len(), 4, "a row and its twin at each parameter");
     for s in &samples {
@@ -103,16 +108,8 @@ fn a_queue_that_cannot_be_here_is_a_reason() {
 
 #[test]
 fn percentiles_need_samples() {
-    let few = wait(&plan(), Queue { sample_every: u64::MAX, ..queue(2, 30) }, enter::<Mutex<u64>>());
+    let few = wait(&plan(), Queue { sample_every: u64::MAX, ..queue(2, 30) }, enter(&STD_MUTEX));
     assert!(few.waits.len() <= 2);
     let s = few.sample("few", "");
     assert!(!s.values.contains_key("wait_p50_ns") && !s.values.contains_key("wait_p99_ns"), "{s:?}");
-}
-
-#[test]
-fn the_fair_contenders_pass_their_check() {
-    check::<pl012::Mutex<u64>>().unwrap();
-    check::<pl012::FairMutex<u64>>().unwrap();
-    check::<pl013::FairMutex<u64>>().unwrap();
-    check::<tokio::sync::Mutex<u64>>().unwrap();
 }

@@ -6,7 +6,7 @@ use super::children::{self, Answer, End};
 use super::explore::Order;
 use super::machine::faults::FAULTS;
 use super::mutate::World;
-use super::order_detect::LAB;
+use super::order_detect::lab;
 use super::report::Score;
 use super::scenarios::zoo;
 use super::verdict;
@@ -26,11 +26,12 @@ const LAUNCHES: usize = 3;
 
 /// Appends the launches of a step of `order_detect`.
 pub fn keep(step: &str, launches: Vec<Vec<Sample>>) {
-    let step = LAB.steps.iter().find(|s| s.name == step).expect("a step of the lab");
+    let lab = lab();
+    let step = lab.steps.iter().find(|s| s.name == step).expect("a step of the lab");
     let Launch::Recorded(command) = step.launch else { panic!("the lab measures that step itself") };
     let mut plan = Plan::new(Mode::Default, allowed_cpus());
     plan.launches = launches.len();
-    let records = seal(&LAB, step, command, &plan, &Machine::read(), launches, BTreeMap::new());
+    let records = seal(&lab, step, command, &plan, &Machine::read(), launches, BTreeMap::new());
     let dir = env::var_os("UNDERHOOD_STORE").map(PathBuf::from).or_else(Store::default_dir);
     let store = Store::open(dir.expect("a folder for records"));
     store.append(&records).expect("a store that can be written");

@@ -16,9 +16,9 @@ use std::{
 use underhood::{
     experiments::{
         cancel::{At, Lost, OPERATIONS, STATES},
-        sizes::{self, NAMES, RULES, Rule},
+        sizes::{self, ROWS, RULES, Rule},
         twins::TWINS,
-        wakes::wakes,
+        wakes::{Who, wakes},
     },
     structures::task::{executor::Executor, machine::turn},
 };
@@ -203,8 +203,9 @@ fn known_sizes_are_keyed_by_the_compiler() {
     assert_eq!(known, [1, 1, 1, 2, 2, 3]);
     assert_eq!(sizes::minor_of("rustc 1.95.0 (59807616e 2026-04-14)"), Some(95));
     assert_eq!(sizes::minor_of("unknown"), None);
-    assert_eq!((NAMES.len(), NAMES[NAMES.len() - 1]), (RULES.len() + 1, "all_rules"));
-    for rule in RULES {
+    assert_eq!(ROWS.map(|row| row.rules.len()).iter().sum::<usize>(), 2 * RULES.len(), "each, and all");
+    assert!(ROWS.iter().zip(&RULES).all(|(row, rule)| row.is.id == rule.name));
+    for rule in &RULES {
         let bytes = (rule.bytes)();
         assert!(!on_record() || bytes == rule.known_bytes(95), "{}: {bytes} B", rule.name);
     }
@@ -213,13 +214,13 @@ fn known_sizes_are_keyed_by_the_compiler() {
 #[test]
 fn every_wake_has_an_author() {
     let expected = BTreeMap::from([
-        (("spawn", "ping"), 1.0),
-        (("spawn", "pong"), 1.0),
-        (("spawn", "yielder"), 1.0),
-        (("yielder", "yielder"), 5.0),
-        (("outside", "ping"), 1.0),
-        (("ping", "pong"), 5.0),
-        (("pong", "ping"), 5.0),
+        ((Who::Spawn, Who::Ping), 1.0),
+        ((Who::Spawn, Who::Pong), 1.0),
+        ((Who::Spawn, Who::Yielder), 1.0),
+        ((Who::Yielder, Who::Yielder), 5.0),
+        ((Who::Outside, Who::Ping), 1.0),
+        ((Who::Ping, Who::Pong), 5.0),
+        ((Who::Pong, Who::Ping), 5.0),
     ]);
     assert_eq!(wakes(5), expected);
 }
@@ -241,9 +242,9 @@ fn what_cancelling_loses() {
         _ => panic!("{name}: no expectation"),
     };
     for operation in OPERATIONS {
-        for (state, at) in STATES {
-            let name = operation.name;
-            assert_eq!((operation.trial)(at), expected(name, at), "{name}, dropped {state}");
+        for state in STATES {
+            let (name, at) = (operation.id(), state.value);
+            assert_eq!((operation.value)(at), expected(name, at), "{name}, dropped {}", state.id());
         }
     }
 }

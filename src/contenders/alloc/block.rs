@@ -13,6 +13,13 @@ pub enum BlockError {
         /// Alignment asked for.
         align: usize,
     },
+    /// There is no such allocator here.
+    Absent {
+        /// Which allocator.
+        by: &'static str,
+        /// A sentence: who is without it, and how to get it.
+        why: &'static str,
+    },
     /// The allocator said no.
     Refused {
         /// Which allocator.
@@ -49,6 +56,7 @@ impl fmt::Display for BlockError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Layout { bytes, align } => write!(f, "no block has {bytes} bytes aligned to {align}"),
+            Self::Absent { why, .. } => f.write_str(why),
             Self::Refused { by, bytes } => write!(f, "{by} refused a block of {bytes} bytes"),
             Self::Misaligned { by, at, align } => {
                 write!(f, "{by}: a block at {at:#x} is not aligned to {align}")
@@ -93,7 +101,7 @@ impl Block {
         let layout = layout(bytes, align)?;
         // SAFETY: the layout has a size above 0, which is all that `alloc` asks of its caller.
         let start = unsafe { from.imp.alloc(layout) };
-        let start = NonNull::new(start).ok_or(BlockError::Refused { by: from.name, bytes })?;
+        let start = NonNull::new(start).ok_or_else(|| from.refusal(bytes))?;
         Ok(Self { from, start, layout, touched: 0, reached: 0, initialised: 0 })
     }
 
@@ -105,7 +113,7 @@ impl Block {
         let layout = layout(bytes, align)?;
         // SAFETY: the layout has a size above 0, which is all that `alloc_zeroed` asks of its caller.
         let start = unsafe { from.imp.alloc_zeroed(layout) };
-        let start = NonNull::new(start).ok_or(BlockError::Refused { by: from.name, bytes })?;
+        let start = NonNull::new(start).ok_or_else(|| from.refusal(bytes))?;
         Ok(Self { from, start, layout, touched: 0, reached: 0, initialised: bytes })
     }
 
@@ -118,7 +126,7 @@ impl Block {
         // SAFETY: `start` is a live block of this allocator with this very layout; the new size is above 0 and, as a
         // `Layout` of it exists, does not overflow when rounded up to the alignment.
         let start = unsafe { self.from.imp.realloc(self.start.as_ptr(), self.layout, bytes) };
-        self.start = NonNull::new(start).ok_or(BlockError::Refused { by: self.from.name, bytes })?;
+        self.start = NonNull::new(start).ok_or_else(|| self.from.refusal(bytes))?;
         self.layout = new;
         self.initialised = self.initialised.min(bytes);
         if bytes < self.reached {

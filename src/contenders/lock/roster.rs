@@ -51,6 +51,10 @@ macro_rules! rwlock {
     };
 }
 
+/// parking_lot's reader-writer lock, read by `read_recursive`: such readers pass a waiting writer.
+#[derive(Debug, Default)]
+pub struct Recursive(pl012::RwLock<u64>);
+
 const fn named(id: &'static str, name: &'static str) -> Contender {
     Contender::new(id).called(name)
 }
@@ -60,8 +64,8 @@ const fn of(id: &'static str, name: &'static str, package: &'static str) -> Cont
     named(id, name).of(package)
 }
 
-/// No lock at all: what the loop and the hold cost.
-pub static EMPTY: Lock = lock::<Empty>();
+/// No lock at all: what the loop and the hold cost. It keeps no promise of a lock, so nothing is checked.
+pub static EMPTY: Lock = Lock { is: Empty::IS, ..lock::<Empty>() };
 
 mutex!(STD_MUTEX, std::sync::Mutex<u64>, named("std_mutex", "std Mutex"), |l| l
     .lock()
@@ -124,6 +128,21 @@ rwlock!(
     of("pl013_rwlock", "parking_lot 0.13 RwLock", "pl013"),
     |l| l.read(),
     l.write()
+);
+rwlock!(
+    PL012_RECURSIVE,
+    Recursive,
+    of("pl012_recursive", "parking_lot 0.12 read_recursive", "pl012"),
+    |l| l.0.read_recursive(),
+    l.0.write()
+);
+// Taken by a thread that blocks: a fair queue. Must not be called on a runtime's own threads.
+rwlock!(
+    TOKIO_RWLOCK,
+    tokio::sync::RwLock<u64>,
+    of("tokio_rwlock", "tokio RwLock, by threads", "tokio"),
+    |l| l.blocking_read(),
+    l.blocking_write()
 );
 rwlock!(RWLOCK, RwLock<u64>, named("rwlock", "our RwLock"), |l| l.read(), l.write());
 rwlock!(

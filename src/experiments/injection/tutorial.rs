@@ -3,6 +3,8 @@
 //! "Requests per second" are the answers within the ten seconds: so counted, both runs leave 124 of the 125 clients without an answer at the
 //! end (454 - 331, 140 - 16), as they must. Four figures of each run are compared. Two unknowns were fitted by trying: the cores, and how long
 //! the connections took to come; the bounds of the error were set then, and are wide: a model of one queue is no server.
+use crate::lab::{Point, at};
+
 use super::{Load, Outcome, Policy, Pool, simulate};
 
 /// A run of the tutorial, as published: 125 clients for ten seconds on a handler of 500 ms.
@@ -60,6 +62,11 @@ pub const LATENCY_ERROR_SHARE: f64 = 0.25;
 pub const ANSWERS_ERROR_COUNT: f64 = 12.5;
 
 impl Published {
+    /// As a parameter.
+    pub const fn point(self) -> Point<Self> {
+        at(self.name, self)
+    }
+
     /// The run, simulated on a machine with so many cores.
     pub fn simulated(&self, cores: u64) -> Outcome {
         simulate(self.policy, Pool { cores, threads: cores * self.threads_per_core }, TUTORIAL_LOAD)

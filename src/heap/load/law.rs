@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     heap::{Config, Heap, Mutator, OutOfMemory},
+    lab::sample::Sample,
     machine::pin_current_thread,
     stats,
 };
@@ -147,6 +148,22 @@ pub fn fit(points: &[Point]) -> Option<Law> {
 }
 
 impl Law {
+    /// As a sample: its numbers under their own names, and `points_count`.
+    ///
+    /// # Errors
+    /// In a sentence: there is no point beyond the sweep.
+    pub fn sample(&self, case: &str, param: &str) -> Result<Sample, String> {
+        let mut sample = Sample::new(case, param)
+            .with("object_ns", self.object_ns)
+            .with("base_ns", self.base_ns)
+            .with("large_ns", self.large_ns)
+            .with("large_mib_ns", self.large_mib_ns)
+            .with("off_share", self.off_share)
+            .with("foretold_ratio", self.foretold_ratio.ok_or("no point beyond the sweep")?)
+            .with("points_count", self.points as f64);
+        sample.doubts.clone_from(&self.doubts);
+        Ok(sample)
+    }
     /// The pause that the law expects where so much lives, in ns; what was measured there is not looked at.
     pub fn expects_ns(&self, at: &Point) -> f64 {
         self.base_ns

@@ -29,6 +29,15 @@ pub enum Late {
 }
 
 impl Late {
+    /// The same with less to do, where only a smoke run is wanted.
+    #[must_use]
+    pub fn brief(self) -> Self {
+        match self {
+            Self::Polls => Self::Polls,
+            Self::Every(time) => Self::Every(time / 10),
+            Self::Clears(payload) => Self::Clears(payload / 32),
+        }
+    }
     /// One turn.
     fn turn(self, m: &mut Mutator) -> Result<(), OutOfMemory> {
         match self {

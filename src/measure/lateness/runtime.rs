@@ -109,19 +109,15 @@ impl RuntimeSeen {
     pub fn handled_count(&self) -> u64 {
         self.timer.samples_count() + self.wake.samples_count()
     }
-    /// The sample of a case from its slices: their sum, with the receipts and the doubts that the counts give rise to;
-    /// unmeasured, with the first reason, if any slice failed.
-    pub fn sample(case: &str, param: &str, slices: Vec<Result<Self, String>>) -> Sample {
+    /// The sample of a case from its slices: their sum, with the receipts and the doubts that the counts give rise to.
+    pub fn sample(slices: Vec<Self>) -> Sample {
         let kept_count = slices.len() as f64;
-        let mut seen = Self::default();
-        for (i, slice) in slices.into_iter().enumerate() {
-            match slice {
-                Ok(slice) if i == 0 => seen = slice,
-                Ok(slice) => seen.merge(&slice),
-                Err(why) => return Sample::unmeasured(case, param, why),
-            }
-        }
-        let mut sample = Sample::new(case, param);
+        let merged = slices.into_iter().reduce(|mut seen, slice| {
+            seen.merge(&slice);
+            seen
+        });
+        let seen = merged.unwrap_or_default();
+        let mut sample = Sample::default();
         sample.values.extend(seen.values());
         sample.receipts = Receipts {
             kept_count: Some(kept_count),

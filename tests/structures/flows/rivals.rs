@@ -3,17 +3,23 @@
 use super::{Clock, for_seeds};
 use underhood::contenders::arrivals::{long_run_per_s, most_within, polite_share, worst_second};
 use underhood::contenders::limiter::{
-    Clocked, Governor, HUNDRED, LeakyQueue, Limit, Rate, Told, Unlimited, check, check_timed,
+    Clocked, FIXED_WINDOW, GCRA, GOVERNOR, Governor, HUNDRED, LEAKY_METER, LEAKY_QUEUE, LeakyQueue, Limit,
+    Rate, SLIDING_LOG, TOKEN_BUCKET, Told, Unlimited, check, check_timed,
 };
-use underhood::contenders::limiter_cases::{CHECKS, KEY_CHECKS};
-use underhood::contenders::limiter_keyed::{self, KeyLimit};
+use underhood::contenders::limiter_keyed::{
+    self, KEY_GOVERNOR, KEY_GOVERNOR_SIPHASH, KEYED, KEYED_FOLDHASH, KeyLimit,
+};
+use underhood::lab::Contender;
 use underhood::measure::order::Order;
 use underhood::structures::flow::gcra::Gcra;
 
 #[test]
 fn every_contender_passes_its_check() {
-    for check in CHECKS.iter().chain(KEY_CHECKS) {
-        assert_eq!(check(), Ok(()));
+    let limiters = [&GOVERNOR, &GCRA, &TOKEN_BUCKET, &LEAKY_METER, &LEAKY_QUEUE, &FIXED_WINDOW, &SLIDING_LOG];
+    let keyed = [&KEY_GOVERNOR, &KEY_GOVERNOR_SIPHASH, &KEYED, &KEYED_FOLDHASH];
+    let all = limiters.map(AsRef::<Contender>::as_ref).into_iter().chain(keyed.map(AsRef::as_ref));
+    for contender in all {
+        assert_eq!(contender.check.expect("each has one")(), Ok(()));
     }
 }
 
@@ -21,7 +27,7 @@ fn every_contender_passes_its_check() {
 struct Careless(std::sync::atomic::AtomicU64);
 
 impl Limit for Careless {
-    const CASE: &'static str = "careless";
+    const IS: Contender = Contender::new("careless");
     fn new(_: Rate) -> Self {
         Self(std::sync::atomic::AtomicU64::new(0))
     }
@@ -32,7 +38,7 @@ impl Limit for Careless {
 
 /// One limit for all keys.
 impl KeyLimit for Careless {
-    const CASE: &'static str = "careless";
+    const IS: Contender = Contender::new("careless");
     fn new(rate: Rate, _: usize) -> Self {
         Limit::new(rate)
     }

@@ -3,6 +3,7 @@
 use underhood::experiments::tenants::{
     Fair, Front, GlobalLimit, Load, Outcome, SharedQueue, TenantLimit, check, serve,
 };
+use underhood::lab::Contender;
 
 fn run<F: Front>(load: Load) -> Outcome {
     serve::<F>(load, 5.0, 7).expect("five seconds are enough for a p99")
@@ -24,7 +25,7 @@ fn the_front_doors_that_are_measured_pass() {
 struct Stack(Vec<(u32, u64)>);
 
 impl Front for Stack {
-    const CASE: &'static str = "stack";
+    const IS: Contender = Contender::new("stack");
     fn new() -> Self {
         Self(vec![(1, 1)])
     }

@@ -7,59 +7,68 @@
 //! State is the trap: an allocator remembers what it served and freed before. glibc raises its mmap threshold to the
 //! size of each mapped block that is freed (mallopt(3), `M_MMAP_THRESHOLD`), mimalloc keeps what it got. Measure one
 //! allocator at one size in a process of its own.
-use std::{alloc::GlobalAlloc, fmt};
+use std::{
+    alloc::{GlobalAlloc, Layout},
+    fmt,
+};
 
-use super::alloc_here;
-pub use super::alloc_here::ALLOCATORS;
+use crate::lab::Contender;
 
 mod block;
+mod roster;
 mod threshold;
-pub use block::{Block, BlockError};
-pub use threshold::fix_mmap_threshold;
+pub use self::{
+    block::{Block, BlockError},
+    roster::*,
+    threshold::fix_mmap_threshold,
+};
 
 /// The alignment that malloc promises on 64-bit systems: up to it a block comes from plain malloc, above it from
 /// another function with other costs.
 pub const ALIGN: usize = 16;
 
-/// An allocator as a value.
+/// An allocator as a value, and as a contender.
+///
+/// It has no check that the engine would run: a check gets a block, and what an allocator served before is part of what is
+/// measured. Each experiment calls [`check`](Self::check) where it does no harm.
 pub struct Allocator {
-    /// Its name as a case.
-    pub name: &'static str,
+    is: Contender,
     imp: &'static (dyn GlobalAlloc + Sync),
+    /// Why there is no such allocator here, if there is none.
+    absent: Option<&'static str>,
     /// Says whether a pointer lies in a block of this allocator, if it can tell that of any pointer.
     owns: Option<fn(*const u8) -> bool>,
     version: fn() -> String,
     purge: Option<fn()>,
+    slowed: fn() -> Option<String>,
+}
+
+impl AsRef<Contender> for Allocator {
+    fn as_ref(&self) -> &Contender {
+        &self.is
+    }
+}
+
+/// Those of [`ALLOCATORS`] that are there.
+pub fn here() -> impl Iterator<Item = &'static &'static Allocator> {
+    ALLOCATORS.iter().filter(|a| a.absent.is_none())
 }
 
 impl Allocator {
-    /// An allocator that is not in [`ALLOCATORS`], e.g. one that counts its calls.
-    pub const fn new(name: &'static str, imp: &'static (dyn GlobalAlloc + Sync)) -> Self {
-        Self::known(name, imp, None, unknown, None)
+    /// An allocator that is on no roster, e.g. one that counts its calls.
+    pub const fn new(is: Contender, imp: &'static (dyn GlobalAlloc + Sync)) -> Self {
+        let (version, slowed) = (|| "unknown".into(), || None);
+        Self { is, imp, absent: None, owns: None, version, purge: None, slowed }
     }
 
-    pub(super) const fn known(
-        name: &'static str,
-        imp: &'static (dyn GlobalAlloc + Sync),
-        owns: Option<fn(*const u8) -> bool>,
-        version: fn() -> String,
-        purge: Option<fn()>,
-    ) -> Self {
-        Self { name, imp, owns, version, purge }
+    /// One that this build or this system is without: a row that says why.
+    const fn absent(is: Contender, why: &'static str) -> Self {
+        Self { absent: Some(why), ..Self::new(is, &Nothing) }
     }
 
-    /// The allocator of this name, or `None` where it does not exist: there is no glibc on musl or on another system,
-    /// and a build may be without jemalloc and snmalloc.
-    pub fn named(name: &str) -> Option<&'static Self> {
-        ALLOCATORS.iter().find(|a| a.name == name)
-    }
-
-    /// The allocator of this name.
-    ///
-    /// # Errors
-    /// A sentence: this build is without it, and how to get it; or this system is.
-    pub fn find(name: &str) -> Result<&'static Self, String> {
-        Self::named(name).ok_or_else(|| alloc_here::absent(name))
+    /// Names it in records.
+    pub const fn id(&self) -> &'static str {
+        self.is.id
     }
 
     /// The version that really runs, or "unknown".
@@ -73,9 +82,15 @@ impl Allocator {
         self.purge.map(|purge| purge()).is_some()
     }
 
+    /// Why there is no block.
+    fn refusal(&self, bytes: usize) -> BlockError {
+        let by = self.id();
+        self.absent.map_or(BlockError::Refused { by, bytes }, |why| BlockError::Absent { by, why })
+    }
+
     /// Why its numbers would be about the way it was built, if they would.
     pub fn slowed(&self) -> Option<String> {
-        alloc_here::slowed(self.name)
+        (self.slowed)()
     }
 
     /// Checks on a block of `bytes` that this adapter is what it says: writable over its whole length, aligned, owned
@@ -84,7 +99,7 @@ impl Allocator {
     /// # Errors
     /// Why nothing must be measured with it.
     pub fn check(&'static self, bytes: usize, align: usize) -> Result<(), BlockError> {
-        let (by, mut block) = (self.name, Block::new(self, bytes, align)?);
+        let (by, mut block) = (self.id(), Block::new(self, bytes, align)?);
         let at = block.address();
         if !at.is_multiple_of(align) {
             return Err(BlockError::Misaligned { by, at, align });
@@ -94,9 +109,9 @@ impl Allocator {
                 return Err(BlockError::Damaged { by, bytes });
             }
         }
-        let wrong = |a: &&Allocator| a.owns.is_some_and(|owns| owns(at as *const u8) != (a.name == by));
+        let wrong = |a: &&&Allocator| a.owns.is_some_and(|owns| owns(at as *const u8) != (a.id() == by));
         match ALLOCATORS.iter().find(wrong) {
-            Some(says) => Err(BlockError::Foreign { by, says: says.name }),
+            Some(says) => Err(BlockError::Foreign { by, says: says.id() }),
             None => Ok(()),
         }
     }
@@ -104,7 +119,7 @@ impl Allocator {
 
 impl fmt::Debug for Allocator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Allocator").field("name", &self.name).finish_non_exhaustive()
+        f.debug_struct("Allocator").field("id", &self.id()).finish_non_exhaustive()
     }
 }
 
@@ -120,6 +135,15 @@ pub fn tunes(name: &str) -> bool {
     prefixes.iter().any(|p| name.starts_with(p))
 }
 
-fn unknown() -> String {
-    "unknown".into()
+/// Stands in for an allocator that is not here.
+struct Nothing;
+
+// SAFETY: a null pointer is the contract's way to refuse; nothing is ever handed out that could be freed.
+unsafe impl GlobalAlloc for Nothing {
+    unsafe fn alloc(&self, _: Layout) -> *mut u8 {
+        std::ptr::null_mut()
+    }
+    unsafe fn dealloc(&self, _: *mut u8, _: Layout) {
+        unreachable!("nothing was handed out")
+    }
 }

@@ -1,4 +1,4 @@
-//! The allocators of this build, each with what it can say of itself: its version, whether a block is its own, and how
+//! The allocators that labs run, each with what it can say of itself: its version, whether a block is its own, and how
 //! to make it give memory back.
 //!
 //! | allocator | whose block is it? | give back what is not needed |
@@ -10,46 +10,62 @@
 //!
 //! jemalloc and snmalloc are cargo features, off by default: the first is built with a shell and make, the second with
 //! a C++ compiler, and this crate asks for no more than a C compiler.
-use super::alloc::Allocator;
+use super::Allocator;
+use crate::lab::Contender;
 
-/// Every allocator that can be asked for by name here. A further one is a further line.
-pub static ALLOCATORS: &[Allocator] = &[
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    Allocator::known("glibc", &std::alloc::System, None, glibc::version, Some(glibc::purge)),
-    Allocator::known(
-        "mimalloc",
-        &::mimalloc::MiMalloc,
-        Some(mimalloc::owns),
-        mimalloc::version,
-        Some(mimalloc::purge),
-    ),
-    #[cfg(feature = "jemalloc")]
-    Allocator::known(
-        "jemalloc",
-        &tikv_jemallocator::Jemalloc,
-        Some(jemalloc::owns),
-        jemalloc::version,
-        Some(jemalloc::purge),
-    ),
-    #[cfg(feature = "snmalloc")]
-    Allocator::known("snmalloc", &snmalloc_rs::SnMalloc, None, snmalloc::version, None),
-];
+/// Every allocator of the labs, those that this build is without too. A further one is a further name.
+pub const ALLOCATORS: &[&Allocator] = &[&GLIBC, &MIMALLOC, &JEMALLOC, &SNMALLOC];
 
-/// Why there is no allocator of this name: two are left out unless they are asked for, the others are of other systems.
-pub(super) fn absent(name: &str) -> String {
-    match name {
-        "jemalloc" | "snmalloc" => "not in this build: cargo run --release --features allocators".into(),
-        _ => format!("there is no {name} on this system"),
-    }
-}
+const IS_GLIBC: Contender = Contender::new("glibc").called("glibc malloc");
+const IS_MIMALLOC: Contender = Contender::new("mimalloc").of("mimalloc");
+const IS_JEMALLOC: Contender = Contender::new("jemalloc").of("tikv-jemallocator");
+const IS_SNMALLOC: Contender = Contender::new("snmalloc").of("snmalloc-rs");
 
-/// Why numbers of this allocator are about its build and not about itself. Without NDEBUG snmalloc checks itself at every
-/// step, and its crate forgets to define it; this crate's `.cargo/config.toml` does so, where cargo reads that file.
-pub(super) fn slowed(name: &str) -> Option<String> {
-    let flags = [option_env!("HOST_CXXFLAGS"), option_env!("TARGET_CXXFLAGS")];
-    let checks = name == "snmalloc" && !flags.into_iter().flatten().any(|f| f.contains("-DNDEBUG"));
-    checks.then(|| "snmalloc was built with its own assertions: build it inside of the repository".into())
-}
+/// glibc's malloc.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+pub static GLIBC: Allocator = Allocator {
+    version: glibc::version,
+    purge: Some(glibc::purge),
+    ..Allocator::new(IS_GLIBC, &std::alloc::System)
+};
+/// glibc's malloc, which this system does not have.
+#[cfg(not(all(target_os = "linux", target_env = "gnu")))]
+pub static GLIBC: Allocator = Allocator::absent(IS_GLIBC, "there is no glibc on this system");
+
+/// mimalloc.
+pub static MIMALLOC: Allocator = Allocator {
+    owns: Some(mimalloc::owns),
+    version: mimalloc::version,
+    purge: Some(mimalloc::purge),
+    ..Allocator::new(IS_MIMALLOC, &::mimalloc::MiMalloc)
+};
+
+/// jemalloc.
+#[cfg(feature = "jemalloc")]
+pub static JEMALLOC: Allocator = Allocator {
+    owns: Some(jemalloc::owns),
+    version: jemalloc::version,
+    purge: Some(jemalloc::purge),
+    ..Allocator::new(IS_JEMALLOC, &tikv_jemallocator::Jemalloc)
+};
+/// jemalloc, which was not asked for.
+#[cfg(not(feature = "jemalloc"))]
+pub static JEMALLOC: Allocator = Allocator::absent(IS_JEMALLOC, NOT_ASKED_FOR);
+
+/// snmalloc.
+#[cfg(feature = "snmalloc")]
+pub static SNMALLOC: Allocator = Allocator {
+    version: snmalloc::version,
+    slowed: snmalloc::slowed,
+    ..Allocator::new(IS_SNMALLOC, &snmalloc_rs::SnMalloc)
+};
+/// snmalloc, which was not asked for.
+#[cfg(not(feature = "snmalloc"))]
+pub static SNMALLOC: Allocator = Allocator::absent(IS_SNMALLOC, NOT_ASKED_FOR);
+
+/// Two are left out unless they are asked for.
+#[cfg(not(all(feature = "jemalloc", feature = "snmalloc")))]
+const NOT_ASKED_FOR: &str = "not in this build: cargo run --release --features allocators";
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 mod glibc {
@@ -167,5 +183,13 @@ mod snmalloc {
     /// It has no function for that: the version is of the sources that the lock file names.
     pub(super) fn version() -> String {
         built::version_of("snmalloc-sys").unwrap_or_else(|| "unknown".into())
+    }
+
+    /// Without NDEBUG it checks itself at every step, and its crate forgets to define that; this crate's `.cargo/config.toml` does so,
+    /// where cargo reads that file.
+    pub(super) fn slowed() -> Option<String> {
+        let flags = [option_env!("HOST_CXXFLAGS"), option_env!("TARGET_CXXFLAGS")];
+        let checks = !flags.into_iter().flatten().any(|f| f.contains("-DNDEBUG"));
+        checks.then(|| "snmalloc was built with its own assertions: build it inside of the repository".into())
     }
 }
