@@ -1,7 +1,7 @@
 //! The measured blocks of NOTES.md: written from records, checked against them, never more than 25 lines.
 use crate::common::*;
 use underhood::{
-    judge::cited::cited,
+    judge::cited::{cited, speaking},
     lab::{Contender, Lab, Step, at},
     record::Record,
     show::notes,
@@ -78,6 +78,14 @@ fn the_cited_records_are_enough() {
     store.extend(reads_run("run-07"));
     store.extend(reads_run("run-03"));
     let few = cited(lab(), &store);
+    assert_eq!(few.len(), store.len(), "the sessions of the one step speak together");
+    assert_eq!(cited(lab(), &few), few);
+    // Other code has no part in what the newest says.
+    let other =
+        |r: &Record| changed(r, |r| drop(r.machine.facts.insert("code".into(), "0123456789ab".into())));
+    let store: Vec<Record> =
+        store.iter().map(|r| if r.run == "run-07" { r.clone() } else { other(r) }).collect();
+    let few = cited(lab(), &store);
     assert_eq!(few.len(), 8, "one run of each step");
     assert!(few.iter().all(|r| r.run == "run-07" || r.run == "run-02"));
     assert_eq!(cited(lab(), &few), few);
@@ -86,9 +94,9 @@ fn the_cited_records_are_enough() {
 }
 
 #[test]
-fn the_newest_complete_quotable_run_is_cited() {
+fn the_newest_complete_quotable_run_speaks() {
     let runs = |records: &[Record]| -> Vec<String> {
-        let mut runs: Vec<String> = cited(lab(), records).into_iter().map(|r| r.run).collect();
+        let mut runs: Vec<String> = speaking(lab(), records).into_iter().map(|r| r.run).collect();
         runs.dedup();
         runs
     };
@@ -104,7 +112,7 @@ fn the_newest_complete_quotable_run_is_cited() {
     });
     records.extend(partly.clone());
     assert_eq!(runs(&records), ["run-01"]);
-    // With nothing better, it is cited, and the row says why it has no number.
+    // With nothing better, it speaks, and the row says why it has no number.
     assert_eq!(runs(&partly), ["run-08"]);
     let text = notes::render(PAGE, &[lab()], &partly).unwrap();
     assert!(text.contains("| not quotable here [1] |"), "{text}");
