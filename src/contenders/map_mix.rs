@@ -17,14 +17,16 @@ use crossbeam::utils::CachePadded;
 
 use crate::{
     contenders::map::{KEYS, Map, SharedMap},
-    lab::{plan::Plan, sample::Sample},
+    lab::{
+        plan::Plan,
+        sample::{AA, Sample},
+    },
     measure::{
         cost::Ops,
         keys::{self, Skew},
         order::Order,
         throughput::{self, Apart, Lane},
     },
-    record::AA,
 };
 
 /// Draws of a lane before it begins again. Small enough for a first-level cache beside the map's own lines.

@@ -25,14 +25,17 @@ use hdrhistogram::Histogram;
 use crate::{
     contenders::alloc::{ALIGN, Allocator, Block},
     experiments::victim::{Operation, Victim, spin},
-    lab::{Setting, plan::Plan, sample::Sample},
+    lab::{
+        Setting,
+        plan::Plan,
+        sample::{AA, Sample},
+    },
     machine::{
         memory::{self, Mapping},
         pin_current_thread,
         sched::runq_of_this_thread,
     },
     measure::latency::{difference, histogram, ns, quantile, with_known},
-    record::AA,
 };
 
 /// Waits from here on are split: reading schedstat costs about 1 us, too much for each operation.

@@ -14,8 +14,11 @@ use std::{
 
 use crate::{
     contenders::bag::{Access, PushPop, check, for_ever},
-    lab::{Contender, plan::Plan, sample::Sample},
-    record::AA,
+    lab::{
+        Contender,
+        plan::Plan,
+        sample::{AA, Sample},
+    },
     structures::{
         lockfree::{
             queue::{Queue, QueueHandle},
