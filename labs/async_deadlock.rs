@@ -231,9 +231,9 @@ fn detector() -> Step {
         )
         .because(
             "All it leaves outside (counters, threads, their states) is the same as of a task that waits for a message from another thread \
-             (tests/deadlock.rs compares the two), so whoever calls for the one calls for the other. How long it has lasted is no evidence \
+             (tests/measure/deadlock.rs compares the two), so whoever calls for the one calls for the other. How long it has lasted is no evidence \
              on a server at night.",
-            source("tests/deadlock.rs"),
+            source("tests/measure/deadlock.rs"),
         )
         .because(
             "The detector never wakes the runtime: a ping from outside can un-wedge the hang. See src/measure/lateness/stuck.rs.",

@@ -147,7 +147,7 @@ fn truth() -> Step {
         .because(
             "The meter, GCRA and the token bucket are one algorithm on the same word. It is read as the time when it will be dry, \
              when the next is due, or when it was empty. Tests hold them to the same decisions.",
-            source("src/structures/flow/leaky_bucket.rs, gcra.rs, token_bucket.rs; tests/flow.rs"),
+            source("src/structures/flow/leaky_bucket.rs, gcra.rs, token_bucket.rs; tests/structures/flows.rs"),
         )
         .because(
             "The queue takes the same requests and lets them leave one by one: it turns a burst into a wait.",

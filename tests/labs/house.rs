@@ -349,6 +349,30 @@ fn no_two_modules_share_a_name() {
 }
 
 #[test]
+fn what_texts_call_a_test_is_there() {
+    let mut texts: Vec<String> =
+        ["README.md", "NOTES.md", ".ci/run", ".ci/miri", ".github/CONTRIBUTING.md"].map(read).into();
+    for room in ["src", "labs"] {
+        texts.extend(sources(&root().join(room)).iter().map(|p| fs::read_to_string(p).unwrap()));
+    }
+    let word = |rest: &str, more: &[char]| -> String {
+        rest.chars().take_while(|c| c.is_alphanumeric() || more.contains(c)).collect()
+    };
+    for text in &texts {
+        for (i, start) in text.match_indices("tests/") {
+            let path = word(&text[i + start.len()..], &['_', '/', '.']);
+            let path = format!("{start}{}", path.trim_end_matches('.'));
+            let elsewhere = text[..i].ends_with(['/', '-']) || path.starts_with("tests/ui/");
+            assert!(elsewhere || root().join(&path).exists(), "{path} is named and is not there");
+        }
+        for (i, start) in text.match_indices("--test ") {
+            let name = word(&text[i + start.len()..], &['_']);
+            assert!(root().join(format!("tests/{name}/main.rs")).exists(), "there is no test {name}");
+        }
+    }
+}
+
+#[test]
 fn only_the_command_line_prints() {
     for path in sources(&root().join("src")) {
         if path.to_string_lossy().contains("/cli/") || path.ends_with("build.rs") {
