@@ -85,6 +85,7 @@ fn reproduce() -> Step {
         at_most(ANSWERS_ERROR_COUNT, pick("simulated", param, "answers_off_count"))
     }
     Step::new("reproduce", Kind::Count, "latency_mean_ns")
+        .withdrawn("its tolerance lets 28 answers pass for a published 16, and the dispatcher it models is not today's")
         .ask_number(
             "A .NET server has a handler that blocks for 500 ms on a task. 125 clients ask for ten seconds. Published: 3.48 s at the mean if \
              the pool notices the wait, 15.42 s if it does not. What does a simulation of the pool give for the second?",
@@ -164,6 +165,7 @@ fn policies() -> Step {
     let slow = || exactly(0.0, ("gate", "c40"));
     let a_thread_each = || exactly(201.0, pick("hand_off", "c200", "threads_max_count"));
     Step::new("policies", Kind::Count, "answered_in_window_count")
+        .withdrawn("it rests on a model that does not reproduce what was published")
         .ask_number(
             "A pool of 8 threads for 8 cores never adds one. 40 clients call a handler that blocks for 500 ms, on a timer whose callback runs in the \
              same pool. How many answers do they get in ten seconds?",

@@ -74,6 +74,7 @@ fn users(plan: &Plan, all: usize) -> u32 {
 fn weight() -> Step {
     let users_of = [count("900k", 900_000), count("1M", 1_000_000), count("100M", 100_000_000)];
     Step::new("weight", Kind::Count, "user_bytes")
+        .withdrawn("the figure for 100 million users carries the load factor of one million over a doubling; the map's own growth rule gives another")
         .ask_number(
             "A user's state is one number of 8 bytes, under a key of 4. How many bytes of memory does a user take in a std HashMap of one \
              million?",
@@ -126,6 +127,7 @@ fn weight() -> Step {
 fn beats() -> Step {
     const LARGE: usize = 4_000_000;
     Step::new("beats", Kind::Contended, "ops_per_s")
+        .withdrawn("the slab stores into a word and the maps allocate for each beat: not the same work")
         .ask_best("All threads beat for random users out of 4 million. Which structure takes the most?", "4M")
         .columns(&["lane_op_ns", "min_max_share", "user_bytes"])
         .isolated(KEEPERS, [count("1M", 1_000_000), count("4M", LARGE)], |plan, keeper, all| {

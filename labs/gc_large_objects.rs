@@ -159,6 +159,7 @@ fn laws() -> Step {
     let large = ratio(pick("Immix", "", "large_ns"), "Immix");
     let payload = at_most(2000.0, pick("Immix", "", "large_mib_ns"));
     Step::new("law", Kind::Pause, "object_ns")
+        .withdrawn("it was fitted where all that lives fits into the cache, and misses larger heaps by more than its interval")
         .ask_number(
             "A pause is a + b * small objects that live + c * large objects that live + d * MiB of their payload. How \
              many ns is b?",

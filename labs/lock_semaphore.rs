@@ -177,6 +177,7 @@ fn buffer() -> Step {
 
 fn head_of_line() -> Step {
     Step::new("head_of_line", Kind::Count, "small_served_share")
+        .withdrawn("in order of arrival only one small request was ever made, not a hundred, and the free permits were reserved already")
         .ask_number(
             "Four of eight permits are free. Somebody waits for eight; then a hundred requests for one permit come. Which share of them is served before the large one, in order of arrival (0 to 1)?",
             "fifo",

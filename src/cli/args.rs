@@ -138,6 +138,14 @@ pub(super) enum Command {
         #[arg(short, long, value_name = "FILE")]
         output: Option<PathBuf>,
     },
+    /// Write a new lab into the sources of this program: a file that runs, and its lines elsewhere
+    NewLab {
+        /// A subject and a word: lock_price
+        name: String,
+        /// The folder of the sources
+        #[arg(long, value_name = "DIR", default_value = ".")]
+        dir: PathBuf,
+    },
     /// Completions for a shell: to stdout
     Completions {
         /// Which shell

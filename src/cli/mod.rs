@@ -12,6 +12,7 @@ mod args;
 mod between;
 mod calibrate;
 mod export;
+mod new_lab;
 mod out;
 mod progress;
 mod quiz;
@@ -123,6 +124,7 @@ fn dispatch(top: &Top, labs: &[&'static Lab], out: &mut Out) -> Result<Outcome, 
             let asked: Vec<&'static Lab> = stems.iter().map(|stem| find(stem)).collect();
             quiz::quiz(if asked.is_empty() { labs } else { &asked }, *count, *seed, common, out)
         }
+        Some(Command::NewLab { name, dir }) => new_lab::new_lab(name, dir, labs, out),
         Some(Command::Completions { shell }) => {
             let mut text = Vec::new();
             clap_complete::generate(*shell, &mut args::command(labs), "underhood", &mut text);

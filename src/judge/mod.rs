@@ -133,6 +133,9 @@ fn judge_one(
     run: &str,
 ) -> (Verdict, Option<Interval>, String) {
     let not_shown = |numbers, why| (Verdict::NotShown, numbers, why);
+    if let Some(why) = step.withdrawn {
+        return not_shown(None, format!("withdrawn: {why}"));
+    }
     let of = match picked(records, run, &bound.of) {
         Ok(of) => of,
         Err(why) => return not_shown(None, why),

@@ -38,6 +38,8 @@ pub struct Step {
     pub because: Vec<Mechanism>,
     /// Whether the tour shows this step.
     pub tour: bool,
+    /// If set, nothing may be said from its numbers, and this is why: it was found to measure something else than it says.
+    pub withdrawn: Option<&'static str>,
     slice: (f64, Duration),
     check_after: bool,
     measure: Measure,
@@ -153,6 +155,7 @@ impl Step {
             claims: Vec::new(),
             because: Vec::new(),
             tour: false,
+            withdrawn: None,
             slice: (1.0, Duration::ZERO),
             check_after: false,
             measure: Arc::new(|_, _, _| Vec::new()),
@@ -193,6 +196,12 @@ impl Step {
     #[must_use]
     pub fn in_tour(mut self) -> Self {
         self.tour = true;
+        self
+    }
+    /// Nothing may be said from its numbers until it is mended, and why.
+    #[must_use]
+    pub fn withdrawn(mut self, why: &'static str) -> Self {
+        self.withdrawn = Some(why);
         self
     }
     /// Each case has this part of the plan's slice instead of a whole one.

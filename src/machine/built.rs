@@ -104,11 +104,12 @@ fn revision(origin: &Origin, stem: &str) -> Option<(String, bool)> {
     }
     let head = git(dir, &["rev-parse", "--short=12", "HEAD"])?.trim().to_string();
     let ours = origin.package == env!("CARGO_PKG_NAME");
-    let lab = ["labs", "src", "benches"].iter().find_map(|room| {
+    let lab = ["labs", "src", "src/cli", "benches"].iter().find_map(|room| {
         let path = format!("{room}/{stem}.rs");
         contents(dir, &[path]).and_then(|mut found| found.pop())
     });
-    let mut same = lab.is_none_or(|text| text == origin.text.as_bytes());
+    // A lab that no revision holds was never committed.
+    let mut same = lab.is_some_and(|text| text == origin.text.as_bytes());
     if !ours {
         same &= git(dir, &["status", "--porcelain"])?.is_empty();
     } else {

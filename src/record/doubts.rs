@@ -21,7 +21,7 @@ const KEPT: f64 = 0.5;
 
 /// Doubts about a whole run of a step.
 pub fn of_run(step: &Step, plan: &Plan, machine: &Machine) -> Vec<String> {
-    let mut doubts = Vec::new();
+    let mut doubts: Vec<String> = step.withdrawn.iter().map(|why| format!("withdrawn: {why}")).collect();
     if machine.facts.get("profile").is_none_or(|p| !p.starts_with("release")) && step.kind != Kind::Count {
         doubts.push("built without --release".into());
     }

@@ -82,6 +82,9 @@ fn render(lab: &Lab, records: &[Record], brief: bool) -> Quote {
     for (label, text) in &facts {
         page.put(label, text);
     }
+    if let Some(step) = lab.steps.iter().find(|s| s.name == say.step).filter(|_| !brief) {
+        page.put("Why", &escape::line(&crate::judge::why(lab, step, records)));
+    }
     // Another sentence may come from another run, machine or build: whatever differs is said again.
     for (also, sentence) in &shown[1..] {
         page.put("Also", &sentence.text);
@@ -130,7 +133,22 @@ pub(super) fn origin_of(say: &Say, sentence: &Sentence<'_>) -> Vec<(&'static str
     let launches = r.values(say.of.value).len();
     vec![
         ("Not true when", clause(say).to_string()),
-        ("Launches", format!("{launches}; numbers in brackets are 95 % intervals over them")),
+        match &r.pooled {
+            Some(pool) => (
+                "Sessions",
+                format!(
+                    "{}; a bracket says where another session's value will fall, in 95 of 100",
+                    pool.words()
+                ),
+            ),
+            None => (
+                "Sessions",
+                format!(
+                    "one, of {launches} launches; brackets are 95 % intervals over these launches, and another session may fall outside \
+                     (`underhood soak` measures more)"
+                ),
+            ),
+        },
         ("Grade", origin::grade(&r.machine, r.kind)),
         ("Machine", origin::machine(&r.machine)),
         ("Measured", escape::line(&r.at)),
@@ -170,6 +188,9 @@ fn newest<'a>(lab: &Lab, say: &Say, records: &'a [Record]) -> Result<Sentence<'a
     let Some(step) = lab.steps.iter().find(|s| s.name == say.step) else {
         return Err(format!("the lab has no step {}", say.step));
     };
+    if let Some(why) = step.withdrawn {
+        return Err(format!("withdrawn: {why}"));
+    }
     let mut first_refusal = None;
     for run in runs_of(records, lab.stem, step.name) {
         match sentence(step, say, records, run) {

@@ -4,5 +4,6 @@ mod common;
 
 mod compare;
 mod guess;
+mod pool;
 mod record;
 mod verdicts;

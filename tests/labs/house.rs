@@ -172,7 +172,7 @@ fn bench_ids_are_short_ascii_and_unique() {
 }
 
 /// Sentences of explanations that nothing supports yet. It only goes down: who adds a sentence adds its evidence.
-const WITHOUT_EVIDENCE: usize = 9999;
+const WITHOUT_EVIDENCE: usize = 79;
 
 #[test]
 fn explanations_gain_evidence_and_lose_none() {
@@ -384,4 +384,18 @@ fn only_the_command_line_prints() {
             assert!(!said, "{} prints; only src/cli does", path.display());
         }
     }
+}
+
+#[test]
+fn the_readme_shows_the_outside_crate_as_it_is() {
+    let crate_text = read("tests/outside/src/my_lock.rs");
+    let readme = read("README.md");
+    let shown = readme.split("<!-- from tests/outside/src/my_lock.rs -->").nth(1).expect("it is shown");
+    let shown = shown.split("```rust\n").nth(1).and_then(|s| s.split("```").next()).expect("in a block");
+    let (first, rest) = shown.split_once("\n\n").expect("an import, and the rest");
+    assert!(crate_text.contains(first), "{first}");
+    assert!(
+        crate_text.contains(rest.trim_end()),
+        "README.md shows other lines than tests/outside/src/my_lock.rs"
+    );
 }

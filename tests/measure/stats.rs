@@ -249,3 +249,50 @@ fn a_fit_finds_what_the_numbers_were_made_of() {
     assert_eq!(fit(&[[1.0], [1.0]], &[1.0, f64::NAN]), None);
     assert_eq!(fit::<1>(&[], &[]), None);
 }
+
+#[test]
+fn the_next_session_falls_into_its_bracket() {
+    use underhood::stats::next_value;
+    let mut normal = Normal(7);
+    let rate = |n: usize, prior: Option<(f64, usize)>, normal: &mut Normal| {
+        let inside = (0..4_000).filter(|_| {
+            let past: Vec<f64> = (0..n).map(|_| (0.1 * normal.next()).exp()).collect();
+            let next = (0.1 * normal.next()).exp();
+            next_value(&past, prior).is_some_and(|i| i.lo <= next && next <= i.hi)
+        });
+        inside.count() as f64 / 4_000.0
+    };
+    for n in [2, 3, 5] {
+        assert!(near(rate(n, None, &mut normal), 0.95, 0.014), "{n} sessions");
+        assert!(rate(n, Some((0.01, 4)), &mut normal) > 0.94, "{n} sessions, and what sessions usually do");
+    }
+    // The bracket of a mean holds the mean, not the next value.
+    let i = next_value(&[1.0, 1.1, 0.9], None).unwrap();
+    let mean = over_launches(&[1.0, 1.1, 0.9]).unwrap();
+    assert!(i.lo < mean.lo && mean.hi < i.hi && near(i.mid, mean.mid, 1e-12));
+    assert_eq!(
+        next_value(&[5.0, 5.0, 5.0], Some((0.01, 4))).map(|i| (i.lo, i.hi)),
+        Some((5.0, 5.0)),
+        "a count"
+    );
+    assert_eq!(next_value(&[], None), None);
+}
+
+#[test]
+fn a_share_has_a_binomial_interval() {
+    use underhood::stats::wilson;
+    let of = |hits, tries| wilson(hits, tries).map(|i| (i.lo, i.hi)).unwrap();
+    // Newcombe, Statistics in Medicine 1998, table I: 81 of 263, 15 of 148, 0 of 20, 1 of 29, by Wilson without a correction.
+    for (hits, tries, lo, hi) in [
+        (81.0, 263.0, 0.2553, 0.3662),
+        (15.0, 148.0, 0.0624, 0.1605),
+        (0.0, 20.0, 0.0, 0.1611),
+        (1.0, 29.0, 0.0061, 0.1718),
+    ] {
+        let (a, b) = of(hits, tries);
+        assert!(near(a, lo, 5e-5) && near(b, hi, 5e-5), "{hits} of {tries}: {a} {b}");
+    }
+    assert!(near(of(5.0, 5.0).0, 0.5655, 5e-5), "five of five are not every time");
+    assert_eq!(wilson(1.0, 0.0), None);
+    assert_eq!(wilson(3.0, 2.0), None);
+}

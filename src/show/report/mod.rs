@@ -326,7 +326,7 @@ fn quotation(lab: &Lab, records: &[Record], detail: Detail) -> Markup {
             blockquote id=(id) {
                 p { (escape::line(&sentence.text)) }
                 p.soft {
-                    @for (label, text) in quote::origin_of(say, sentence) { @if label != "Versions" && (detail < Detail::Digest || !["Launches", "Build", "Machine", "Grade"].contains(&label)) { b { (label) } " " (text) ". " } }
+                    @for (label, text) in quote::origin_of(say, sentence) { @if label != "Versions" && (detail < Detail::Digest || !["Sessions", "Build", "Machine", "Grade"].contains(&label)) { b { (label) } " " (text) ". " } }
                 }
             }
             button type="button" hidden data-copy=(id) { "Copy this sentence with its conditions" }

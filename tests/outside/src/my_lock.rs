@@ -47,7 +47,10 @@ pub(crate) fn my_lab() -> Lab {
         .over([ns("hold_100ns", 100.0)], |plan, hold| {
             throughput::crowd(plan, hold.id(), hold.value, LOCKS.iter().map(|l| l.crowd(0)))
         })
-        .claim(at_least(0.9, ratio("my_lock", "std_mutex")).cores(2), "it lets through at least 0.9 of what std's does");
+        .claim(
+            at_least(0.9, ratio("my_lock", "std_mutex")).cores(2),
+            "it lets through at least 0.9 of what std's does",
+        );
     underhood::lab!("my_lock", "Is a lock that I wrote myself as fast as std's?").step(alone).step(crowd).say(
         "alone",
         "Alone, my lock takes {value}, std's Mutex {against}.",
