@@ -74,7 +74,7 @@ impl Words<1> for u64 {
 ///
 /// A lock around a value of one type is not one around a value of a type that lives shorter: what is put in can be had by all.
 /// ```compile_fail
-/// # use underhood::lock::seqlock::SeqLock;
+/// # use underhood::structures::lock::seqlock::SeqLock;
 /// fn shorter<'a>(lock: &'a SeqLock<&'static str, 1>) -> &'a SeqLock<&'a str, 1> {
 ///     lock
 /// }

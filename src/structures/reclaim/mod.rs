@@ -19,20 +19,20 @@
 //! then announce itself in the wrong domain. So a structure offers what its users need, and no more:
 //!
 //! ```
-//! # use underhood::{lockfree::stack::Stack, reclaim::epoch::Epoch};
+//! # use underhood::structures::{lockfree::stack::Stack, reclaim::epoch::Epoch};
 //! # let (one, two) = (Stack::<u32, Epoch>::new(1), Stack::<u32, Epoch>::new(1));
 //! let (mut a, mut b) = (one.handle().unwrap(), two.handle().unwrap());
 //! a.collect();
 //! assert_eq!(b.garbage(), 0);
 //! ```
 //! ```compile_fail,E0599
-//! # use underhood::{lockfree::stack::Stack, reclaim::epoch::Epoch};
+//! # use underhood::structures::{lockfree::stack::Stack, reclaim::epoch::Epoch};
 //! # let (one, two) = (Stack::<u32, Epoch>::new(1), Stack::<u32, Epoch>::new(1));
 //! let (mut a, mut b) = (one.handle().unwrap(), two.handle().unwrap());
 //! std::mem::swap(a.reclaim(), b.reclaim());
 //! ```
 //! ```compile_fail,E0616
-//! # use underhood::{lockfree::stack::Stack, reclaim::epoch::Epoch};
+//! # use underhood::structures::{lockfree::stack::Stack, reclaim::epoch::Epoch};
 //! # let (one, two) = (Stack::<u32, Epoch>::new(1), Stack::<u32, Epoch>::new(1));
 //! let (mut a, mut b) = (one.handle().unwrap(), two.handle().unwrap());
 //! std::mem::swap(&mut a.handle, &mut b.handle);
@@ -40,7 +40,7 @@
 //! Going inside is `unsafe`, since whoever goes in must come out:
 //!
 //! ```compile_fail,E0133
-//! # use underhood::reclaim::{Handle, Reclaim, epoch::Epoch};
+//! # use underhood::structures::reclaim::{Handle, Reclaim, epoch::Epoch};
 //! let domain = Epoch::new(1);
 //! domain.handle().unwrap().enter();
 //! ```
