@@ -12,8 +12,8 @@ use crate::{
     stats,
 };
 
-/// Long enough for a median of about forty batches where CPUs are near.
-const LOOK: Duration = Duration::from_micros(700);
+/// Long enough for a median of a dozen batches where CPUs are far.
+const LOOK: Duration = Duration::from_micros(1_500);
 /// Two looks are at different states if they differ by at least this factor: within a state they agree to a fifth.
 const APART: f64 = 1.7;
 
