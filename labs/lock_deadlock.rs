@@ -92,8 +92,11 @@ macro_rules! read_twice {
     };
 }
 
+/// Makes the roles of a reader and, if there is one, a writer.
+type Reads = fn(writer: bool) -> Vec<Role>;
+
 /// What a reader and, if there is one, a writer do.
-static READS: [Setting<fn(writer: bool) -> Vec<Role>>; 7] = [
+static READS: [Setting<Reads>; 7] = [
     read_twice!("std_rwlock", std::sync::RwLock::new(()), read, read, write),
     read_twice!("pl012_rwlock", pl012::RwLock::new(()), read, read, write),
     read_twice!("pl012_recursive", pl012::RwLock::new(()), read, read_recursive, write),
@@ -223,7 +226,8 @@ static ORDERS: [Setting<Order>; 3] = [
 ];
 
 fn two_locks() -> Step {
-    let mutexes: [Point<fn(Order) -> Vec<Role>>; 3] = [
+    type Two = fn(Order) -> Vec<Role>;
+    let mutexes: [Point<Two>; 3] = [
         at("std_mutex", |order| two(order, &STD)),
         at("pl013_mutex", |order| two(order, &PL013)),
         at("mutex", |order| two(order, &OURS)),
@@ -312,7 +316,8 @@ static CALLS: [Setting<Call>; 5] = [
 ];
 
 fn call_out() -> Step {
-    let mutexes: [Point<fn(Call) -> Vec<Role>>; 3] = [
+    type CallOut = fn(Call) -> Vec<Role>;
+    let mutexes: [Point<CallOut>; 3] = [
         at("std_mutex", |how| call(how, &STD)),
         at("pl013_mutex", |how| call(how, &PL013)),
         at("mutex", |how| call(how, &OURS)),

@@ -56,7 +56,8 @@ pub(crate) fn lab() -> Lab {
 }
 
 fn alone() -> Step {
-    let ways: [Point<fn(&Lock) -> cost::Solo>; 2] = [at("read", Lock::reads), at("write", Lock::writes)];
+    type Way = fn(&Lock) -> cost::Solo;
+    let ways: [Point<Way>; 2] = [at("read", Lock::reads), at("write", Lock::writes)];
     Step::new("alone", Kind::Single, "op_ns")
         .ask_best("One thread, nobody else: which lock is cheapest to take for reading?", "read")
         .contenders(LOCKS)

@@ -61,7 +61,8 @@ pub(crate) fn lab() -> Lab {
 }
 
 fn alone() -> Step {
-    let ways: [Point<fn(&Semaphore) -> Solo>; 3] =
+    type Way = fn(&Semaphore) -> Solo;
+    let ways: [Point<Way>; 3] =
         [at("post", Semaphore::posts), at("take_give", Semaphore::pairs), at("refused", Semaphore::refusals)];
     Step::new("alone", Kind::Single, "op_ns")
         .ask_best(

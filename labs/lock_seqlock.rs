@@ -61,8 +61,9 @@ pub(crate) fn lab() -> Lab {
 }
 
 fn alone() -> Step {
+    type Way = fn(&Value) -> Solo;
     let with_empty = || VALUES.iter().copied().chain([&EMPTY]);
-    let ways: [Point<fn(&Value) -> Solo>; 4] = [
+    let ways: [Point<Way>; 4] = [
         at("read_1", Value::read_1),
         at("read_4", Value::read_4),
         at("read_16", Value::read_16),

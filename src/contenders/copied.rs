@@ -305,7 +305,7 @@ fn beside_writer<C: Copied<N>, const N: usize>(pause_ns: f64, tally: &Arc<Tally>
 }
 
 /// The same with our sequence lock and readers that count how often they begin again, for [`Tally::retries`]: its times are of another loop than
-/// [`beside_writer`]'s, and are to be thrown away.
+/// `beside_writer`'s, and are to be thrown away.
 pub fn counting_retries<const N: usize>(pause_ns: f64, tally: &Arc<Tally>) -> Crowd {
     disturbed::<lock::seqlock::SeqLock<[u64; N], N>, N>(pause_ns, tally, |shared, done| {
         let (mut reads, mut retries, mut most) = (0, 0, 0);

@@ -1,4 +1,4 @@
-//! Steps with a look at the clock after each operation, which several labs have: see [`worst`](crate::measure::worst).
+//! Steps with a look at the clock after each operation, which several labs have: see [`worst`].
 use crate::{
     contenders::bag::{Bag, singly},
     lab::{Contender, Evidence, Kind, Step, at, at_least, at_most, pick, ratio, shown_by, source},

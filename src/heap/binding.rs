@@ -21,10 +21,10 @@ use mmtk::{
 };
 
 use super::{
-    heap::Heap,
     object::{Model, Shape, WORD, slot},
     pauses::Kind,
     roots::Slots,
+    start::Heap,
 };
 use crate::machine::pin_current_thread;
 

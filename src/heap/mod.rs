@@ -3,7 +3,7 @@
 //!
 //! | file | what is there |
 //! |---|---|
-//! | `heap` | which collector, which size; why there may be no heap; the pauses so far |
+//! | `start` | which collector, which size; why there may be no heap; the pauses so far |
 //! | `mutator` | a thread that uses the heap: allocate, read, write, poll, block |
 //! | `roots` | how the program refers to objects that may move |
 //! | `object` | what an object looks like |
@@ -18,20 +18,20 @@
 //!
 //! Left out, because no lab asks for it: objects shared between mutators, weak references, finalizers.
 mod binding;
-mod heap;
 pub mod load;
 mod mutator;
 mod object;
 mod pauses;
 mod room;
 mod roots;
+mod start;
 mod workers;
 
 pub use self::{
-    heap::{Collector, Config, Heap, HeapError, LargeBudget},
     mutator::{Mutator, OutOfMemory},
     pauses::{Kind, Overdue, Pause, Phase},
     room::{explain, needed_bytes, possible},
     roots::{Ref, Root},
+    start::{Collector, Config, Heap, HeapError, LargeBudget},
     workers::Use,
 };

@@ -10,9 +10,9 @@ use mmtk::{AllocationSemantics, BarrierSelector, memory_manager, util::VMMutator
 
 use super::{
     binding::Thread,
-    heap::{Heap, HeapError},
     object::{self, Shape, WORD},
     roots::{Ref, Root, Roots},
+    start::{Heap, HeapError},
 };
 
 thread_local! {

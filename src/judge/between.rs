@@ -141,7 +141,7 @@ fn differing(a: &Record, b: &Record) -> Vec<Differs> {
     let facts = |r: &Record| -> BTreeMap<String, String> { r.machine.facts.clone() };
     let (of_a, of_b) = (facts(a), facts(b));
     // The code that decides the numbers is the same: then it doesn't matter which revision it was taken from.
-    let same_code = of_a.get("code").is_some() && of_a.get("code") == of_b.get("code");
+    let same_code = of_a.contains_key("code") && of_a.get("code") == of_b.get("code");
     let skip = |key: &str| same_code && matches!(key, "revision" | "dirty");
     for key in of_a.keys().chain(of_b.keys()).collect::<BTreeSet<_>>() {
         if skip(key) {

@@ -11,7 +11,7 @@
 //! | modelled | `tests/model/sync.rs` | loom: every interleaving and every value that a load may return; ordering mutants |
 //!
 //! What a structure must do so that all three work: no `cfg`, no names from elsewhere in the crate, no `const fn new` but by
-//! [`constructor`] (the modelled atomics cannot be made in a constant), and a guard holds the cell's tracked pointer for as long as
+//! `constructor!` (the modelled atomics cannot be made in a constant), and a guard holds the cell's tracked pointer for as long as
 //! it lives.
 
 /// A function that is `const` on this face, and an ordinary one on those whose atomics and cells can't be made in a constant.

@@ -62,6 +62,10 @@ impl Allocator {
     }
 
     /// One that this build or this system is without: a row that says why.
+    #[cfg_attr(
+        all(feature = "jemalloc", feature = "snmalloc", target_env = "gnu"),
+        allow(dead_code, reason = "this build has every allocator")
+    )]
     const fn absent(is: Contender, why: &'static str) -> Self {
         Self { absent: Some(why), ..Self::new(is, &Nothing) }
     }
@@ -136,6 +140,10 @@ pub fn tunes(name: &str) -> bool {
 }
 
 /// Stands in for an allocator that is not here.
+#[cfg_attr(
+    all(feature = "jemalloc", feature = "snmalloc", target_env = "gnu"),
+    allow(dead_code, reason = "this build has every allocator")
+)]
 struct Nothing;
 
 // SAFETY: a null pointer is the contract's way to refuse; nothing is ever handed out that could be freed.

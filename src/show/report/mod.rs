@@ -12,7 +12,7 @@
 //! | `finding.rs` | the titles of charts |
 //! | `axis.rs` | where a value lies |
 //!
-//! Shown are the runs that [`notes::cited`](super::notes::cited) chooses, so page and notes agree. Text from records is escaped twice: what
+//! Shown are the runs that [`speaking`](crate::judge::cited::speaking) chooses, so page and notes agree. Text from records is escaped twice: what
 //! is invisible or reorders text by [`crate::words::escape`], what is markup by maud.
 mod axis;
 mod dots;
