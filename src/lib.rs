@@ -11,7 +11,7 @@
 //! | [`structures`] | what we write by hand: locks, lock-free structures, reclamation, futures, limits | nothing else of this crate |
 //! | [`stats`] | intervals, ratios, laws: pure functions | nothing |
 //! | [`words`] | numbers with units, names made harmless: pure functions | `stats` |
-//! | [`mod@lab`] | what a lab is: steps, contenders, parameters, claims, mechanisms; the plan and the sample | `stats` |
+//! | [`lab`](mod@lab) | what a lab is: steps, contenders, parameters, claims, mechanisms; the plan and the sample | `stats` |
 //! | [`machine`] | what this machine is, and what it is fit to show | `lab`, `stats` |
 //! | [`measure`] | the ways to measure, one file each, named after what they measure | `machine` and above |
 //! | [`heap`] | the managed heap on MMTk (feature `gc`) | `measure` and above, `structures` |

@@ -49,7 +49,9 @@ fn made_up(lab: &Lab, step: &Step, index: usize, value: f64) -> Vec<Record> {
 #[test]
 fn every_claim_can_be_held_and_refuted() {
     let mut judged = 0;
-    for (lab, step) in labs().iter().flat_map(|lab| lab.steps.iter().map(move |step| (lab, step))) {
+    let steps = labs().iter().flat_map(|lab| lab.steps.iter().map(move |step| (lab, step)));
+    // A withdrawn step says nothing, whatever it measures.
+    for (lab, step) in steps.filter(|(_, step)| step.withdrawn.is_none()) {
         // The made-up machine has two CPUs.
         for (index, claim) in step.claims.iter().enumerate().filter(|(_, claim)| claim.bound.cores <= 2) {
             let (good, bad) = match claim.bound.expect {

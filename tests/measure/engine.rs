@@ -88,7 +88,7 @@ fn crowd_gives_a_row_for_each_contender_also_with_more_lanes_than_cpus() {
 }
 
 #[test]
-fn a_lane_that_never_progresses_gets_no_number() {
+fn a_lane_that_never_progresses_is_told() {
     let stuck = Crowd {
         case: "stuck",
         make: Box::new(|threads| {
@@ -104,9 +104,11 @@ fn a_lane_that_never_progresses_gets_no_number() {
         }),
     };
     let rows = crowd(&plan(), "", 0.0, &[stuck]);
-    let measured = rows.iter().filter(|r| r.unmeasured.is_none()).count();
-    // A window can fall on the one moment in which the sleeper finishes a batch; four in a row cannot.
-    assert_eq!(measured, 0, "{rows:?}");
+    // Asleep all along, as a lock would keep it: that is a result, and it shows. It passed for another reason once: the controller's own
+    // time spoiled every short window.
+    for row in rows.iter().filter(|r| r.unmeasured.is_none()) {
+        assert!(row.values["min_max_share"] < 0.01 && row.values["starved_share"] > 0.0, "{row:?}");
+    }
 }
 
 /// Holds so many times as long, and this much longer.

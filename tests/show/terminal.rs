@@ -348,7 +348,7 @@ fn a_quote_has_everything_a_sceptic_asks_for() {
         "With 2 threads that only read and hold for 400 ns, the rwlock does 3.15x what the mutex does",
         "5.20 [5.15, 5.25] M/s against 1.650 [1.634, 1.666] M/s.",
         "Not true when somebody writes",
-        "5; numbers in brackets are 95 % intervals",
+        "one, of 5 launches; brackets are 95 % intervals over these launches",
         "fit for contended throughput: 2 spinners did 1.98 times the work of one",
         "Example CPU 3000, 2 of 2 CPUs, 8 GiB, guest of KVM, kernel 6.1.0",
         "2026-11-01T10:00:00Z",
