@@ -52,6 +52,7 @@ macro_rules! rwlock {
 }
 
 /// parking_lot's reader-writer lock, read by `read_recursive`: such readers pass a waiting writer.
+#[cfg(feature = "parking_lot")]
 #[derive(Debug, Default)]
 pub struct Recursive(pl012::RwLock<u64>);
 
@@ -129,6 +130,7 @@ rwlock!(
     |l| l.read(),
     l.write()
 );
+#[cfg(feature = "parking_lot")]
 rwlock!(
     PL012_RECURSIVE,
     Recursive,
@@ -137,6 +139,7 @@ rwlock!(
     l.0.write()
 );
 // Taken by a thread that blocks: a fair queue. Must not be called on a runtime's own threads.
+#[cfg(feature = "labs")]
 rwlock!(
     TOKIO_RWLOCK,
     tokio::sync::RwLock<u64>,
