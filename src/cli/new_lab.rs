@@ -26,12 +26,7 @@ pub(super) fn new_lab(name: &str, dir: &Path, labs: &[&'static Lab], out: &mut O
     let edits = [
         edit(dir, "Cargo.toml", |text| insert(text, "  { name = \"", &manifest_line(name), "\n]")),
         edit(dir, "labs/all.rs", |text| {
-            let text = insert(
-                text,
-                "#[path = \"",
-                &format!("#[path = \"{name}.rs\"]\npub(crate) mod {name};"),
-                "\n/// The labs",
-            )?;
+            let text = module(text, name)?;
             let at = text.rfind("::lab(),\n").map(|i| i + "::lab(),\n".len())?;
             Some(format!("{}            {name}::lab(),\n{}", &text[..at], &text[at..]))
         }),
@@ -77,6 +72,21 @@ fn edit(dir: &Path, file: &str, change: impl Fn(&str) -> Option<String>) -> Resu
         .ok_or_else(|| End::Failed(format!("{file} does not look as it should: nothing was changed")))
 }
 
+/// The table of contents with one module more, in its place by name, as rustfmt wants it.
+fn module(text: &str, name: &str) -> Option<String> {
+    let entry = format!("#[path = \"{name}.rs\"]\npub(crate) mod {name};\n");
+    let end = text.find("\n/// The labs")?;
+    let mut starts = text[..end].match_indices("#[path = \"");
+    let later = starts.find(|(i, begin)| text[i + begin.len()..].split('.').next().is_some_and(|n| n > name));
+    let at = match later {
+        // What a later entry is conditional on stands before it.
+        Some((i, _)) if text[..i].trim_end().ends_with(")]") => text[..i].trim_end().rfind('\n')? + 1,
+        Some((i, _)) => i,
+        None => end,
+    };
+    Some(format!("{}{entry}{}", &text[..at], &text[at..]))
+}
+
 /// A line after the last one that begins so, before `end`.
 fn insert(text: &str, begins: &str, line: &str, end: &str) -> Option<String> {
     let stop = text.find(end)?;
@@ -115,7 +125,11 @@ pub(crate) fn lab() -> Lab {
 
 fn alone() -> Step {
     Step::new("alone", Kind::Single, "op_ns")
-        .ask_number("One thread locks and unlocks, nobody else is there. How long does std's mutex take?", "std_mutex", "")
+        .ask_number(
+            "One thread locks and unlocks, nobody else is there. How long does std's mutex take?",
+            "std_mutex",
+            "",
+        )
         .contenders(LOCKS)
         .over(ONCE, |plan, p| cost::solo(plan, p.id(), LOCKS.iter().map(|l| l.writes())))
         .bench("alone/{case}", LOCKS.iter().copied(), |_, lock| cost::timed(&lock.writes()))

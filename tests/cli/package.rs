@@ -1,6 +1,7 @@
 //! What a package needs: the program alone in a folder, its version, completions, manual page.
 use std::{
     fs,
+    path::{Path, PathBuf},
     process::{Command, Output, Stdio},
 };
 
@@ -83,4 +84,40 @@ fn the_version_names_the_code_that_was_built() {
     let code = code.and_then(|rest| rest.strip_suffix(')')).unwrap_or_else(|| panic!("{version}"));
     assert!(code.len() == 12 && code.bytes().all(|b| b.is_ascii_hexdigit()), "{version}");
     assert_eq!(version.lines().count(), 1, "{version}");
+}
+
+#[test]
+fn a_new_lab_is_written_once_and_in_its_place() {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let dir = tempfile::tempdir().unwrap();
+    fs::create_dir(dir.path().join("labs")).unwrap();
+    for file in ["Cargo.toml", "NOTES.md", "labs/all.rs"] {
+        fs::copy(root.join(file), dir.path().join(file)).unwrap();
+    }
+    let new_lab = |name: &str, dir: &Path| {
+        let out =
+            Command::new(env!("CARGO_BIN_EXE_underhood")).args(["new-lab", name, "--dir"]).arg(dir).output();
+        let out = out.expect("it starts");
+        (out.status.code(), String::from_utf8_lossy(&out.stderr).into_owned())
+    };
+    for name in ["../x", "Lock", "lock", "lock_", "lock__x", "lock_mutex", ""] {
+        let (code, err) = new_lab(name, dir.path());
+        assert_eq!(code, Some(2), "{name}: {err}");
+    }
+    assert_eq!(new_lab("lock_price", dir.path()), (Some(0), String::new()));
+    let read = |file: &str| fs::read_to_string(dir.path().join(file)).unwrap();
+    assert!(read("labs/lock_price.rs").lines().count() <= 60);
+    assert!(read("Cargo.toml").contains("name = \"lock_price\", path = \"labs/lock_price.rs\""));
+    assert!(read("NOTES.md").contains("<!-- underhood:begin lock_price -->"));
+    let all = read("labs/all.rs");
+    let place = |what: &str| all.find(what).unwrap_or_else(|| panic!("{what} is missing"));
+    assert!(
+        place("mod lock_mutex;") < place("mod lock_price;")
+            && place("mod lock_price;") < place("mod lock_readers;")
+    );
+    assert!(place("collections_worst::lab()") < place("lock_price::lab()"));
+    assert_eq!(new_lab("lock_price", dir.path()).0, Some(2), "there is one already");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (code, err) = new_lab("lock_price", elsewhere.path());
+    assert!(code == Some(1) && err.contains("run this in the folder"), "{err}");
 }
