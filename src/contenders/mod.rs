@@ -13,8 +13,6 @@ pub mod copied;
 #[cfg(feature = "labs")]
 pub mod counter;
 #[cfg(feature = "labs")]
-pub mod gate;
-#[cfg(feature = "labs")]
 pub mod limiter;
 #[cfg(feature = "labs")]
 pub mod limiter_keyed;
