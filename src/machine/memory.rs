@@ -2,7 +2,7 @@
 //! between.
 //!
 //! Linux first: elsewhere a question that can't be answered gives `None`, never 0.
-use std::{fs, path::Path};
+use std::{fs, io::Read as _, path::Path};
 
 use crate::machine::cgroup;
 
@@ -21,10 +21,22 @@ pub fn minor_faults() -> Option<u64> {
 /// (`smaps_rollup`, Linux 4.14): the cheaper counter in `statm` may be off by some hundred KiB a CPU on kernels from
 /// 6.2 to 6.15. Costs up to milliseconds and holds mmap_lock, so it is never called inside a timed part.
 pub fn resident_bytes() -> Option<u64> {
-    let read = |path| fs::read_to_string(path).ok();
-    read("/proc/self/smaps_rollup")
-        .and_then(|t| field_kib(&t, "Rss:"))
-        .or_else(|| read("/proc/self/statm").and_then(|t| parse_statm(&t, page_bytes() as u64)))
+    // Without the heap: a buffer that lands on top of it and stays in a cache of freed pieces would pin what is being looked at.
+    let mut buffer = [0; 4096];
+    let rollup = read_into("/proc/self/smaps_rollup", &mut buffer).and_then(|t| field_kib(t, "Rss:"));
+    rollup.or_else(|| {
+        read_into("/proc/self/statm", &mut buffer).and_then(|t| parse_statm(t, page_bytes() as u64))
+    })
+}
+
+/// The beginning of a file, as far as it fits.
+fn read_into<'a>(path: &str, buffer: &'a mut [u8]) -> Option<&'a str> {
+    let mut file = fs::File::open(path).ok()?;
+    let mut length = 0;
+    while let Ok(more @ 1..) = file.read(&mut buffer[length..]) {
+        length += more;
+    }
+    std::str::from_utf8(&buffer[..length]).ok()
 }
 
 /// Most memory of this process that was in RAM at once, in bytes (`VmHWM`); a little late, as all of the cheap counters are.
