@@ -66,6 +66,8 @@ struct Meet {
     /// For each quad that counts, the look at the machine's state before it.
     looks: Vec<usize>,
     tried: usize,
+    /// Quads that met another state of the machine than the one that counts.
+    elsewhere: usize,
     starved: usize,
     base_starved: usize,
 }
@@ -82,6 +84,7 @@ impl Meet {
             base_ops: Vec::new(),
             looks: Vec::new(),
             tried: 0,
+            elsewhere: 0,
             starved: 0,
             base_starved: 0,
         }
@@ -143,7 +146,7 @@ impl Meet {
             let mut keeps = keeps.iter();
             ops.retain(|_| keeps.next().copied().unwrap_or(true));
         }
-        self.tried -= keeps.iter().filter(|k| !**k).count();
+        self.elsewhere += keeps.iter().filter(|k| !**k).count();
         self.looks.retain(|look| met.keeps(*look));
     }
 }
@@ -249,7 +252,7 @@ fn meet_all(
 
 /// What shows that lanes ran at once, summed over some meetings.
 fn receipts(s: &mut Sample, gang: &Gang, meets: &[&Meet]) {
-    let tried: usize = meets.iter().map(|m| m.tried).sum();
+    let tried: usize = meets.iter().map(|m| m.tried - m.elsewhere).sum();
     let kept: usize = meets.iter().map(|m| m.log_ratios.len()).sum();
     let waited: Option<Vec<f64>> =
         meets.iter().map(|m| m.waited.clone()).collect::<Option<Vec<_>>>().map(|w| w.concat());
