@@ -1,6 +1,6 @@
 // Started by .ci/axe, which installs what is imported here.
 import { createRequire } from 'node:module';
-import { readFileSync } from 'node:fs';
+import { readFileSync, statSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { chromium } from 'playwright-core';
 
@@ -11,6 +11,7 @@ const browser = await chromium.launch({
   args: ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking',
     '--disable-component-update', '--disable-sync'],
 });
+const large = statSync(file).size > 500_000;
 let failures = 0;
 const fail = (text) => { failures += 1; console.log(`axe: FAILED: ${text}`); };
 
@@ -36,6 +37,8 @@ for (const colorScheme of ['light', 'dark']) {
       const said = await button.textContent();
       if (said !== 'Copied') fail(`the copy button says '${said}'`);
     }
+    // A page of all labs takes axe a minute: both schemes and both widths once, not each with each.
+    if (large && (colorScheme === 'light') !== (width === 1100)) { await context.close(); continue; }
     await page.evaluate(axe);
     const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'];
     const result = await page.evaluate((values) => axe.run({ runOnly: { type: 'tag', values } }), tags);

@@ -1,5 +1,5 @@
 // Started by .ci/pictures, which installs what is imported here.
-import { readFileSync } from 'node:fs';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 import { chromium } from 'playwright-core';
 
@@ -10,7 +10,12 @@ const browser = await chromium.launch({ executablePath: browser_path, args: ['--
 const escaped = (s) => s.replace(/[&<>]/g, (c) => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;' })[c]);
 const styles = { 1: 'font-weight:700', 2: 'opacity:.7', 4: 'text-decoration:underline', 31: 'color:#ff938a', 32: 'color:#6fd388', 33: 'color:#e8bd62', 34: 'color:#6cb2ff', 36: 'color:#6cb2ff' };
 let open = 0;
-const html = readFileSync(step, 'utf8').split(/\x1b\[([0-9;]*)m/).map((part, i) => {
+// The first step of the lab, which ends where the next one begins.
+const whole = readFileSync(step, 'utf8').trimStart();
+const second = [...whole.matchAll(/\n[^\n]*async_starvation \/ /g)][1]?.index ?? whole.length;
+const shown = whole.slice(0, second).trimEnd();
+writeFileSync(`${folder}/step.txt`, `${shown.replace(/\x1b\[[0-9;]*m/g, '')}\n`);
+const html = shown.split(/\x1b\[([0-9;]*)m/).map((part, i) => {
   if (i % 2 === 0) return escaped(part);
   const codes = part.split(';').filter((c) => c !== '' && c !== '0');
   const end = codes.length === 0 ? '</span>'.repeat(open) : '';
@@ -18,11 +23,18 @@ const html = readFileSync(step, 'utf8').split(/\x1b\[([0-9;]*)m/).map((part, i) 
   return end + (codes.length ? `<span style="${codes.map((c) => styles[c] ?? '').join(';')}">` : '');
 }).join('');
 
-const page = await browser.newPage({ viewport: { width: 980, height: 600 }, deviceScaleFactor: 1 });
-await page.setContent(`<body style="margin:0;background:#14181d"><pre style="color:#e4e9ef;font:14px/1.35 monospace;padding:16px;margin:0">$ cargo run --release --bin lock_rwlock -- --step\n\n${html}</pre>`);
-await page.screenshot({ path: `${folder}/step.png`, fullPage: true, clip: { x: 0, y: 0, width: 980, height: Math.min(1000, await page.evaluate(() => document.body.scrollHeight)) } });
+const page = await browser.newPage({ viewport: { width: 760, height: 600 }, deviceScaleFactor: 1 });
+await page.setContent(`<body style="margin:0;background:#14181d"><pre style="color:#e4e9ef;font:14px/1.35 monospace;padding:16px;margin:0">$ cargo run --release -- show async_starvation\n\n${html}</pre>`);
+await page.screenshot({ path: `${folder}/step.png`, fullPage: true });
 
+await page.setViewportSize({ width: 980, height: 900 });
 await page.goto(pathToFileURL(report).href);
-const box = await page.locator('section').first().boundingBox();
-await page.screenshot({ path: `${folder}/report.png`, fullPage: true, clip: { x: 0, y: box.y, width: 980, height: 1150 } });
+// The lab's own section, as far as its folded parts.
+await page.evaluate(() => document.querySelectorAll('section details').forEach((d) => { d.open = false; }));
+const section = await page.locator('section').first().boundingBox();
+const folded = await page.locator('section details').first().boundingBox();
+const clip = { x: 0, y: section.y, width: 980, height: folded.y - section.y };
+await page.screenshot({ path: `${folder}/report.png`, fullPage: true, clip });
+const text = await page.evaluate(() => [...document.querySelector('section').children].filter((e) => e.tagName !== 'DETAILS').map((e) => e.innerText).join('\n'));
+writeFileSync(`${folder}/report.txt`, `${text.trim()}\n`);
 await browser.close();

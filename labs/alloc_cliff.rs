@@ -2,7 +2,7 @@
 //!
 //! Run it: `cargo run --release --bin alloc_cliff -- --step`
 //!
-//! Each row has a process of its own: that an allocator remembers is the subject.
+//! Each row has a process of its own, since what an allocator did before is the subject.
 use std::{hint::black_box, time::Duration};
 
 use underhood::{
@@ -31,35 +31,36 @@ pub(crate) fn lab() -> Lab {
     .step(history())
     .say(
         "cliff",
-        "From {value} on, glibc gives each freed block back to the kernel and pays for every page again.",
+        "From {value} on, glibc gives each freed block back to the kernel, and the next block takes a page fault for every page again.",
         pick("glibc", "", "cliff_bytes"),
-        "glibc is tuned, or the thread is not the main one: other threads have heaps of at most 64 MiB",
+        "glibc's thresholds were set by hand, or the thread is not the main thread: other threads have heaps of at most 64 MiB",
     )
     .say(
         "cliff",
-        "One byte more, and a round of malloc, touch and free costs {value} times as much.",
+        "One byte above the largest size that glibc keeps, a round of malloc, touch and free costs {value} as much.",
         pick("glibc", "", "dearer_ratio"),
         "the block is not touched, or is kept by the program",
     )
     .say(
         "history",
-        "The same 16 MiB cost {value} a round with mmap threshold and trim threshold left alone, and {against} after \
-         somebody raised the threshold by mallopt.",
+        "A round with a block of 16 MiB costs {value} with glibc's default thresholds, and {against} after a call of mallopt raised \
+         the mmap threshold.",
         ratio(pick("glibc", "fresh", "cycle_ns"), pick("glibc", "raised", "cycle_ns")),
         "M_TRIM_THRESHOLD is raised as well",
     )
     .not_said(&[
         "That an allocator without a cliff is better: it keeps the memory (alloc_compare shows what comes back, and when).",
-        "That the cliff lies there in every process: below it, what was freed before decides.",
-        "That there is one cliff only: the search halves, and finds one of several.",
+        "That the cliff is at that size in every process: below it, the blocks that were freed before decide what is kept.",
+        "That there is only one cliff: the search is a binary search, and finds one of several.",
         "What threads other than the main one see: glibc serves them from mapped heaps, with limits of their own.",
     ])
     .next(&[
-        "A service got slower when its buffers grew from 31 to 33 MiB. Why, and what are two cures? (pool; M_MMAP_THRESHOLD with M_TRIM_THRESHOLD)",
-        "Why does a benchmark that warms up with another size report another world? (the first free moves the threshold)",
-        "Why did setting M_MMAP_THRESHOLD alone make it slower? (it ends the moving of the trim threshold too)",
-        "When is a pool worth it? (above the cliff; below, the allocator is one)",
-        "What does a kept block cost? (resident memory, until somebody purges)",
+        "A service got slower when its buffers grew from 31 to 33 MiB. Why, and what are two cures? (a pool; or M_MMAP_THRESHOLD \
+         together with M_TRIM_THRESHOLD)",
+        "Why does a benchmark that warms up with another size report other results? (the first free moves the threshold)",
+        "Why can setting M_MMAP_THRESHOLD alone make a program slower? (glibc then stops adjusting the trim threshold too)",
+        "When is a pool worth it? (above the cliff; below it, the allocator already works as a pool)",
+        "What does a kept block cost? (resident memory, until a purge)",
     ])
     .sources(&[
         "glibc malloc/malloc.c: sysmalloc_mmap, __libc_free (the moving threshold), DEFAULT_MMAP_THRESHOLD_MAX, systrim",
@@ -82,8 +83,8 @@ fn cliff() -> Step {
     let glibc = || alloc::here().filter(|a| a.as_ref() == GLIBC.as_ref());
     Step::new("cliff", Kind::Single, "kept_bytes")
         .ask_number(
-            "You allocate, touch and free blocks of one size again and again with glibc. What is the largest size in bytes that it \
-             keeps, so that the next round takes no fault?",
+            "You allocate, touch and free blocks of one size again and again with glibc. What is the largest size, in bytes, that \
+             glibc keeps, so that the next round takes no page fault?",
             "glibc",
             "",
         )
@@ -96,35 +97,40 @@ fn cliff() -> Step {
         .bench("probe/{case}/33MiB", glibc(), |_, a| probe(a, 33 * MIB))
         .claim(
             between(32.0 * MI - PAGE_AND_BYTES, 32.0 * MI, pick("glibc", "", "cliff_bytes")),
-            "glibc's cliff lies below 32 MiB, by a page and some bytes",
+            "glibc's cliff is a page and some bytes below 32 MiB",
         )
-        .claim(at_least(10.0, pick("glibc", "", "dearer_ratio")), "one byte more makes a cycle 10 times dearer")
-        .claim(at_least(64.0 * MI, "mimalloc"), "mimalloc keeps 64 MiB and more")
         .claim(
-            between(6.9 * MI, 8.1 * MI, "jemalloc"),
-            "jemalloc's lies at 7 to 8 MiB, where its classes reach opt.oversize_threshold",
+            at_least(10.0, pick("glibc", "", "dearer_ratio")),
+            "glibc: one byte more makes a round cost at least 10 times as much",
+        )
+        .claim(at_least(64.0 * MI, "mimalloc"), "mimalloc keeps blocks of 64 MiB and more")
+        .claim(
+            at_most(8.0 * MI, "jemalloc"),
+            "jemalloc keeps no block of more than 8 MiB, since its arena for larger blocks keeps nothing",
         )
         .because(
-            "glibc adds 8 bytes for the header, rounds up to 16, and maps a block that reaches the mmap threshold. A mapping has 8 bytes \
-             more and is rounded up to whole pages.",
+            "glibc adds 8 bytes for the header and rounds up to a multiple of 16. If that reaches the mmap threshold, the block gets \
+             a mapping of its own. A mapping has 8 bytes more and is rounded up to whole pages.",
             source("glibc malloc/malloc.c, sysmalloc_mmap"),
         )
         .because(
-            "When it is freed, the threshold moves to its size, so that the next block of that size comes from the heap and stays there. \
-             But not beyond DEFAULT_MMAP_THRESHOLD_MAX, 32 MiB where a long has 8 bytes.",
+            "When a mapped block is freed, the threshold rises to its size. So the next block of that size comes from the heap, and \
+             its memory stays there. The threshold never rises above DEFAULT_MMAP_THRESHOLD_MAX, 32 MiB where a long has 8 bytes.",
             source("glibc malloc/malloc.c, __libc_free and DEFAULT_MMAP_THRESHOLD_MAX"),
         )
         .because(
-            "The size is compared together with its flag bits, of which a mapping has one set, so 32 MiB exactly is already beyond. The \
-             last mapping that moves the threshold is one page smaller, and the last request that fits into it 24 bytes less than that.",
+            "glibc compares the size together with its flag bits, and a mapping has one of them set. So a mapping of exactly 32 MiB \
+             is already above the limit. The largest mapping that moves the threshold is one page smaller. The largest request that \
+             fits into it is 24 bytes less than that.",
             shown_by(between(32.0 * MI - PAGE_AND_BYTES, 32.0 * MI, "glibc")),
         )
         .because(
-            "One byte more is mapped and unmapped for ever.",
+            "A block that is one byte larger is mapped and unmapped in every round.",
             shown_by(at_least(10.0, pick("glibc", "", "dearer_ratio"))),
         )
         .because(
-            "Blocks are purged between probes, and the search counts faults, not time. So it finds the same byte on a busy machine.",
+            "The allocator is purged between probes, and the search counts page faults, not time. So it finds the same size on a busy \
+             machine.",
             source("src/experiments/cliff.rs"),
         )
 }
@@ -142,7 +148,7 @@ fn history() -> Step {
     let cycle = |param| pick("glibc", param, "cycle_ns");
     Step::new("history", Kind::Single, "faults_per_cycle_count")
         .ask_number(
-            "Somebody sets M_MMAP_THRESHOLD to 32 MiB, so that glibc keeps blocks of 16 MiB in its heap. How many faults does each \
+            "To make glibc keep blocks of 16 MiB in its heap, you set M_MMAP_THRESHOLD to 32 MiB. How many page faults does each \
              later round of malloc, touch and free of 16 MiB take?",
             "glibc",
             "raised",
@@ -155,45 +161,54 @@ fn history() -> Step {
             let extent = Extent { time: plan.slice, least: 3, most: 200, idle: Duration::ZERO };
             cliff::history(allocator, p.value.scaled(scale), BLOCK / scale, extent)
         })
-        .claim(at_most(3.0, ("glibc", "fresh")), "fresh process: later rounds take no fault")
-        .claim(at_least(7.0, second("fresh")), "fresh process: the second round still does")
-        .claim(at_most(3.0, second("after 24MiB")), "after a block of 24 MiB: it does not")
+        .claim(at_most(3.0, ("glibc", "fresh")), "fresh process: later rounds take no page faults")
+        .claim(at_least(7.0, second("fresh")), "fresh process: the second round still takes page faults")
+        .claim(
+            at_most(3.0, second("after 24MiB")),
+            "after a free of 24 MiB: the second round takes no page faults",
+        )
         .claim(
             between(0.9, 1.1, ratio(second("after 1MiB"), second("fresh"))),
-            "after blocks of 1 MiB: as in a fresh process",
+            "after frees of 1 MiB: the second round takes as many page faults as in a fresh process",
         )
-        .claim(at_least(7.0, ("glibc", "fixed")), "threshold fixed at 128 KiB: faults in every round")
-        .claim(at_least(7.0, ("glibc", "raised")), "threshold raised to 32 MiB: no better")
+        .claim(at_least(7.0, ("glibc", "fixed")), "threshold fixed at 128 KiB: page faults in every round")
+        .claim(
+            at_least(7.0, ("glibc", "raised")),
+            "threshold raised to 32 MiB: page faults in every round too",
+        )
         .claim(
             at_least(10.0, ratio(cycle("fixed"), cycle("fresh"))),
-            "fixed: a round costs 10 times a fresh process's",
+            "threshold fixed at 128 KiB: a round costs at least 10 times as much as in a fresh process",
         )
-        .claim(at_most(3.0, ("mimalloc", "raised")), "mimalloc does not care")
+        .claim(
+            at_most(3.0, ("mimalloc", "raised")),
+            "mimalloc: no page faults, although glibc's threshold was raised",
+        )
         .because(
-            "In a fresh process the first 16 MiB are a mapping. Freeing it moves the threshold, so the second block comes from the heap, \
-             whose pages are new, and only the third finds its pages.",
+            "In a fresh process the first block of 16 MiB is a mapping. Freeing it moves the threshold, so the second block comes \
+             from the heap, and its pages are new. Only the third block finds its pages there.",
             shown_by(at_least(7.0, second("fresh"))),
         )
         .because(
-            "After 24 MiB were freed the threshold is beyond 16 MiB from the start: the first block fills the heap, the second finds its \
-             pages.",
+            "After a free of 24 MiB, the threshold is above 16 MiB from the start. The first block takes the page faults in the heap, \
+             and the second block finds its pages there.",
             shown_by(at_most(3.0, second("after 24MiB"))),
         )
         .because(
-            "Blocks of 1 MiB move it to 1 MiB only.",
+            "Frees of 1 MiB move the threshold only to 1 MiB.",
             shown_by(between(0.9, 1.1, ratio(second("after 1MiB"), second("fresh")))),
         )
         .because(
-            "Whoever sets the threshold ends its moving: at 128 KiB each block is mapped and unmapped.",
+            "Setting the threshold stops glibc from adjusting it. At 128 KiB, each block is mapped and unmapped.",
             shown_by(at_least(7.0, ("glibc", "fixed"))),
         )
         .because(
-            "At 32 MiB each comes from the heap. But the trim threshold, which used to move along at twice the size, stays at 128 KiB: \
-             each free gives the heap's top back.",
+            "At 32 MiB, each block comes from the heap. glibc normally keeps the trim threshold at twice the mmap threshold. \
+             Now the trim threshold stays at 128 KiB, so each free gives the top of the heap back.",
             shown_by(at_least(7.0, ("glibc", "raised"))),
         )
         .because(
-            "The same code, the same size. mimalloc is the control: it has no such threshold.",
+            "mimalloc is the control: the same code with the same size, but mimalloc has no such threshold.",
             shown_by(at_most(3.0, ("mimalloc", "raised"))),
         )
 }

@@ -2,8 +2,8 @@
 //!
 //! Run it: `cargo run --release --bin alloc_compare -- --step`
 //!
-//! Each allocator is called through its `GlobalAlloc`, none is the global one. jemalloc and snmalloc take part with
-//! `--features allocators`: to build the first takes make and a shell, the second a C++ compiler.
+//! Each allocator is called through its `GlobalAlloc`, and none is the program's global allocator. jemalloc and snmalloc
+//! take part with `--features allocators`. To build jemalloc takes make and a shell, and snmalloc takes a C++ compiler.
 use std::time::Duration;
 
 use underhood::{
@@ -16,7 +16,7 @@ use underhood::{
         returned::{Keep, Load, returned},
     },
     lab::{
-        Evidence, Kind, Lab, Step, at, at_least, at_most, bytes, pick,
+        Kind, Lab, Step, at, at_least, at_most, bytes, pick,
         plan::{Mode, Plan},
         ratio,
         sample::Sample,
@@ -27,7 +27,7 @@ use underhood::{
 };
 
 const KIB: usize = 1 << 10;
-/// What one block weighs where memory is given back, and how many there are: 64 MiB.
+/// Size and number of the blocks in step `given_back`: 64 MiB together.
 const BLOCK: usize = 64 * KIB;
 const BLOCKS: usize = 1024;
 /// Longer than mimalloc's purge delay of 1 s.
@@ -47,34 +47,41 @@ pub(crate) fn lab() -> Lab {
     .step(given_back())
     .say(
         "given_back",
-        "After freeing all of 64 MiB but the block that was allocated last, a process on glibc still holds {value} of it.",
+        "A process on glibc allocates 64 MiB in blocks and frees all but the last one. It still holds {value} of the memory.",
         ("glibc", "all_but_last"),
         "blocks are above the mmap threshold, or the heap's top is free: then free gives the memory back",
     )
     .say(
         "given_back",
-        "With one block in 16 alive, a process holds {value} of the memory after malloc_trim, and {against} after mimalloc's \
-         collect.",
+        "With one block in 16 alive, a process on glibc holds {value} of the memory after malloc_trim. On mimalloc it holds {against} \
+         after mimalloc's collect.",
         ratio(pick("glibc", "one_in_16", "rss_purged_share"), pick("mimalloc", "one_in_16", "rss_purged_share")),
-        "blocks are smaller than a page: then a page with one live block can't be given back by anybody",
+        "blocks are smaller than a page: then no allocator can give back a page with a live block",
     )
     .say(
         "elsewhere",
-        "On glibc a block of 256 bytes costs {value} to get and free if another thread frees it, {against} if its own does: {ratio}.",
+        "On glibc, malloc and free of a 256-byte block cost {value} if another thread frees it, and {against} if its own thread does: \
+         {ratio}. Both are medians of bursts of 64.",
         ratio(("glibc", "away"), ("glibc", "home")),
-        "so few blocks are under way that the thread caches hold them",
+        "so few blocks are in flight that the thread caches can hold them",
     )
     .not_said(&[
-        "Which allocator is the best: that depends on sizes, on who frees, and on what memory may cost.",
-        "What malloc itself costs to a ns: each call goes through a table of functions and writes two bytes, the same for all.",
-        "That memory never comes back from mimalloc: its purge waits 1 s and then for the next call of the thread that owns it.",
-        "How long a purge of a large heap takes: it grows with the pages; these are 64 MiB.",
+        "That glibc's rows hold everywhere: the rows of 4 KiB and 64 KiB need a trim threshold of 128 KiB. Freeing one large mapped \
+         block moves it.",
+        "Which allocator is the best: that depends on the sizes, on which thread frees, and on how much memory you can spend.",
+        "What malloc itself costs to the nanosecond: each call also goes through a function table and writes two bytes, the same for \
+         all allocators.",
+        "That memory never comes back from mimalloc. After its delay of 1 s, certain calls and the end of a thread make it \
+         purge (alloc_over_time, step idle).",
+        "How long a purge of a large heap takes: it grows with the number of pages, and this heap has 64 MiB.",
     ])
     .next(&[
-        "RSS stays high after a peak: leak, fragmentation or cache? (purge and look: what stays is alive or fragmented)",
-        "Why does one live object keep 64 MiB? (glibc's heap ends at its top; free lowers it only if the top is free)",
-        "When would you call malloc_trim from a timer, and what does it stop?",
-        "What does M_ARENA_MAX=2 change? (less memory, and more waiting for the arena's lock)",
+        "RSS (resident memory) stays high after a peak: is it a leak, fragmentation or a cache? (purge and look again: what stays is \
+         alive or fragmented)",
+        "Why does one live object keep 64 MiB resident? (free shrinks glibc's heap only from the top, and only if the top is free)",
+        "When would you call malloc_trim from a timer, and which threads does it block?",
+        "What does M_ARENA_MAX=2 change? (more threads wait for the same arena's lock; whether it saves memory depends on the load: see \
+         alloc_over_time, step rounds)",
         "Why may a producer-consumer pair be slow with a fast allocator? (each free goes to another thread's heap)",
     ])
     .sources(&[
@@ -89,7 +96,7 @@ pub(crate) fn lab() -> Lab {
     ])
 }
 
-/// An operation is some blocks; a block is what people mean. Which thread is served is no matter here: the step says it.
+/// The cost of one block, from that of an operation on several blocks. It does not matter here which thread ran it.
 fn per_block(mut sample: Sample, of: &str, blocks: usize, there: &[&'static Allocator]) -> Sample {
     if let Some(ns) = sample.values.remove(of) {
         sample.values.insert("pair_ns".into(), ns / blocks as f64);
@@ -100,7 +107,7 @@ fn per_block(mut sample: Sample, of: &str, blocks: usize, there: &[&'static Allo
     sample
 }
 
-/// The allocators that are there and what they say, and samples that tell why the others are not.
+/// The allocators that this build has, and for each other one a sample that says why it is missing.
 fn ready(bytes: usize, param: &str) -> (Vec<&'static Allocator>, Vec<Sample>) {
     let (mut there, mut missing) = (Vec::new(), Vec::new());
     for allocator in ALLOCATORS {
@@ -118,8 +125,8 @@ fn sizes() -> Step {
     let sizes = [bytes("16B", 16), bytes("1KiB", KIB), bytes("4KiB", 4 * KIB), bytes("64KiB", 64 * KIB)];
     Step::new("sizes", Kind::Single, "pair_ns")
         .ask_number(
-            "One thread gets 64 blocks of 1 KiB from glibc and frees them, again and again. What does one block cost, in ns, for malloc, a \
-             first write and free?",
+            "One thread gets 64 blocks of 1 KiB from glibc and frees them, again and again. How many ns do malloc, a first write and \
+             free of one block take together?",
             "glibc",
             "1KiB",
         )
@@ -141,33 +148,41 @@ fn sizes() -> Step {
         .bench("{case}/16B", alloc::here(), |_, a| cost::timed(&burst::solo(a, 16)))
         .bench("{case}/1KiB", alloc::here(), |_, a| cost::timed(&burst::solo(a, KIB)))
         .bench("{case}/64KiB", alloc::here(), |_, a| cost::timed(&burst::solo(a, 64 * KIB)))
-        .claim(at_most(0.01, faults("glibc", "1KiB")), "1 KiB: glibc takes no fault")
-        .claim(at_least(0.25, faults("glibc", "4KiB")), "4 KiB: glibc faults for every fourth block at least")
-        .claim(at_most(0.01, faults("mimalloc", "4KiB")), "4 KiB: mimalloc takes no fault")
-        .claim(at_least(3.0, dearer), "4 KiB cost glibc 3 times what 1 KiB cost")
+        .claim(at_most(0.01, faults("glibc", "1KiB")), "1 KiB: glibc takes no page faults")
+        .claim(
+            at_least(0.25, faults("glibc", "4KiB")),
+            "4 KiB: glibc takes at least one page fault for every four blocks",
+        )
+        .claim(at_most(0.01, faults("mimalloc", "4KiB")), "4 KiB: mimalloc takes no page faults")
+        .claim(
+            at_least(3.0, dearer),
+            "glibc: a block of 4 KiB costs at least 3 times as much as one of 1 KiB",
+        )
         .because(
-            "Both keep free blocks by size class, and for small ones neither needs the kernel.",
+            "glibc and mimalloc keep free blocks by size class. For small blocks, neither needs the kernel.",
             shown_by(at_most(0.01, faults("glibc", "1KiB"))),
         )
         .because(
-            "glibc takes the first few of a size from its thread cache (7 up to glibc 2.41) and the rest from the arena's bins.",
+            "glibc takes the first few blocks of a size from its thread cache (7 up to glibc 2.41). It takes the others from the \
+             arena's bins, its lists of free blocks.",
             source("glibc malloc/malloc.c: tcache, TCACHE_FILL_COUNT"),
         )
         .because(
-            "mimalloc takes them from a list for each page of blocks of one size.",
+            "mimalloc keeps blocks of one size together in pages, and takes them from the free list of a page.",
             source("D. Leijen, B. Zorn, L. de Moura: Mimalloc: Free List Sharding in Action, 2019"),
         )
         .because(
-            "What tells them apart is the top of glibc's heap. If a free leaves more than M_TRIM_THRESHOLD (128 KiB) free there, all but \
-             M_TOP_PAD (128 KiB) goes back, and the next burst faults those pages in again.",
+            "The difference between 1 KiB and 4 KiB comes from the top of glibc's heap. If a free leaves more than \
+             M_TRIM_THRESHOLD (128 KiB) free there, glibc gives back all but M_TOP_PAD (128 KiB). The next burst then faults \
+             those pages in again.",
             source("glibc malloc/malloc.c: systrim"),
         )
         .because(
-            "64 blocks of 4 KiB are 256 KiB: about half of it goes back each time; 64 of 1 KiB stay.",
+            "64 blocks of 4 KiB are 256 KiB, and about half of that goes back each time. 64 blocks of 1 KiB stay in the heap.",
             shown_by(at_least(0.25, faults("glibc", "4KiB"))),
         )
         .because(
-            "A live block at the top would hide it. Only fill and drain are timed.",
+            "A live block at the top of the heap would hide this. Only allocating and freeing the burst are timed.",
             source("src/experiments/burst.rs"),
         )
 }
@@ -184,7 +199,7 @@ fn in_a_crowd() -> Step {
     ];
     Step::new("crowd", Kind::Contended, "pair_ns")
         .ask_number(
-            "On every CPU a thread gets and frees blocks of its own, on glibc. What does a block of 1 KiB cost then, in ns?",
+            "On every CPU, a thread allocates and frees blocks of its own with glibc. What does a block of 1 KiB cost, in ns?",
             "glibc",
             "1KiB, all",
         )
@@ -199,25 +214,36 @@ fn in_a_crowd() -> Step {
             samples.extend(measured.into_iter().map(|s| per_block(s, "lane_op_ns", 1, &there)));
             samples
         })
-        .claim(at_most(1.3, crowd("glibc")).cores(2), "glibc, 1 KiB: at most 1.3 times as dear in a crowd")
-        .claim(at_most(1.3, crowd("mimalloc")).cores(2), "mimalloc, 1 KiB: at most 1.3 times too")
-        .claim(at_least(3.0, large).cores(2), "64 KiB in a crowd: glibc takes 3 times mimalloc")
+        .claim(
+            at_most(1.3, crowd("glibc")).cores(2),
+            "glibc, 1 KiB: a block costs at most 1.3 times as much with all threads as with one",
+        )
+        .claim(
+            at_most(1.3, crowd("mimalloc")).cores(2),
+            "mimalloc, 1 KiB: a block costs at most 1.3 times as much with all threads as with one",
+        )
+        .claim(
+            at_least(3.0, large).cores(2),
+            "64 KiB, all threads: glibc takes at least 3 times as long as mimalloc",
+        )
         .because(
             "A modern malloc shares nothing between threads that free their own blocks.",
             shown_by(at_most(1.3, crowd("glibc")).cores(2)),
         )
         .because(
-            "Each thread has its cache. Behind it glibc gives threads arenas of their own (up to 8 for each CPU), mimalloc a heap to each \
-             thread.",
+            "Each thread has a cache of its own. Behind the cache, glibc gives threads arenas of their own (up to 8 for each CPU), \
+             and mimalloc gives each thread a heap.",
             source("glibc malloc/arena.c: arena_get2"),
         )
         .because(
-            "What they share is the kernel: an allocator that grows and trims its heap again and again meets the process's mmap_lock.",
+            "The threads still share the kernel. An allocator that grows and trims its heap again and again contends for the \
+             process's mmap_lock.",
             shown_by(at_least(1.3, ratio(("glibc", "64KiB, all"), ("glibc", "64KiB, 1 thread"))).cores(2)),
         )
         .because(
-            "The lanes here are not the main thread, so glibc serves them from mapped heaps of at most 64 MiB, not from the brk heap.",
-            Evidence::None,
+            "The measured threads are not the main thread. So glibc serves them from mapped heaps of at most 64 MiB, not from the \
+             main heap (brk).",
+            source("glibc malloc/arena.c: HEAP_MAX_SIZE"),
         )
 }
 
@@ -226,8 +252,8 @@ fn elsewhere() -> Step {
     let rivals = ratio(("mimalloc", "away"), ("glibc", "away"));
     Step::new("elsewhere", Kind::Contended, "pair_ns")
         .ask_number(
-            "A producer gets blocks of 256 bytes, a consumer on another CPU uses and frees them. How many ns does a block cost on glibc, \
-             malloc and free together?",
+            "A producer gets blocks of 256 bytes, and a consumer on another CPU uses and frees them. How many ns does a block cost on \
+             glibc, malloc and free together?",
             "glibc",
             "away",
         )
@@ -240,24 +266,34 @@ fn elsewhere() -> Step {
             };
             Ok(handed(allocator, HANDED, p.value, plan.slice, [first, second]))
         })
-        .claim(at_least(1.5, away("glibc")).cores(2), "glibc: freed elsewhere, a block costs 1.5 times")
-        .claim(at_least(1.5, away("mimalloc")).cores(2), "mimalloc: freed elsewhere, a block costs 1.5 times")
-        .claim(at_most(1.0, rivals).cores(2), "freed elsewhere, mimalloc takes at most what glibc takes")
+        .claim(
+            at_least(1.5, away("glibc")).cores(2),
+            "glibc: a block that another thread frees costs at least 1.5 times as much as one that its own thread frees",
+        )
+        .claim(
+            at_least(1.5, away("mimalloc")).cores(2),
+            "mimalloc: a block that another thread frees costs at least 1.5 times as much as one that its own thread frees",
+        )
+        .claim(
+            at_most(1.0, rivals).cores(2),
+            "freed by another thread, a block costs at most as much on mimalloc as on glibc",
+        )
         .because(
-            "A block belongs to the heap it came from. In glibc a free by another thread first fills that thread's cache, which never \
-             mallocs here and so stays full.",
+            "A block belongs to the heap it came from. In glibc, a free by another thread first goes into the cache of that thread. \
+             Here that thread never calls malloc, so its cache stays full.",
             source("glibc malloc/malloc.c: tcache, _int_free"),
         )
         .because(
-            "The rest goes to the producer's arena under the arena's lock, which the producer's malloc takes too.",
+            "All further blocks go to the producer's arena, under the arena's lock. The producer's malloc takes the same lock.",
             shown_by(at_least(1.5, ratio(pick("glibc", "away", "malloc_ns"), pick("glibc", "home", "malloc_ns"))).cores(2)),
         )
         .because(
-            "In mimalloc it is one compare-and-swap onto a list of the block's page, which the owner takes over as a whole.",
+            "In mimalloc, a free by another thread is one compare-and-swap, which adds the block to a list of its page. The owner \
+             later takes the whole list.",
             source("D. Leijen, B. Zorn, L. de Moura: Mimalloc: Free List Sharding in Action, 2019"),
         )
         .because(
-            "The control hands the same lists through the same rings and frees at home.",
+            "In the control, the same lists go through the same rings, but the producer frees the blocks.",
             shown_by(at_least(1.5, away("glibc")).cores(2)),
         )
 }
@@ -267,8 +303,8 @@ fn threads_end() -> Step {
     let turns = ratio(("glibc", "at_once"), ("glibc", "in_turn"));
     Step::new("ended", Kind::Single, "rss_after_share")
         .ask_number(
-            "Sixteen threads live at once; each gets 1 MiB in blocks of 16 KiB from glibc, hands them to the main thread and ends. That \
-             frees them all. What share of the memory is still resident?",
+            "Sixteen threads live at once. Each gets 1 MiB in blocks of 16 KiB from glibc, hands them to the main thread and ends. \
+             The main thread frees all blocks. What share of the memory is still resident?",
             "glibc",
             "at_once",
         )
@@ -278,28 +314,54 @@ fn threads_end() -> Step {
             memory::room_for(4 * count * blocks * 16 * KIB)?;
             ended(allocator, Threads { count, blocks, bytes: 16 * KIB, at_once: p.value })
         })
-        .claim(at_most(0.33, ("glibc", "at_once")), "glibc, at once: at most a third stays")
-        .claim(at_least(5.0, turns), "glibc keeps 5 times as much as after threads in turn")
-        .claim(at_least(0.9, ("mimalloc", "at_once")), "mimalloc, at once: nine tenths stay")
-        .claim(at_least(0.9, ("jemalloc", "at_once")), "jemalloc, at once: nine tenths stay")
-        .claim(at_least(0.9, ("snmalloc", "at_once")), "snmalloc, at once: nine tenths stay")
-        .claim(at_most(1.2, again("glibc")), "glibc: a second generation takes 1.2 times at most")
-        .claim(at_most(1.2, again("mimalloc")), "mimalloc: 1.2 times at most too")
+        .claim(
+            at_most(0.33, ("glibc", "at_once")),
+            "glibc, threads at once: at most a third of the memory stays",
+        )
+        .claim(
+            at_least(5.0, turns),
+            "glibc keeps at least 5 times as much after threads at once as after threads in turn",
+        )
+        .claim(at_least(0.9, ("mimalloc", "at_once")), "mimalloc, threads at once: at least nine tenths stay")
+        .claim(at_least(0.9, ("jemalloc", "at_once")), "jemalloc, threads at once: at least nine tenths stay")
+        .claim(at_least(0.9, ("snmalloc", "at_once")), "snmalloc, threads at once: at least nine tenths stay")
+        .claim(
+            at_most(1.2, again("glibc")),
+            "glibc: a second generation of threads takes at most 1.2 times as much memory as the first",
+        )
+        .claim(
+            at_most(1.2, again("mimalloc")),
+            "mimalloc: a second generation of threads takes at most 1.2 times as much memory as the first",
+        )
         .because(
-            "A dead thread's blocks live on, so its heap must too. glibc puts the arena on a list, from which the next new thread takes it; \
-             threads in turn share one.",
+            "When a thread ends, its blocks live on, so its heap must too. glibc puts the thread's arena on a list, and the next new \
+             thread takes it from there. Threads that run in turn share one arena.",
             source("glibc malloc/arena.c: free_list"),
         )
         .because(
-            "Threads at once get one each (up to 8 for each CPU), and the last free in each leaves M_TOP_PAD (128 KiB) at its top.",
+            "Threads that run at once get one arena each (up to 8 for each CPU). The last free in each arena leaves M_TOP_PAD (128 \
+             KiB) at its top.",
             shown_by(at_least(5.0, turns)),
         )
-        .because("mimalloc abandons the pages, and whoever frees a block of theirs takes them over.", Evidence::None)
-        .because("jemalloc flushes the thread's cache into an arena that others use.", Evidence::None)
-        .because("snmalloc hands the whole allocator to the next thread.", Evidence::None)
-        .because("So nobody leaks, and a second generation finds the memory.", shown_by(at_most(1.2, again("mimalloc"))))
         .because(
-            "But only glibc had given it back by then.",
+            "mimalloc abandons the pages of a thread that ends. Another thread takes them over when it needs pages. In version 3, a \
+             free does not take them over.",
+            source("mimalloc 3, src/options.c: page_reclaim_on_free = 0"),
+        )
+        .because(
+            "jemalloc flushes the cache of an ended thread into an arena that other threads use.",
+            source("jemalloc(3): opt.tcache, arenas"),
+        )
+        .because(
+            "snmalloc hands the whole allocator of an ended thread to the next new thread.",
+            source("P. Lietar et al.: snmalloc, ISMM 2019"),
+        )
+        .because(
+            "So no allocator leaks: a second generation of threads uses the memory again.",
+            shown_by(at_most(1.2, again("mimalloc"))),
+        )
+        .because(
+            "But only glibc had given the memory back to the kernel by then.",
             shown_by(at_most(0.5, ratio(("glibc", "at_once"), ("mimalloc", "at_once")))),
         )
 }
@@ -336,17 +398,32 @@ fn given_back() -> Step {
             returned(allocator, Load { bytes: BLOCK, count, keep, idle: idles.then_some(IDLE), cpus })
         })
         .claim(at_most(0.1, ("glibc", "all_freed")), "glibc, all freed: at most a tenth stays")
-        .claim(at_least(0.9, ("glibc", "all_but_last")), "glibc, all but the last freed: nine tenths stay")
-        .claim(at_most(0.15, purged("glibc")), "glibc, one in 16: malloc_trim leaves less than 0.15")
-        .claim(at_least(0.9, ("mimalloc", "all_freed")), "mimalloc, all freed: nine tenths stay")
-        .claim(at_least(0.9, ("jemalloc", "all_freed")), "jemalloc, all freed: nine tenths stay")
-        .claim(at_least(0.9, ("snmalloc", "all_freed")), "snmalloc, all freed: nine tenths stay")
-        .claim(at_least(0.9, idled), "mimalloc: idling gives nothing back")
-        .claim(at_least(0.15, purged("mimalloc")), "mimalloc, one in 16: a purge leaves more than 0.15")
-        .claim(at_most(0.15, purged("jemalloc")), "jemalloc, one in 16: a purge leaves less than 0.15")
-        .claim(purge, "glibc's purge takes 10 times what a mapper waits")
+        .claim(
+            at_least(0.9, ("glibc", "all_but_last")),
+            "glibc, all but the last freed: at least nine tenths stay",
+        )
+        .claim(
+            at_most(0.15, purged("glibc")),
+            "glibc, one in 16 kept: malloc_trim leaves at most 0.15 of the memory",
+        )
+        .claim(at_least(0.9, ("mimalloc", "all_freed")), "mimalloc, all freed: at least nine tenths stay")
+        .claim(at_least(0.9, ("jemalloc", "all_freed")), "jemalloc, all freed: at least nine tenths stay")
+        .claim(at_least(0.9, ("snmalloc", "all_freed")), "snmalloc, all freed: at least nine tenths stay")
+        .claim(at_least(0.9, idled), "mimalloc: waiting gives nothing back if no thread calls the allocator")
+        .claim(
+            at_least(0.15, purged("mimalloc")),
+            "mimalloc, one in 16 kept: a purge leaves at least 0.15 of the memory",
+        )
+        .claim(
+            at_most(0.15, purged("jemalloc")),
+            "jemalloc, one in 16 kept: a purge leaves at most 0.15 of the memory",
+        )
+        .claim(
+            purge,
+            "glibc: a purge takes at least 10 times as long as the longest wait of a thread that maps memory beside it",
+        )
         .because(
-            "glibc's free gives memory back at one place only: the top of the heap, when what is free there exceeds a threshold of 128 KiB.",
+            "glibc's free gives memory back only from the top of the heap, when more than a threshold of 128 KiB is free there.",
             shown_by(at_most(0.1, ("glibc", "all_freed"))),
         )
         .because(
@@ -354,31 +431,36 @@ fn given_back() -> Step {
             shown_by(at_least(0.9, ("glibc", "all_but_last"))),
         )
         .because(
-            "malloc_trim looks through all arenas and gives back every free page in between (madvise, MADV_DONTNEED), under the arena's lock.",
+            "malloc_trim goes through all arenas and gives back every free page between live blocks (madvise with \
+             MADV_DONTNEED). While it works on an arena, it holds the lock of that arena.",
             shown_by(at_most(0.15, purged("glibc"))),
         )
         .because(
-            "It stops its caller and whoever needs that arena; one call of madvise is short, so others hardly wait.",
+            "malloc_trim blocks its caller and every thread that needs that arena. One call of madvise is short, so other threads \
+             hardly wait.",
             shown_by(purge),
         )
         .because(
-            "mimalloc gives nothing back at once: it purges after a delay of 1 s, at the next call of the owning thread.",
+            "mimalloc gives nothing back at once. It has a delay of 1 s but no timer, so waiting alone gives nothing back either. Lab \
+             alloc_over_time, step idle, lists what makes it purge.",
             shown_by(at_least(0.9, idled)),
         )
         .because(
-            "It purges in slices that are larger than a block, so a live block keeps its neighbours.",
+            "mimalloc purges in slices that are larger than a block, so a live block also keeps the free blocks next to it.",
             shown_by(at_least(0.15, purged("mimalloc"))),
         )
         .because(
-            "jemalloc lets unused pages decay within 10 s, also at the next call of a thread; told to, it gives back all of them.",
+            "jemalloc gives unused pages back within 10 s (their decay time), while threads call it. A purge on request gives back all of \
+             them.",
             source("jemalloc(3): opt.dirty_decay_ms, arena.<i>.purge"),
         )
         .because(
-            "snmalloc keeps what it has: on Linux it tells the kernel nothing.",
+            "snmalloc keeps its memory: on Linux it does not tell the kernel that pages are unused.",
             source("snmalloc, src/snmalloc/pal/pal_posix.h, notify_not_using"),
         )
         .because(
-            "Freed is not fragmented: what a purge brings back was a cache; what stays beyond the live share is fragmentation.",
+            "Free memory that stays resident is not always fragmentation. What a purge gives back was a cache. What stays beyond the \
+             live share is fragmentation.",
             source("src/experiments/returned.rs"),
         )
 }

@@ -4,7 +4,7 @@
 //!
 //! Each size of `who_pays` has a process of its own, since an allocator remembers: glibc raises its mmap threshold to
 //! the size of each mapped block that it frees, so a run that begins with 16 MiB and one that begins with 1 MiB
-//! report different worlds.
+//! report different results.
 use std::{sync::Mutex, time::Duration};
 
 use underhood::{
@@ -23,11 +23,11 @@ use underhood::{
 };
 
 const MIB: usize = 1 << 20;
-/// From here on one warm cycle is enough in a launch: it is 65,536 faults long.
+/// From this size on, one warm cycle is enough in a launch: it takes 65,536 faults.
 const BIG: usize = 256 * MIB;
 /// What the rest of the process may need while a block is held.
 const MARGIN: usize = 64 * MIB;
-/// How long the process sleeps before it is asked once more what it holds. Far below mimalloc's purge delay of 1 s.
+/// How long the process sleeps before its resident memory is read once more. Far below mimalloc's purge delay of 1 s.
 const IDLE: Duration = Duration::from_millis(5);
 /// Enough for a p99, and small blocks are done in milliseconds.
 const MOST_CYCLES: u64 = 2_000;
@@ -49,8 +49,8 @@ pub(crate) fn lab() -> Lab {
     .step(bystander())
     .say(
         "who_pays",
-        "malloc(256 MiB) itself takes {against}; the first write to each page takes {value}, {ratio} \
-         times as long. The pause has moved out of the call that everybody measures.",
+        "The call malloc(256 MiB) takes {against}. The first writes to all of its pages take {value}, {ratio} as long. So timing \
+         malloc alone misses the pause.",
         ratio(pick("glibc", "256MiB", "touch_ns"), pick("glibc", "256MiB", "call_ns")),
         "the allocator kept the memory of an earlier block (mimalloc, or glibc below its mmap threshold)",
     )
@@ -63,25 +63,30 @@ pub(crate) fn lab() -> Lab {
     )
     .say(
         "bystander",
-        "A thread that only maps and unmaps 64 KiB stood still for {value} while another thread mapped 64 \
-         MiB with MAP_POPULATE; without it, for {against} at worst.",
+        "While one thread mapped 64 MiB with MAP_POPULATE, a thread that maps and unmaps 64 KiB waited {value} at worst. Beside a \
+         thread that only computes, it waited {against} at worst.",
         ratio(("populate", "map"), ("compute", "map")),
-        "the bystander asks the kernel for no mapping: it then takes no mmap_lock",
+        "the waiting thread makes no mapping calls: then it takes no mmap_lock",
     )
     .not_said(&[
-        "That mimalloc is faster: it is as fast as memory that is never given back. Its first block pays too; its RSS stays.",
-        "That 33 faults are cheaper than 16,385: mimalloc asks for 2 MiB pages, and each must be found and cleared whole.",
-        "How much memory comes back later: the idle moment is 5 ms, mimalloc's purge delay is 1 s, and a purge needs a call.",
-        "What a fault costs on bare metal: a virtual machine makes it dearer.",
-        "That 16 MiB are always cheap with glibc: only after the second block of that size, on the main thread.",
-        "The largest wait as a property of the kernel: it grows with the block, and a maximum of a few cycles is no bound.",
+        "That mimalloc is faster: it saves time because it does not give memory back. Its first block takes page faults too, \
+         and its RSS (resident memory) stays high.",
+        "That fewer page faults always take less time. mimalloc asks for pages of 2 MiB, and the kernel must find and clear \
+         each of them whole. For its first block of 64 MiB, 33 such faults took less time than glibc's 16,385. For 256 MiB, \
+         mimalloc's 129 faults took more time than glibc's 65,537.",
+        "How much memory comes back later: the process idles for only 5 ms, and mimalloc's purge delay is 1 s (see alloc_over_time).",
+        "What a page fault costs on bare metal: it costs more in a virtual machine.",
+        "That 16 MiB are always cheap with glibc: they become cheap only after the second block of that size, and only on the \
+         main thread.",
+        "That the longest wait depends on the kernel alone: it grows with the size of the block. The longest of a few cycles is \
+         no upper bound either.",
     ])
     .next(&[
-        "Why does calloc of 256 MiB return at once, and of 16 MiB not? (a kept block is cleared: alloc_growth)",
+        "Why does calloc of 256 MiB return at once, but not calloc of 16 MiB? (a kept block must be cleared: alloc_growth)",
         "Would you pre-fault with MAP_POPULATE? Who waits then?",
         "When is a buffer pool worth it? (above the size from which the allocator gives memory back: alloc_cliff)",
-        "What do transparent huge pages change? (fewer and dearer faults: alloc_pages)",
-        "How does a managed heap move the same costs? (it clears large objects in the allocating call)",
+        "What do transparent huge pages change? (fewer page faults, each more expensive: alloc_pages)",
+        "When does a program with a managed heap pay the same costs? (in the allocating call, which clears large objects)",
     ])
     .sources(&[
         "mallopt(3), M_MMAP_THRESHOLD: the dynamic threshold and its cap of 4 * 1024 * 1024 * sizeof(long)",
@@ -138,8 +143,8 @@ fn who_pays() -> Step {
                 Ok(cycles.sample())
             },
         )
-        // History matters, and criterion runs all in one process: the lab's own numbers come from a fresh process for each size. Below
-        // and above glibc's largest threshold.
+        // History matters, and criterion runs everything in one process. The lab's own numbers come from a fresh process for each size.
+        // One size is below and one is above glibc's largest threshold.
         .bench("{case}/1MiB", alloc::here(), |_, a| cycles(a, MIB))
         .bench("{case}/64MiB", alloc::here(), |_, a| cycles(a, 64 * MIB))
         .bench_also([
@@ -148,63 +153,69 @@ fn who_pays() -> Step {
         ])
         .claim(
             at_least(100.0, ratio(pick("glibc", "256MiB", "touch_ns"), call)),
-            "256 MiB, glibc: the touch costs 100 times the call",
+            "256 MiB, glibc: the touch takes at least 100 times as long as the call",
         )
         .claim(
             at_least(10.0, ratio(pick("glibc", "256MiB", "free_ns"), call)),
-            "256 MiB, glibc: the free costs 10 times the call",
+            "256 MiB, glibc: the free takes at least 10 times as long as the call",
         )
         .claim(
             at_least(10.0, ratio(("glibc", "64MiB"), ("glibc", "16MiB"))),
-            "glibc: warm 64 MiB cost 10 times warm 16 MiB",
+            "glibc: a later round of 64 MiB takes at least 10 times as long as one of 16 MiB",
         )
         .claim(
             at_most(0.1, ratio(("mimalloc", "64MiB"), ("glibc", "64MiB"))),
-            "warm 64 MiB: mimalloc takes a tenth of glibc",
+            "64 MiB, later rounds: mimalloc takes at most a tenth of the time of glibc",
         )
         .claim(
             at_least(10.0, ratio(("jemalloc", "16MiB"), ("mimalloc", "16MiB"))),
-            "warm 16 MiB: jemalloc takes 10 times mimalloc",
+            "16 MiB, later rounds: jemalloc takes at least 10 times as long as mimalloc",
         )
-        .claim(at_least(0.5, holds("mimalloc")), "mimalloc still holds half of a freed 64 MiB block")
+        .claim(at_least(0.5, holds("mimalloc")), "mimalloc still holds at least half of a freed 64 MiB block")
         .claim(at_most(0.1, holds("glibc")), "glibc holds at most a tenth of a freed 64 MiB block")
         .claim(
             at_most(0.2, pick("mimalloc", "64MiB", "rss_purged_share")),
-            "after a purge mimalloc holds at most a fifth of it",
+            "after a purge, mimalloc holds at most a fifth of a freed 64 MiB block",
         )
-        .claim(at_least(10.0, parts("purge_ns", "free_ns")), "that purge costs 10 times the free it makes up for")
+        .claim(
+            at_least(10.0, parts("purge_ns", "free_ns")),
+            "mimalloc: the purge of a 64 MiB block takes at least 10 times as long as its free",
+        )
         .because(
-            "malloc of a large block is one mmap: the kernel notes an address range and provides no memory. So the \
-             call takes microseconds at any size.",
+            "malloc of a large block is one mmap: the kernel reserves an address range and provides no memory. So the call takes \
+             microseconds at any size.",
             shown_by(at_most(0.01, pick("glibc", "256MiB", "call_share"))),
         )
         .because(
-            "The first write to each page is a fault, in which the kernel finds a page, clears it and maps it: 65,536 faults for 256 MiB.",
+            "The first write to each page causes a page fault: the kernel finds a page, clears it and maps it. 256 MiB take 65,536 \
+             faults.",
             source("Linux mm/memory.c, do_anonymous_page"),
         )
         .because(
-            "Above 32 MiB glibc's free is munmap, which gives every page back, and the next block pays again.",
+            "Above 32 MiB, glibc's free calls munmap, which gives every page back. The next block takes all the page faults again.",
             shown_by(at_least(32.0, faults("glibc", "64MiB"))),
         )
         .because(
-            "Below, the first free raises the threshold, and the following blocks come from the heap and stay there.",
+            "Below 32 MiB, the first free raises the mmap threshold. The following blocks come from the heap, and their memory stays \
+             there.",
             shown_by(at_most(1.0, faults("glibc", "16MiB"))),
         )
         .because(
-            "mimalloc keeps what it got: its purge waits 1 s, and for the owner's next call.",
+            "mimalloc keeps the memory of a freed block, so the next block takes no page faults.",
             shown_by(at_most(1.0, faults("mimalloc", "64MiB"))),
         )
         .because(
-            "Its price is the memory that it holds. Its first block paid too, and whoever purges later pays for the frees.",
+            "The price is the memory that mimalloc holds. Its first block took page faults too, and a later purge pays for the frees.",
             shown_by(at_least(10.0, parts("purge_ns", "free_ns"))),
         )
         .because(
             "jemalloc serves blocks above 8 MiB from an arena that gives them back at once.",
             source("jemalloc(3), opt.oversize_threshold"),
         )
-        .because("snmalloc keeps all.", shown_by(at_least(0.5, holds("snmalloc"))))
+        .because("snmalloc keeps all of the memory.", shown_by(at_least(0.5, holds("snmalloc"))))
         .because(
-            "Call, touch and free are timed apart, and checked against the whole. Block::new, touch_every and drop are the three parts.",
+            "Call, touch and free are timed separately, and their sum is checked against the whole round. In the code they are \
+             Block::new, touch_every and drop.",
             source("src/contenders/alloc/block.rs"),
         )
         .in_tour()
@@ -213,8 +224,8 @@ fn who_pays() -> Step {
 fn bystander() -> Step {
     Step::new("bystander", Kind::Pause, "wait_max_ns")
         .ask_number(
-            "One thread maps 64 MiB with MAP_POPULATE and unmaps it. Another thread, on another CPU, maps and unmaps \
-             64 KiB in a loop. How long does it stand still at worst, in ns?",
+            "One thread maps 64 MiB with MAP_POPULATE and unmaps it. A second thread, on another CPU, maps and unmaps 64 KiB in a \
+             loop. How long does the second thread wait at worst, in ns?",
             "populate",
             "map",
         )
@@ -227,36 +238,37 @@ fn bystander() -> Step {
         })
         .claim(
             at_least(10.0, ratio(("populate", "map"), ("compute", "map"))).cores(2),
-            "mapping waits 10 times longer beside MAP_POPULATE",
+            "a thread that maps waits at least 10 times as long beside MAP_POPULATE as beside a thread that only computes",
         )
         .claim(
             at_most(0.2, ratio(("populate", "fault"), ("populate", "map"))).cores(2),
-            "beside it, faulting waits a fifth of that at most",
+            "beside MAP_POPULATE, a thread that faults waits at most a fifth as long as one that maps",
         )
         .claim(
             at_most(0.5, ratio(("glibc", "map"), ("populate", "map"))).cores(2),
-            "touching instead of populating halves the mapper's wait",
+            "if the other thread touches its pages instead of populating them, a thread that maps waits at most half as long",
         )
         .because(
-            "mmap and munmap change the process's one list of mappings and take mmap_lock for writing.",
+            "A process has one list of mappings. mmap and munmap change it, so they take mmap_lock for writing.",
             source("Linux mm/mmap.c"),
         )
         .because(
-            "MAP_POPULATE provides all its pages under the same lock held for reading, so a writer waits until the last page is there. \
-             munmap frees its pages under the read lock too.",
+            "MAP_POPULATE holds mmap_lock for reading while it provides all of its pages, so a writer waits until the last page is \
+             there. munmap also frees its pages with the lock held for reading.",
             shown_by(at_least(0.5, pick("populate", "map", "stalled_share")).cores(2)),
         )
         .because(
-            "A fault takes only the lock of its own mapping (since Linux 6.4; before, mmap_lock for reading, which other readers do not \
-             hinder). So a thread that only faults hardly notices.",
+            "Since Linux 6.4, a page fault takes only the lock of its own mapping. So a thread that only faults hardly waits. (Before, it \
+             took mmap_lock for reading, and waited for a thread that maps.)",
             shown_by(at_most(0.1, pick("populate", "fault", "stalled_share")).cores(2)),
         )
         .because(
-            "For the same reason a thread that touches page by page leaves gaps.",
+            "For the same reason, a thread that touches its pages one by one delays a mapping thread less than MAP_POPULATE does.",
             shown_by(at_most(0.5, pick("glibc", "map", "stalled_share")).cores(2)),
         )
         .because(
-            "More victims and more antagonists are in the lab alloc_mmap_lock. How one is watched: Victim, Antagonist, Watched::slot.",
+            "The lab alloc_mmap_lock has more victims and more antagonists. To see how a victim is watched, read Victim, Antagonist \
+             and Watched::slot.",
             source("src/experiments/bystander.rs"),
         )
 }
@@ -272,7 +284,7 @@ fn pooled(bytes: usize) -> Timed {
     repeated(move || pool.cycle())
 }
 
-/// Buffers that were touched once and are kept: two of them, under a lock as a pool of a service is. Rent one, touch its pages, return it.
+/// Two buffers that were touched once and are kept, behind a lock as in a service's pool. Rent one, touch its pages, return it.
 struct Pool(Mutex<Vec<Block>>);
 
 impl Pool {

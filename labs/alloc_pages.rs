@@ -2,7 +2,7 @@
 //!
 //! Run it: `cargo run --release --bin alloc_pages -- --step`
 //!
-//! Straight from the kernel, no allocator between: an allocator would keep the block.
+//! The memory comes straight from the kernel, without an allocator: an allocator would keep the block.
 use std::{hint::black_box, time::Duration};
 
 use underhood::{
@@ -11,8 +11,8 @@ use underhood::{
         pages::{self, Pages, cold_and_warm},
     },
     lab::{
-        Evidence, Kind, Lab, ONCE, Setting, Step, What, at_least, at_most, between, pick, ratio, setting,
-        shown_by, source,
+        Kind, Lab, ONCE, Setting, Step, What, at_least, at_most, between, pick, ratio, setting, shown_by,
+        source,
     },
     machine::memory,
     measure::latency::repeated,
@@ -35,41 +35,44 @@ pub(crate) fn lab() -> Lab {
         .step(cold())
         .say(
             "trade",
-            "64 MiB mapped, touched page by page and unmapped cost {value} with huge pages and {against} with small ones, \
-             {ratio} as much.",
+            "Mapping 64 MiB, touching them page by page and unmapping them costs {value} with huge pages and {against} with small \
+             pages: {ratio}.",
             huge_to_small("op_ns"),
             "memory is too fragmented for huge pages, or only a part of the block is touched",
         )
         .say(
             "trade",
-            "The price is the tail: with huge pages the p99.9 of a single first touch is {value}, with small ones {against}.",
+            "Huge pages have a longer tail: the p99.9 of a single first touch is {value} with huge pages and {against} with small \
+             pages.",
             huge_to_small("touch_p999_ns"),
             "the memory was populated beforehand",
         )
         .say(
             "trade",
-            "munmap of 64 MiB takes {value} with huge pages and {against} with small ones: {ratio}.",
+            "munmap of 64 MiB takes {value} with huge pages and {against} with small pages: {ratio}.",
             huge_to_small("munmap_ns"),
             "the huge pages were split before",
         )
     .not_said(&[
-        "That huge pages are good for every program: a block of which little is touched takes more memory with them.",
-        "That a populated block is free: its calls took the time, and mmap_lock for the length of it (alloc_mmap_lock).",
+        "That huge pages are good for every program: a block that is touched only in a few places takes more memory with huge pages.",
+        "That a populated block is free: the calls that populate it take the time, and hold mmap_lock for reading (alloc_mmap_lock).",
         "What TLB misses cost afterwards: here each page is written once.",
-        "What the largest wait is: a maximum of some rounds is no bound.",
-        "That cold memory is memory nobody had: another process may have freed it a moment ago, and the host is not asked.",
+        "How long the longest wait is: the maximum of some rounds is not an upper bound.",
+        "That cold memory was never used before: another process may have freed it a moment ago, and the lab does not ask the host.",
     ])
     .next(&[
-        "Why does a database switch transparent huge pages off? (the tail of a touch, khugepaged, memory for sparse blocks)",
-        "What does -XX:+AlwaysPreTouch buy? (the faults are paid at the start, where nobody waits)",
-        "MAP_POPULATE or MADV_POPULATE_WRITE? (the second tells of failure, and comes after other advice)",
+        "Why do databases switch transparent huge pages off? (slow first touches, the work of khugepaged, more memory for sparse \
+         blocks)",
+        "What does the JVM's -XX:+AlwaysPreTouch buy? (the page faults happen at the start, when nobody waits)",
+        "MAP_POPULATE or MADV_POPULATE_WRITE? (the second reports failure, and you can call it after another madvise, such as \
+         MADV_HUGEPAGE)",
         "What changes if the guest gives free pages back to the host? (the first touch after an idle time is cold again)",
-        "Why is a fault dearer in a virtual machine? (two page tables; the second may have to be filled as well)",
+        "Why does a page fault cost more in a virtual machine? (there are two page tables; the second may have to be filled as well)",
     ])
     .sources(&[
         "Linux Documentation/admin-guide/mm/transhuge.rst; mm/huge_memory.c: do_huge_pmd_anonymous_page",
         "madvise(2): MADV_HUGEPAGE, MADV_NOHUGEPAGE, MADV_POPULATE_WRITE (Linux 5.14); mmap(2): MAP_POPULATE",
-        "proc_pid_smaps(5): AnonHugePages, by which it is checked that huge pages were given",
+        "proc_pid_smaps(5): AnonHugePages, which shows whether the kernel gave huge pages",
         "Linux Documentation/mm/free_page_reporting.rst, mm/page_reporting.c",
     ])
 }
@@ -114,38 +117,53 @@ fn trade() -> Step {
                 black_box(pages::round(pages, 8 * MIB, None, false).expect("it could be mapped before"));
             })
         })
-        .claim(at_most(0.8, huge_to_small("op_ns")), "huge pages make the round cheaper by a fifth at least")
-        .claim(at_most(0.2, huge_to_small("munmap_ns")), "and unmapping five times cheaper")
-        .claim(at_least(3.0, huge_to_small("touch_p999_ns")), "but the p99.9 of a touch 3 times dearer")
-        .claim(at_most(0.01, huge_to_small("faults_count")), "huge pages take a hundredth of the faults")
-        .claim(at_most(16.0, populated("touch_faults_count")), "MAP_POPULATE leaves the touches no faults")
-        .claim(at_least(10.0, populate_pays), "its call costs 10 times all touches")
+        .claim(at_most(0.8, huge_to_small("op_ns")), "huge pages make a round at least a fifth cheaper")
+        .claim(at_most(0.2, huge_to_small("munmap_ns")), "huge pages make munmap at least five times cheaper")
+        .claim(
+            at_least(3.0, huge_to_small("touch_p999_ns")),
+            "with huge pages, the p99.9 of a touch is at least 3 times as long",
+        )
+        .claim(
+            at_most(0.01, huge_to_small("faults_count")),
+            "huge pages take at most a hundredth of the page faults",
+        )
+        .claim(
+            at_most(16.0, populated("touch_faults_count")),
+            "after MAP_POPULATE, the touches take no page faults",
+        )
+        .claim(
+            at_least(10.0, populate_pays),
+            "the call with MAP_POPULATE takes at least 10 times as long as all touches",
+        )
         .claim(
             at_most(0.1, ratio(pick("huge_populate", "", "touch_ns"), pick("small", "", "touch_ns"))),
-            "huge and populated: the touches take a tenth of those of small pages",
+            "huge pages with MAP_POPULATE: the touches take at most a tenth of the time of those of small pages",
         )
         .because(
-            "Each small page is a fault of its own: into the kernel, take a page, clear it, map it, back. A huge page is one fault for 512 \
-             of them: the clearing is the same, the rest is paid once.",
+            "Each small page takes a fault of its own: enter the kernel, take a page, clear it, map it, return. A huge page takes one \
+             fault in place of 512. The clearing is the same, and the rest is paid once.",
             shown_by(at_most(0.01, huge_to_small("faults_count"))),
         )
         .because(
-            "munmap has one entry to take away instead of 512.",
+            "For a huge page, munmap removes one page table entry instead of 512.",
             shown_by(at_most(0.2, huge_to_small("munmap_ns"))),
         )
         .because(
-            "But the touch that meets the fault waits until 2 MiB are clear, where another one waits for 4 KiB: more throughput, longer \
-             tail.",
+            "But the touch that takes the fault waits until 2 MiB are cleared, instead of 4 KiB. So throughput is higher, but the \
+             tail is longer.",
             shown_by(at_least(3.0, huge_to_small("touch_p999_ns"))),
         )
         .because(
-            "Populating does the same work inside the call: no touch waits, the caller does.",
+            "MAP_POPULATE does the same work inside the mmap call. So no touch waits, but the caller does.",
             shown_by(at_least(10.0, populate_pays)),
         )
-        .because("With him waits whoever needs mmap_lock (lab alloc_mmap_lock).", Evidence::None)
         .because(
-            "That huge pages were given is looked up in smaps; where they were not, there is no number. Single touches are timed in rounds \
-             of their own.",
+            "MAP_POPULATE holds mmap_lock for reading. So a thread that needs it for writing, to map or unmap, waits with the caller.",
+            source("lab alloc_mmap_lock, step who_waits, row populate"),
+        )
+        .because(
+            "The experiment checks in smaps that the kernel gave huge pages. If it did not, there is no number. Single touches are \
+             timed in separate rounds.",
             source("src/experiments/pages.rs"),
         )
 }
@@ -156,8 +174,8 @@ fn cold() -> Step {
     let faults = small("warm_faults_count", "cold_faults_count");
     Step::new("cold", Kind::Single, "cold_touch_ns")
         .ask_number(
-            "A new process touches 128 MiB that it never had, unmaps them, maps and touches as much again. How many ns does the first \
-             touch of all small pages take?",
+            "A new process maps 128 MiB of new memory, touches and unmaps it, then maps and touches as much again. With small \
+             pages, how many ns does it take to touch all of them for the first time?",
             "small",
             "",
         )
@@ -167,27 +185,31 @@ fn cold() -> Step {
             memory::room_for(bytes)?;
             cold_and_warm(pages.value, bytes)
         })
-        .claim(between(0.95, 1.05, faults), "what was unmapped faults again, page for page")
+        .claim(
+            between(0.95, 1.05, faults),
+            "small pages: memory that was unmapped takes as many page faults again",
+        )
         .claim(
             at_least(0.9, small("cold_touch_ns", "warm_touch_ns")),
-            "cold memory is not cheaper than warm by more than a tenth",
+            "small pages: touching new (cold) memory is at most a tenth cheaper than touching memory that was just unmapped (warm)",
         )
         .because(
-            "Memory that goes back to the kernel is cleared again for whoever gets it, so warm memory faults as often as cold memory.",
+            "The kernel also clears memory that a process gave back, before it hands the memory out again. So warm memory takes \
+             as many page faults as cold memory.",
             shown_by(between(0.95, 1.05, faults)),
         )
         .because(
-            "What can be cheaper is finding it: the page tables' own pages and the pages just freed are in the CPU's lists and caches.",
-            Evidence::None,
+            "Only finding a page can be cheaper: the kernel keeps pages that were just freed in a list for each CPU.",
+            source("Linux mm/page_alloc.c: per-CPU page lists"),
         )
         .because(
-            "In a virtual machine the guest may never have used a page, or have reported it as free. Then the host must find it first, \
-             inside what the guest takes for one fault.",
+            "In a virtual machine, the guest may never have used a page, or may have reported it as free. Then the host must find a \
+             page first, and the guest counts that time as part of its fault.",
             source("Linux Documentation/mm/free_page_reporting.rst"),
         )
         .because(
-            "Which of the pages were with the host can't be seen or chosen from inside. That is why both numbers are shown, and why a bench \
-             should touch its memory once before it measures: see cold_and_warm.",
+            "The guest can neither see nor choose which pages the host must find. That is why both numbers are shown. It is also why \
+             a bench should touch its memory once before it measures: see cold_and_warm.",
             source("src/experiments/pages.rs"),
         )
 }

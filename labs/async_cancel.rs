@@ -11,19 +11,20 @@ pub(crate) fn lab() -> Lab {
         .step(cancel())
         .say(
             "cancel",
-            "A read_exact that was dropped after three of eight bytes had come lost {value} of them; a single read lost {against}.",
+            "A read_exact was dropped after three of its eight bytes had arrived, and it lost {value} of them. A single read lost \
+             {against}.",
             ratio(pick("read_exact", "waiting", "lost_bytes"), pick("read", "waiting", "lost_bytes")),
-            "the future is kept and polled on, for example by reference in select!",
+            "the future is kept and polled again, for example by reference in select!",
         )
         .say(
             "cancel",
-            "A dropped Mutex::lock loses {value} place in the queue, and no permit.",
+            "A dropped Mutex::lock future loses {value} place in the queue, and no permit.",
             pick("mutex_lock", "waiting", "lost_places_count"),
             "nobody else waits, or the future was never polled: then it had no place yet",
         )
         .not_said(&[
-            "Nothing about real I/O: read_exact and write_all were cancelled on an in-memory pipe.",
-            "Safe to cancel means that nothing is lost; whether your program still makes sense afterwards is another question.",
+            "Anything about real I/O: read_exact and write_all were cancelled on an in-memory pipe.",
+            "That your program is still correct afterwards: safe to cancel means only that nothing is lost.",
         ])
         .next(&[
             "Why is tokio::select! in a loop the usual place where this happens?",
@@ -37,7 +38,7 @@ pub(crate) fn lab() -> Lab {
         ])
 }
 
-/// So many of what a value counts.
+/// Exactly `count` things are lost, of the kind that `value` counts.
 fn loses(count: f64, case: &'static str, param: &'static str, value: &'static str) -> Bound {
     exactly(count, pick(case, param, value))
 }
@@ -45,8 +46,8 @@ fn loses(count: f64, case: &'static str, param: &'static str, value: &'static st
 fn cancel() -> Step {
     Step::new("cancel", Kind::Count, "lost_count")
         .ask_number(
-            "A task waits for a tokio mutex; then its future is dropped and it asks once more. Which of these twelve operations lose nothing, \
-             in whichever state they are dropped?",
+            "A task waits for a tokio mutex. Then its lock future is dropped, and the task asks for the lock again. How many things \
+             does it lose? (A message, some bytes, a place in a queue and a permit count as one each.)",
             "mutex_lock",
             "waiting",
         )
@@ -68,8 +69,11 @@ fn cancel() -> Step {
                 .with("lost_places_count", lost.places as f64)
                 .with("lost_permits_count", lost.permits as f64))
         })
-        .claim(loses(3.0, "read_exact", "waiting", "lost_bytes"), "read_exact loses the bytes it had")
-        .claim(loses(0.0, "read", "woken", "lost_bytes"), "a single read loses none")
+        .claim(
+            loses(3.0, "read_exact", "waiting", "lost_bytes"),
+            "read_exact loses the bytes that it had read",
+        )
+        .claim(loses(0.0, "read", "woken", "lost_bytes"), "a single read loses no bytes")
         .claim(loses(0.0, "mpsc_recv", "woken", "lost_count"), "recv loses nothing")
         .claim(
             loses(1.0, "recv_two", "waiting", "lost_messages_count"),
@@ -79,34 +83,45 @@ fn cancel() -> Step {
             loses(1.0, "mpsc_send", "unpolled", "lost_messages_count"),
             "send loses its message even if it was never polled",
         )
-        .claim(loses(0.0, "mpsc_reserve", "woken", "lost_messages_count"), "reserve does not")
+        .claim(
+            loses(1.0, "mpsc_reserve", "waiting", "lost_places_count"),
+            "reserve loses its place in the queue, as lock does",
+        )
         .claim(loses(1.0, "mutex_lock", "waiting", "lost_places_count"), "lock loses its place in the queue")
         .claim(
             loses(0.0, "semaphore_acquire", "woken", "lost_permits_count"),
-            "but no permit: it goes to the next",
+            "acquire loses no permit: the permit goes to the next waiter",
         )
         .because(
-            "Cancelling is dropping: the locals of the state go, and with them what they were holding.",
+            "Cancelling a future means dropping it, with all that it holds. A read_exact that was never polled has read nothing yet, \
+             so it loses nothing.",
             shown_by(loses(0.0, "read_exact", "unpolled", "lost_bytes")),
         )
         .because(
-            "A local can hold bytes that are already out of the stream (read_exact).",
+            "read_exact counts the bytes that it has read, and keeps the count inside its future. After the drop the bytes are \
+             still in the caller's buffer, but the count is gone.",
             shown_by(loses(3.0, "read_exact", "waiting", "lost_bytes")),
         )
         .because(
-            "It can hold the count of bytes that are already in the stream (write_all).",
+            "write_all counts the bytes that it has written in the same way.",
             shown_by(loses(5.0, "write_all", "waiting", "lost_bytes")),
         )
         .because(
-            "It can hold a message: send has it as its argument, recv_two as its first result.",
+            "A future can own something before its first poll: send holds its message from the start.",
+            shown_by(loses(1.0, "mpsc_send", "unpolled", "lost_messages_count")),
+        )
+        .because(
+            "A future can also receive a message and then wait for another: the future with two recv holds the first message.",
             shown_by(loses(1.0, "recv_two", "waiting", "lost_messages_count")),
         )
         .because(
-            "It can hold a place in a queue (lock, acquire, notified). The waiter is unlinked, and what it had been given goes to the next.",
+            "A future can hold a place in a queue (lock, acquire, notified). When the future is dropped, it leaves the queue. \
+             If it already had a permit or a notification, that goes to the next waiter.",
             shown_by(loses(1.0, "notified", "waiting", "lost_places_count")),
         )
         .because(
-            "What keeps its progress elsewhere loses nothing. Each cell is a trial: src/experiments/cancel.rs.",
+            "A future that keeps its progress outside of itself loses nothing. Each cell of the table is one trial: \
+             src/experiments/cancel.rs.",
             shown_by(loses(0.0, "oneshot_by_ref", "woken", "lost_count")),
         )
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use underhood::{
     experiments::starve::{CONTROL, CURES, Cure, MECHANISMS, Mechanism, NOTHING, SWITCHES, Starved, starve},
     lab::{
-        Bound, Evidence, Kind, Lab, Point, Setting, Step, at, at_least, at_most,
+        Bound, Kind, Lab, Point, Setting, Step, at, at_least, at_most,
         plan::Plan,
         ratio,
         sample::{Receipts, Sample},
@@ -18,9 +18,9 @@ use underhood::{
     },
 };
 
-/// How long an offender is at it each time; a tenth in a smoke run.
+/// How long an offender blocks or spins each time; a fifth in a smoke run.
 const UNIT: Duration = Duration::from_millis(10);
-/// What the CPU time is a share of.
+/// The workers of the runtime: CPU time is a share of theirs.
 const WORKERS: f64 = 2.0;
 /// What an unstable build of tokio adds, against nothing, and where.
 const UNSTABLE: &[Setting<Cure>] = &[NOTHING, SWITCHES[0], SWITCHES[1]];
@@ -33,28 +33,29 @@ pub(crate) fn lab() -> Lab {
         .step(unstable())
         .say(
             "matrix",
-            "With the LIFO slot held by a blocker, eight workers instead of two change a mean delay of {against} to {value}: more \
-             threads cure only the lack of threads.",
+            "A task wakes another task and then blocks for 10 ms. With two workers, the woken task is {against} late on average; with \
+             eight, {value}. More threads help only if threads are missing.",
             ratio(("more_workers", "lifo_slot"), ("nothing", "lifo_slot")),
-            "tokio is 1.51.0 or 1.51.1, or the woken task is not alone in the slot",
+            "tokio is 1.51.0, 1.51.1, 1.52.0 or 1.52.1, or another woken task pushes this one out of the LIFO slot",
         )
         .say(
             "matrix",
-            "For a sibling in the same join!, block_in_place leaves the delay at {value}; spawn_blocking makes it {against}.",
+            "One branch of a join! blocks for 10 ms. With block_in_place the other branch is still {value} late on average. \
+             With spawn_blocking it is {against} late.",
             ratio(("block_in_place", "sibling"), ("spawn_blocking", "sibling")),
-            "the sibling is a task of its own",
+            "the other branch is a task of its own",
         )
         .not_said(&[
-            "Nothing about a full blocking pool of 512 threads: the pool here has four, so that it can be filled quickly.",
-            "Nothing about hangs: where one is due (guard, nested_block_on) the wait is bounded, and so it is seen as a delay; async_deadlock has \
-             those that are not.",
-            "Nothing about the price of a cure when nobody starves: see the benches of async_starvation.",
+            "Anything about a full blocking pool of 512 threads: the pool here has four, so that it can be filled quickly.",
+            "Anything about hangs: two of the programs would hang (a std guard held across an await, block_on within a task). \
+             Their waits are bounded, so the hang appears as a delay. The lab async_deadlock has unbounded waits.",
+            "Anything about the cost of a cure when nothing starves: see the benches of async_starvation.",
         ])
         .next(&[
-            "Which mechanism does a metric such as the queue depth show?",
+            "Which kind of starvation does a metric such as the queue depth show?",
             "Why does block_in_place panic on a runtime of one thread?",
-            "How would you find out, in production, which row you are in?",
-            "Why is a yield only as good as the time between two of them?",
+            "How would you find out, in production, which of these kinds of starvation you have?",
+            "How often must a task yield, and what decides that?",
         ])
         .sources(&[
             "tokio 1.54.1, src/runtime/scheduler/multi_thread/worker.rs, src/runtime/blocking/pool.rs, src/task/coop",
@@ -83,81 +84,127 @@ fn step(name: &'static str, treatments: &'static [Setting<Cure>], points: &[Poin
 fn matrix() -> Step {
     step("matrix", &CURES, &MECHANISMS)
         .ask_number(
-            "A task wakes another and then blocks for 10 ms. The runtime gets eight workers instead of two. What is the other task's mean \
-             delay?",
+            "A task wakes another task and then blocks for 10 ms. The runtime gets eight workers instead of two. What is the mean \
+             delay of the woken task?",
             "more_workers",
             "lifo_slot",
         )
-        .claim(cures("more_workers", "workers"), "More workers cure the lack of workers")
-        .claim(fails("more_workers", "lifo_slot"), "They do not cure the LIFO slot")
-        .claim(fails("more_workers", "driver"), "Nor the blocked owner of the driver")
-        .claim(fails("more_workers", "pool"), "Nor a full pool")
-        .claim(fails("more_workers", "sibling"), "Nor a sibling in the same task")
-        .claim(fails("more_workers", "unpolled"), "Nor a lock whose holder is not polled")
-        .claim(cures("yield", "lifo_slot"), "A yield between wake and block cures the LIFO slot")
-        .claim(cures("block_in_place", "lifo_slot"), "block_in_place cures the LIFO slot")
-        .claim(fails("block_in_place", "sibling"), "but not a sibling: it stands still with its task")
-        .claim(cures("spawn_blocking", "workers"), "spawn_blocking cures the lack of workers")
-        .claim(cures("spawn_blocking", "sibling"), "and a sibling")
+        .claim(cures("more_workers", "workers"), "More workers help when all workers block")
+        .claim(
+            fails("more_workers", "lifo_slot"),
+            "More workers do not help a task that is stuck in the LIFO slot",
+        )
+        .claim(
+            fails("more_workers", "driver"),
+            "More workers do not help when the worker that owns the driver blocks",
+        )
+        .claim(fails("more_workers", "pool"), "More workers do not help when the blocking pool is full")
+        .claim(fails("more_workers", "sibling"), "More workers do not help the other branch of a join!")
+        .claim(
+            fails("more_workers", "unpolled"),
+            "More workers do not help a task that waits for a lock whose holder is not polled",
+        )
+        .claim(
+            cures("yield", "lifo_slot"),
+            "A yield between the wake-up and the block helps a task that is stuck in the LIFO slot",
+        )
+        .claim(
+            cures("block_in_place", "lifo_slot"),
+            "block_in_place helps a task that is stuck in the LIFO slot",
+        )
+        .claim(
+            fails("block_in_place", "sibling"),
+            "block_in_place does not help the other branch of a join!: the whole task stands still",
+        )
+        .claim(cures("spawn_blocking", "workers"), "spawn_blocking helps when all workers block")
+        .claim(cures("spawn_blocking", "sibling"), "spawn_blocking helps the other branch of a join!")
         .claim(
             fails("spawn_blocking", "select"),
-            "but not another branch of a select! whose handler awaits it",
+            "spawn_blocking does not help the other branch of a select! whose handler awaits it",
         )
-        .claim(cures("async_primitive", "select"), "the work as a branch of its own does")
+        .claim(
+            cures("async_primitive", "select"),
+            "making the work a branch of its own helps the other branch of a select!",
+        )
         .claim(
             fails("spawn_blocking", "buffered"),
-            "Nor what waits in a buffered stream while its consumer awaits it",
+            "spawn_blocking does not help futures in a buffered stream while the stream's consumer awaits it",
         )
-        .claim(cures("async_primitive", "buffered"), "a task for each future does")
-        .claim(fails("spawn_blocking", "pool"), "Nor a full pool, which it filled")
-        .claim(cures("own_runtime", "pool"), "A runtime of its own for the offender cures a full pool")
-        .claim(cures("own_runtime", "always_ready"), "and what is always ready")
-        .claim(cures("async_primitive", "always_ready"), "A coop budget cures what is always ready")
+        .claim(
+            cures("async_primitive", "buffered"),
+            "a task for each future helps the futures in a buffered stream",
+        )
+        .claim(
+            fails("spawn_blocking", "pool"),
+            "spawn_blocking does not help when the blocking pool is full, since it fills that pool itself",
+        )
+        .claim(
+            cures("own_runtime", "pool"),
+            "A runtime of its own for the offender helps when the blocking pool is full",
+        )
+        .claim(
+            cures("own_runtime", "always_ready"),
+            "A runtime of its own helps against a future that is always ready",
+        )
+        .claim(
+            cures("async_primitive", "always_ready"),
+            "tokio's coop budget helps against a future that is always ready",
+        )
         .claim(
             fails("spawn_blocking", "unpolled"),
-            "Only polling cures what is not polled: not spawn_blocking",
+            "spawn_blocking does not help when the holder of a lock is not polled: only polling helps",
         )
-        .claim(cures("async_primitive", "unpolled"), "but a join! does")
+        .claim(
+            cures("async_primitive", "unpolled"),
+            "a join! helps when the holder of a lock is not polled: it polls the holder",
+        )
         .claim(
             cures("block_in_place", "nested_block_on"),
-            "block_in_place cures a block_on inside of a task",
+            "block_in_place helps when a task calls block_on",
         )
-        .claim(fails("yield", "nested_block_on"), "a yield before it does not")
+        .claim(fails("yield", "nested_block_on"), "a yield before block_on does not help")
         .because(
-            "Starvation is not one thing: a cure works if it takes away what the victim waits for.",
+            "There are several kinds of starvation. A cure works if it removes what the victim waits for.",
             shown_by(fails("more_workers", "lifo_slot")),
         )
         .because(
-            "The victim may wait for a worker: more workers help, or the block elsewhere.",
+            "The victim may wait for a worker. Then more workers help, and so does blocking on another thread.",
             shown_by(cures("more_workers", "workers")),
         )
         .because(
-            "It may wait for a slot or a driver that only the blocked worker could serve. A yield before the block helps, or block_in_place, \
-             which hands both over.",
+            "The victim may wait in a LIFO slot that only the blocked worker can serve. A yield before the block helps. So does \
+             block_in_place: it moves the task from the slot to a queue, and another thread takes over the queue.",
             shown_by(cures("block_in_place", "lifo_slot")),
         )
-        .because("It may wait for a thread of the pool: another pool helps.", shown_by(cures("own_runtime", "pool")))
         .because(
-            "It may wait for a turn in the same task: the block in another task helps.",
+            "The victim may wait for timers, which only a worker on the driver fires. block_in_place hands the worker's role to another \
+             thread, and that thread can wait on the driver.",
+            source("tokio 1.54.1, src/runtime/scheduler/multi_thread/worker.rs (block_in_place)"),
+        )
+        .because(
+            "The victim may wait for a thread of the blocking pool. Then another pool helps.",
+            shown_by(cures("own_runtime", "pool")),
+        )
+        .because(
+            "The victim may wait for its turn to be polled within its own task. Then it helps to block in another task.",
             shown_by(cures("spawn_blocking", "sibling")),
         )
         .because(
-            "It may wait for a poll of the one who holds the lock.",
+            "The victim may wait for a lock whose holder is not polled.",
             shown_by(cures("async_primitive", "unpolled")),
         )
         .because(
-            "Or for a poll of the other branches while a select! handler runs, or of a buffer while its consumer is busy. \
-             There even a handler that only awaits starves them.",
+            "While a select! handler runs, the other branches are not polled. While a stream's consumer is busy, the futures in the \
+             buffer are not polled. Even a handler that only awaits starves them.",
             shown_by(fails("spawn_blocking", "select")),
         )
         .because(
-            "Where the holder sleeps in the kernel, the victim waits until the system runs it again: on a busy host that is longer than a unit.",
-            Evidence::None,
+            "A task that awaits instead of blocking leaves its worker to other tasks. This helps when all workers block.",
+            shown_by(cures("async_primitive", "workers")),
         )
-        .because("Awaiting instead of blocking removes all but the last.", shown_by(cures("async_primitive", "buffered")))
         .because(
-            "block_in_place on the runtime of one thread panics, so the offender is gone and nothing is measured. \
-             See src/experiments/starve/offence.rs, where each cell is a line or two.",
+            "block_in_place panics on a runtime of one thread. Then the offender is gone, and nothing is measured. In \
+             src/experiments/starve/offence.rs each cell of the table is a line or two.",
             source("src/experiments/starve/offence.rs"),
         )
 }
@@ -167,24 +214,37 @@ fn unstable() -> Step {
     let handed = || at_most(0.5, ratio(("driver_hand_off", "driver"), ("nothing", "driver")));
     step("unstable", UNSTABLE, &SWITCHED)
         .ask_number(
-            "tokio has two unstable switches: no LIFO slot, and an eager hand-off of the driver. Which of them cures a blocked owner of the driver?",
+            "tokio has two unstable switches: no LIFO slot, and an eager hand-off of the driver. Which of them helps when the worker \
+             that owns the driver blocks?",
             "driver_hand_off",
             "driver",
         )
-        .claim(cures("no_lifo_slot", "lifo_slot"), "Without a LIFO slot the woken task is stolen")
-        .claim(fails("no_lifo_slot", "driver"), "which helps no timer")
-        .claim(handed(), "With the hand-off another worker looks after the timers")
-        .claim(fails("driver_hand_off", "lifo_slot"), "which frees no slot")
+        .claim(
+            cures("no_lifo_slot", "lifo_slot"),
+            "Without a LIFO slot, another worker steals the woken task",
+        )
+        .claim(
+            fails("no_lifo_slot", "driver"),
+            "Having no LIFO slot does not help timers when the worker that owns the driver blocks",
+        )
+        .claim(handed(), "With the eager hand-off, another worker serves the timers")
+        .claim(
+            fails("driver_hand_off", "lifo_slot"),
+            "The eager hand-off does not help a task that is stuck in the LIFO slot",
+        )
         .because(
-            "Both are choices for throughput: the slot keeps the woken task on the warm core, and a worker that finds one ready task wakes nobody, \
-             to save a futex call.",
+            "The LIFO slot and the late hand-off are choices for throughput. The slot runs the woken task on the same core, where its \
+             data is in the cache. A worker that finds one ready task wakes no other worker, which saves a futex call.",
             source("tokio 1.54.1, src/runtime/builder.rs"),
         )
-        .because("Each switch undoes one of them (tokio 1.54.1, runtime/builder.rs).", shown_by(handed()))
         .because(
-            "They are compiled only with --cfg tokio_unstable, so this step has its rows in a build of its own: \
-             RUSTFLAGS=\"--cfg tokio_unstable\" cargo run --release --target-dir target/unstable --bin async_cures -- --only unstable. \
-             In a stable build the rows say so and stay empty.",
+            "Each switch undoes one of these choices (tokio 1.54.1, runtime/builder.rs).",
+            shown_by(handed()),
+        )
+        .because(
+            "tokio compiles the switches only with --cfg tokio_unstable. So the rows of this step need a build of their own: \
+             RUSTFLAGS=\"--cfg tokio_unstable\" cargo run --release --target-dir target/unstable --bin async_cures -- --only \
+             unstable. In a stable build the rows say so and stay empty.",
             source("src/experiments/starve.rs"),
         )
 }
@@ -201,7 +261,8 @@ fn traced(_: &Plan, step: &Step) -> Vec<(String, Result<Trace, String>)> {
 }
 
 fn measure(plan: &Plan, treatments: &[Setting<Cure>], points: &[Point<Mechanism>]) -> Vec<Sample> {
-    // A hundred cells in each launch: 50 ms each, so that five launches stay below half a minute. The headline is a mean: a median needs twenty delays, and a victim that is slowed down with its offender has not as many.
+    // A hundred cells in each launch: 50 ms each, so that five launches stay below half a minute. The headline is a mean: a median needs
+    // twenty delays, and a victim that is slowed down with its offender does not have as many.
     let (unit, window) =
         if plan.is_smoke() { (UNIT / 5, UNIT) } else { (UNIT, plan.slice.mul_f64(0.2).max(UNIT * 5)) };
     let slice = |cure: &Setting<Cure>, mechanism: &Mechanism| starve(*mechanism, cure.value, unit, window);
@@ -211,8 +272,8 @@ fn measure(plan: &Plan, treatments: &[Setting<Cure>], points: &[Point<Mechanism>
     samples
 }
 
-/// Where the control row's victim itself waited for half a unit, the host starves it, and no row of that mechanism says anything. (What
-/// looked like a fault of `unpolled` with block_in_place was this: traced, the holder's sleep of 10 ms took 76 ms beside four spinning threads.)
+/// If the control row's victim itself waited for half a unit, the host starves it. Then no row of that mechanism says anything. (That
+/// is why `unpolled` with block_in_place once looked faulty: in a trace, the holder's sleep of 10 ms took 76 ms beside four spinning threads.)
 fn distrust_noisy_host(samples: &mut [Sample], unit: Duration) {
     let late_ns = |s: &Sample| s.values.get("late_mean_ns").copied().unwrap_or_default();
     let noisy: Vec<(String, f64)> = samples

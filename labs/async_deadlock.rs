@@ -27,38 +27,39 @@ pub(crate) fn lab() -> Lab {
         .step(detector())
         .say(
             "riddle",
-            "A task that spawns a helper and blocks on its answer hung in {value} of the runs on 8 workers, with the other 7 \
-             parked; with one unrelated spawn in between in {against}.",
+            "On 8 workers, a task that spawns a helper and blocks on its answer hung in {value} of the runs, with the other 7 parked. \
+             With one unrelated spawn in between, it hung in {against}.",
             ratio(("blocked", "w8"), ("blocked_after_spawn", "w8")),
-            "tokio is 1.51.0 or 1.51.1, whose LIFO slot could be stolen from; or the wait is an await",
+            "tokio is 1.51.0, 1.51.1, 1.52.0 or 1.52.1, where other workers could steal from the LIFO slot, or the task awaits the \
+             answer",
         )
         .say(
             "detector",
-            "A detector that only reads counters called somebody in {value} of the cases in which nothing hung, and nobody in {against} of \
-             the hangs.",
+            "A detector that only reads counters raised a false alarm in {value} of the cases in which nothing hung, and missed {against} \
+             of the hangs.",
             ratio(pick("all", "quiet", "false_alarm_share"), pick("all", "quiet", "miss_share")),
-            "a single poll may rightly take longer than the detector's window",
+            "a single poll may take longer than the detector's window although nothing is wrong",
         )
         .not_said(&[
-            "That two workers, or eight, are a cure for sync-over-async.",
+            "That two workers, or eight, cure sync-over-async (blocking a thread on async work).",
             "That the detector finds every deadlock: tasks that wait for each other without blocking a thread look idle to it.",
-            "Nothing about other versions of tokio: stealing from the LIFO slot came in 1.51.0 and went in 1.51.2.",
+            "Anything about other versions of tokio: 1.51.0 added stealing from the LIFO slot, and 1.51.2 and 1.52.2 removed it.",
         ])
         .next(&[
             "What is the LIFO slot for? (message passing: the woken task finds the cache warm)",
             "Why does a watchdog that spawns a ping hide the bug it looks for?",
             "Why does Runtime::drop hang too, and what does shutdown_timeout do?",
             "Which lock may be held across an await, and which across a block_on?",
-            "How do you notice a futurelock in production?",
+            "How do you notice a futurelock in production (a lock that was given to a future that is no longer polled)?",
         ])
         .sources(&[
             "tokio 1.54.1, src/runtime/scheduler/multi_thread/worker.rs (schedule_local, the LIFO slot); CHANGELOG of 1.51 and 1.52; #8065",
-            "tokio-rs/tokio#4730 (the driver's owner blocks), #6819; the turso blog, A deadlock with a single mutex",
+            "tokio-rs/tokio#4730 (the worker that owns the driver blocks), #6819; the turso blog, A deadlock with a single mutex",
             "bnb-chain/reth-bsc#476 (the pool that waits for itself); oxidecomputer RFD 609 (futurelock)",
         ])
 }
 
-// A hang is no cost, so there are no benches.
+// A hang has no cost to measure, so there are no benches.
 
 const RIDDLE_WORKERS: [Point<usize>; 4] = [count("w1", 1), count("w2", 2), count("w4", 4), count("w8", 8)];
 const WEDGES_WORKERS: [Point<usize>; 2] = [count("w2", 2), count("w8", 8)];
@@ -90,40 +91,42 @@ fn riddle() -> Step {
         .each(&RIDDLE, RIDDLE_WORKERS, |plan, scene, workers| {
             Ok(sample(&played(plan, scene, workers.value, false)?))
         })
-        .claim(always("blocked", "w1"), "With one worker it hangs")
-        .claim(always("blocked", "w2"), "With two it hangs as well")
-        .claim(always("blocked", "w8"), "With eight it hangs as well")
-        .claim(parked(), "Seven workers are parked meanwhile")
+        .claim(always("blocked", "w1"), "With one worker, the task that blocks its worker hangs")
+        .claim(always("blocked", "w2"), "With two workers, the task hangs as well")
+        .claim(always("blocked", "w8"), "With eight workers, the task hangs as well")
+        .claim(parked(), "With eight workers, seven are parked during the hang")
         .claim(
             never("blocked_after_spawn", "w2"),
-            "One unrelated spawn in between, and with two workers it does not hang",
+            "With two workers and one unrelated spawn in between, the task does not hang",
         )
         .claim(
             always("blocked_after_spawn", "w1"),
-            "With one worker it does, since nobody is there to steal",
+            "With one worker and one unrelated spawn in between, the task hangs, since no other worker can steal",
         )
-        .claim(never("in_place", "w1"), "In block_in_place it does not hang even with one worker")
-        .claim(never("in_pool", "w1"), "Nor in spawn_blocking")
-        .claim(never("awaited", "w1"), "Nor with an await")
+        .claim(never("in_place", "w1"), "In block_in_place, the task does not hang even with one worker")
+        .claim(never("in_pool", "w1"), "In spawn_blocking, the task does not hang even with one worker")
+        .claim(never("awaited", "w1"), "With an await, the task does not hang even with one worker")
         .claim(
             at_least(0.99, pick("blocked", "w2", "detected_share")),
-            "Each hang was noticed from outside",
+            "With two workers, each hang was noticed from outside",
         )
         .because(
-            "A task that is spawned from a worker goes into that worker's LIFO slot: it is to run next, while the cache is warm. Nobody else \
-             may take from that slot.",
+            "A task that is spawned from a worker goes into that worker's LIFO slot, to run next, while the cache is warm. No other \
+             worker may take it from that slot.",
             source("tokio 1.54.1, src/runtime/scheduler/multi_thread/worker.rs (schedule_local)"),
         )
         .because(
-            "So the helper waits for the one worker that waits for the helper, and all others look at queues that are empty.",
+            "So the helper waits for the worker that waits for the helper. All other workers find only empty queues.",
             shown_by(parked()),
         )
         .because(
-            "A second spawn takes the slot, and the helper moves to the worker's queue, from which others steal: the hang is gone, by luck.",
+            "A second spawn takes the slot, and the helper moves to the worker's queue. Other workers steal from that queue, so the \
+             hang is gone, but only by luck.",
             shown_by(never("blocked_after_spawn", "w2")),
         )
         .because(
-            "block_in_place hands queue and slot to another thread first. See `riddle` in src/experiments/hang.rs.",
+            "Before it blocks, block_in_place hands the worker's queue and slot to another thread. See `riddle` in \
+             src/experiments/hang.rs.",
             shown_by(never("in_place", "w1")),
         )
 }
@@ -132,8 +135,8 @@ fn wedges() -> Step {
     let nobody = || at_most(0.01, pick("mutex_block_on", "w8", "in_epoll_count"));
     Step::new("wedges", Kind::Count, "hung_share")
         .ask_number(
-            "A job in the blocking pool holds a std mutex while it waits for a timer with Handle::block_on. A task whose timer fired locks the \
-             same mutex. The runtime has 8 workers. In which share of the runs does it hang?",
+            "A job in the blocking pool holds a std mutex while it waits for a timer with Handle::block_on. A task whose timer fired \
+             locks the same mutex. The runtime has 8 workers. In which share of the runs does the program hang?",
             "mutex_block_on",
             "w8",
         )
@@ -150,36 +153,37 @@ fn wedges() -> Step {
         })
         .claim(
             always("pool_cycle", "w8"),
-            "Four pool threads whose jobs wait for other jobs of the pool hang",
+            "A blocking pool of four threads hangs if its jobs wait for other jobs of the same pool",
         )
-        .claim(never("pool_of_eight", "w8"), "With eight threads the same jobs end")
+        .claim(never("pool_of_eight", "w8"), "With eight pool threads, the same jobs end")
         .claim(
             always("mutex_block_on", "w8"),
-            "One std mutex is enough, whatever the number of workers",
+            "One std mutex, held across block_on, is enough for a hang, even with eight workers",
         )
-        .claim(nobody(), "Nobody waits for timers any more")
-        .claim(never("mutex_released", "w8"), "If the mutex is released before block_on it ends")
+        .claim(nobody(), "In the hang with the std mutex, no worker waits for timers any more")
+        .claim(never("mutex_released", "w8"), "If the mutex is released before block_on, the program ends")
         .claim(
             always("futurelock", "w8"),
-            "A future that holds a place in a queue and is not polled hangs its own task",
+            "A future that has its place in a lock's queue and is not polled hangs its own task",
         )
-        .claim(never("loser_dropped", "w8"), "If the loser is dropped it ends")
+        .claim(never("loser_dropped", "w8"), "If the unpolled future is dropped, the task ends")
         .claim(
             at_least(7.5, pick("futurelock", "w8", "parked_workers_count")),
-            "No worker is stuck in that hang: they are all parked",
+            "In the hang of the unpolled future, no worker is stuck: all are parked",
         )
         .because(
-            "Each is a circle of waiting, and each has another edge that nobody sees. The pool's jobs wait for a thread of the pool.",
+            "Each of these hangs is a cycle of waiting, and each cycle has one wait that is easy to miss. In the pool, the jobs \
+             also wait for a free thread of the pool.",
             shown_by(never("pool_of_eight", "w8")),
         )
         .because(
-            "The timer of block_on is driven by whichever worker parks on the driver. The worker that the task's timer woke was that one; it \
-             goes on to block on the mutex, and hands the driver to nobody, so the others sleep beside it.",
+            "block_on's timer fires only while some worker is parked on the driver. The task's timer woke the worker that was parked \
+             there. That worker then blocks on the mutex and hands the driver to no other worker, so the others stay asleep.",
             shown_by(nobody()),
         )
         .because(
-            "In the futurelock the mutex is free and its permit belongs to a future that the task keeps but no longer polls. \
-             Drop it, and the permit moves on.",
+            "In the futurelock, nothing holds the mutex: its permit belongs to a future that the task keeps but no longer polls. If \
+             the task drops that future, the permit moves on.",
             shown_by(never("loser_dropped", "w8")),
         )
 }
@@ -191,8 +195,8 @@ fn detector() -> Step {
     let rows: Vec<Contender> = iter::once(ALL).chain(scenes().map(|scene| scene.is)).collect();
     Step::new("detector", Kind::Count, "miss_share")
         .ask_number(
-            "A detector only reads counters and /proc, twice. It is shown four hangs and thirteen programs that are sound, idle or busy. In which \
-             share of the hangs does it call nobody?",
+            "A detector only reads counters and /proc, twice. It watches four hangs and thirteen programs that are healthy, idle or \
+             busy. In which share of the hangs does it raise no alarm?",
             "all",
             "quiet",
         )
@@ -207,36 +211,42 @@ fn detector() -> Step {
         ])
         .contenders(&rows)
         .over([at("quiet", false), at("busy_host", true)], |plan, busy| detected(plan, busy.id(), busy.value))
-        .claim(quiet(), "It calls nobody where nothing hangs")
-        .claim(at_most(0.01, pick("all", "busy_host", "false_alarm_share")), "Not on a busy host either")
-        .claim(missed(), "It misses the futurelock")
-        .claim(at_most(0.34, ("all", "quiet")), "And no other hang, so at most a third of them")
-        .claim(computes(), "A long computation is told from a block")
+        .claim(quiet(), "The detector raises no alarm where nothing hangs")
+        .claim(
+            at_most(0.01, pick("all", "busy_host", "false_alarm_share")),
+            "On a busy host, the detector raises no false alarm either",
+        )
+        .claim(missed(), "The detector misses the futurelock (a lock held by an unpolled branch)")
+        .claim(
+            at_most(0.34, ("all", "quiet")),
+            "The detector misses no other hang, so at most a third of all hangs",
+        )
+        .claim(computes(), "The detector tells a long computation from a blocked worker")
         .because(
-            "A worker whose count of parks and unparks is even is not parked; if that count and its busy time stand still over a window, it has \
-             been in one poll all the time.",
+            "A worker is not parked if its count of parks and unparks is even. If that count and its busy time do not change during a \
+             window, the worker was in one poll all the time.",
             source("src/measure/lateness/stuck.rs"),
         )
         .because(
-            "Whether it computes or blocks is the kernel's to say: CPU time, time in the run queue, the state.",
+            "The kernel shows whether the worker computes or blocks: by its CPU time, its time in the run queue, and its thread state.",
             shown_by(computes()),
         )
         .because(
-            "A pool thread that stays although idle ones are let go is occupied.",
+            "tokio ends idle pool threads, so a pool thread that stays is occupied.",
             shown_by(at_least(0.99, pick("pool_cycle", "quiet", "blocked_share"))),
         )
         .because(
-            "What no counter shows is who waits for whom: the futurelock is missed because there is nothing to see.",
+            "No counter shows which task waits for which. So the detector misses the futurelock: there is nothing to see.",
             shown_by(missed()),
         )
         .because(
-            "All it leaves outside (counters, threads, their states) is the same as of a task that waits for a message from another thread \
-             (tests/measure/deadlock.rs compares the two), so whoever calls for the one calls for the other. How long it has lasted is no evidence \
-             on a server at night.",
+            "From outside (counters, threads, their states), a futurelock looks like a task that waits for a message from another \
+             thread. A detector that reports one reports the other. tests/measure/deadlock.rs compares the two. A long wait is no \
+             evidence on a server that is idle at night.",
             source("tests/measure/deadlock.rs"),
         )
         .because(
-            "The detector never wakes the runtime: a ping from outside can un-wedge the hang. See src/measure/lateness/stuck.rs.",
+            "The detector never wakes the runtime, because a ping from outside can end the hang. See src/measure/lateness/stuck.rs.",
             source("src/measure/lateness/stuck.rs"),
         )
 }
@@ -282,7 +292,7 @@ fn sample(trial: &Trial) -> Sample {
         sample.values.extend(count.map(|count| (name.to_string(), count as f64)));
     }
     if !(trial.released && trial.shut_down) {
-        sample.doubts.push("the rescue did not set everything free: threads were left behind".into());
+        sample.doubts.push("the rescue did not release everything: threads were left behind".into());
     }
     sample
 }

@@ -16,7 +16,7 @@ use underhood::{
     measure::lateness::{RuntimeSeen, RuntimeWatch, Verdict, in_turn, watch_runtime},
 };
 
-/// Two on any machine, so that figures compare.
+/// Two on any machine, so that the numbers of two machines can be compared.
 const WORKERS: usize = 2;
 const TASKS: usize = 8;
 /// The victim's period: some twenty wakes even in a quick run, so that there is a median.
@@ -43,35 +43,38 @@ pub(crate) fn lab() -> Lab {
         .step(std_guard())
         .say(
             "no_await",
-            "Around an increment std's mutex let {value} additions through, tokio's {against}: eight tasks, two workers.",
+            "Eight tasks on two workers add to a number under a lock. std's mutex let {value} additions \
+            through, and tokio's mutex {against}.",
             ratio(("std_mutex", "bare"), ("tokio_mutex", "bare")),
-            "the section is as long as a task's turn: then the lock's own cost does not show",
+            "the critical section is as long as a task's turn. Then the cost of the lock itself does not show",
         )
         .say(
             "no_await",
-            "Around 1 ms of computing, an unrelated task waited {value} at the median with std's mutex and {against} with tokio's: \
-             the waiter of the one keeps its worker.",
+            "A lock is held for 1 ms of computing. An unrelated task then waited {value} at the median with \
+            std's mutex, and {against} with tokio's. A task that waits for std's mutex blocks its worker.",
             ratio(pick("std_mutex", "spin_1ms", "wake_p50_ns"), pick("tokio_mutex", "spin_1ms", "wake_p50_ns")),
             "there are more workers than tasks that may wait for the lock at once",
         )
         .say(
             "across_await",
-            "Four permits let {ratio} as many sections through as one lock, but that is because they do not exclude: see the lost \
-             additions.",
+            "A semaphore with four permits let {ratio} as many critical sections through as one lock, since \
+            four tasks are inside at once. But additions were lost.",
             ratio(("semaphore_4", "sleep_1ms"), ("tokio_mutex", "sleep_1ms")),
-            "what is behind the permits can't serve four at once",
+            "the resource behind the permits can't serve four tasks at once",
         )
         .not_said(&[
-            "That 1 ms of computing belongs on a worker, with whatever lock: see async_starvation.",
-            "Nothing about locks on threads: lock_mutex and lock_semaphore have those.",
-            "Nothing about reader-writer locks.",
+            "That 1 ms of computing belongs on a worker, with any lock. See lab async_starvation.",
+            "Anything about locks in code without async. See labs lock_mutex and lock_semaphore.",
+            "Anything about reader-writer locks.",
         ])
         .next(&[
             "Why does the compiler stop a task from holding std's guard across an await, and when does it not? (block_on, LocalSet)",
             "Why is tokio's mutex slower when nobody else wants it?",
             "What does a dropped lock future cost? (lab async_cancel)",
-            "When does an owner with a mailbox beat a lock? (when the work on the value awaits, and has an order)",
-            "How does a pool of connections use a semaphore, and where is the exclusion then?",
+            "When is an owner task with a mailbox better than a lock? (when the work on the value awaits and \
+            must stay in order)",
+            "How does a connection pool use a semaphore, and what ensures then that each connection has only \
+            one user?",
         ])
         .sources(&[
             "tokio 1.54.1: src/sync/mutex.rs ('Which kind of mutex should you use?'), src/sync/batch_semaphore.rs (fair queue)",
@@ -107,43 +110,64 @@ fn no_await() -> Step {
     ];
     adding("no_await", NO_AWAIT, &works)
         .ask_number(
-            "Eight tasks on two workers compute for 1 ms under one lock, with no await inside. Another task is woken from outside. How long does \
-             it wait, at the median, if the lock is std's mutex?",
+            "Eight tasks on two workers compute for 1 ms under one lock, with no await inside. Another task \
+            is woken from outside. How long does it wait, at the median, if the lock is std's mutex?",
             "std_mutex",
             "spin_1ms",
         )
         .columns(&["wake_p50_ns", "wake_max_ns", "lost_share", "cpu_share"])
         // What each way costs one task that nobody disturbs.
         .bench("add/{case}", NO_AWAIT, |_, way| added(way.value))
-        .claim(cheap(), "Around an increment std's mutex lets at least twice as much through as tokio's")
-        .claim(mail(), "and at least 5 times as much as an owner with a mailbox")
+        .claim(
+            cheap(),
+            "With only an increment inside, std's mutex does at least twice as many operations \
+            as tokio's mutex",
+        )
+        .claim(
+            mail(),
+            "With only an increment inside, std's mutex does at least 5 times as many operations \
+            as an owner task with a mailbox",
+        )
         .claim(
             same(),
-            "Around 1 ms the lock is the program: std's and tokio's let through the same, within a fifth",
+            "With 1 ms of computing inside, std's and tokio's mutex do the same number of operations, within \
+            a fifth",
         )
-        .claim(free(), "but with tokio's a bystander waits at most a third as long")
+        .claim(
+            free(),
+            "With 1 ms inside, an unrelated task waits at most a third as long with tokio's mutex \
+            as with std's",
+        )
         .claim(
             at_most(1e6, wakes("std_mutex", "bare")),
-            "Around an increment nobody notices that std's mutex blocks: the bystander waits less than 1 ms",
+            "With only an increment inside, it does not show that std's mutex blocks: the unrelated task \
+            waits less than 1 ms at the median",
         )
         .because(
-            "Uncontended, std's mutex is one atomic operation, and a section of some ns is over before anybody could be put to sleep.",
+            "Uncontended, std's mutex costs two atomic operations. A critical section of some ns is over \
+            before any thread could be put to sleep.",
             shown_by(at_most(1e6, wakes("std_mutex", "bare"))),
         )
         .because(
-            "tokio's is a fair queue: each release hands the permit to the first waiter and wakes its task, so every addition costs a trip \
-             through the scheduler.",
+            "tokio's mutex has a fair queue. Each release hands the permit to the first waiter and wakes its \
+            task. So every addition costs a trip through the scheduler.",
             shown_by(cheap()),
         )
-        .because("A message costs two.", shown_by(mail()))
-        .because("That is cheap beside 1 ms.", shown_by(same()))
         .because(
-            "Then what counts is where the others wait. std's waiter sits in the kernel with its worker, so one computes, one waits, and a \
-             bystander finds no worker.",
+            "A message to an owner task costs a trip through the scheduler, too: the answer wakes the sender. \
+            If the owner sleeps, the message also wakes the owner.",
+            shown_by(mail()),
+        )
+        .because("Compared with 1 ms of computing, neither cost shows.", shown_by(same()))
+        .because(
+            "With long critical sections, it matters where the other tasks wait. A task that waits for std's \
+            mutex blocks its worker thread in the kernel. So one worker computes, the other waits, and no \
+            worker is left for an unrelated task.",
             shown_by(at_least(100e3, wakes("std_mutex", "spin_1ms")).cores(2)),
         )
         .because(
-            "tokio's waiter is a task in a queue, and the second worker is free. See src/contenders/task_lock.rs.",
+            "A task that waits for tokio's mutex is in a queue and does not block its worker. So the second \
+            worker is free. See src/contenders/task_lock.rs.",
             shown_by(free()),
         )
 }
@@ -153,38 +177,56 @@ fn across_await() -> Step {
     let four = || at_least(3.0, ratio(("semaphore_4", "sleep_1ms"), ("tokio_mutex", "sleep_1ms"))).cores(2);
     let lost = |case| pick(case, "sleep_1ms", "lost_share");
     let alone = || at_most(1e6, pick("tokio_mutex", "sleep_1ms", "wake_p50_ns"));
-    adding("across_await", ACROSS_AWAIT, &[at("yield", (Section::Yield, 1)), at("sleep_1ms", (Section::Sleep(MS), 1))])
-        .ask_number(
-            "Eight tasks read a value, await a timer of 1 ms, and write the value plus one; a semaphore with 4 permits is held across it. Which \
-             share of the additions is lost?",
-            "semaphore_4",
-            "sleep_1ms",
-        )
-        .columns(&["lost_share", "wake_p50_ns", "wake_max_ns", "cpu_share"])
-        .claim(one(), "A semaphore of one permit is a mutex: the same throughput, within a fifth")
-        .claim(between(0.0, 0.0, lost("tokio_mutex")), "Under tokio's mutex nothing is lost")
-        .claim(between(0.0, 0.0, lost("message")), "nor by an owner with a mailbox")
-        .claim(four(), "Four permits let at least 3 times as many sections through")
-        .claim(at_least(0.5, lost("semaphore_4")), "and lose at least half of the additions")
-        .claim(
-            at_least(0.5, lost("std_released")),
-            "So does std's mutex that is let go before the await and taken again after it",
-        )
-        .claim(alone(), "Whatever awaits leaves the bystander alone: less than 1 ms")
-        .because(
-            "What is held across an await is held while other tasks run, which is the only reason to want a lock that awaits.",
-            shown_by(alone()),
-        )
-        .because("Its throughput is one section at a time, whichever way.", shown_by(one()))
-        .because(
-            "More permits let more in at once: they protect what is behind them from too many, and the value from nobody.",
-            shown_by(at_least(0.5, lost("semaphore_4"))),
-        )
-        .because(
-            "A std mutex that is released before the await and taken again is the right cure for a guard across an await only where the value \
-             may change meanwhile. The lost additions are what it costs if it may not.",
-            shown_by(at_least(0.5, lost("std_released"))),
-        )
+    adding(
+        "across_await",
+        ACROSS_AWAIT,
+        &[at("yield", (Section::Yield, 1)), at("sleep_1ms", (Section::Sleep(MS), 1))],
+    )
+    .ask_number(
+        "Eight tasks each read a value, await a timer of 1 ms, and write the value plus one. Each holds \
+            a permit of a semaphore across the await. The semaphore has 4 permits. What share of the \
+            additions is lost?",
+        "semaphore_4",
+        "sleep_1ms",
+    )
+    .columns(&["lost_share", "wake_p50_ns", "wake_max_ns", "cpu_share"])
+    .claim(
+        one(),
+        "A semaphore with one permit works as a mutex: it has the same throughput, within a \
+            fifth",
+    )
+    .claim(between(0.0, 0.0, lost("tokio_mutex")), "With tokio's mutex no addition is lost")
+    .claim(between(0.0, 0.0, lost("message")), "With an owner task and its mailbox no addition is lost")
+    .claim(four(), "Four permits let at least 3 times as many critical sections through as tokio's mutex")
+    .claim(at_least(0.5, lost("semaphore_4")), "With four permits at least half of the additions are lost")
+    .claim(
+        at_least(0.5, lost("std_released")),
+        "With a std mutex that is released before the await and locked again after it, at least half are \
+            lost, too",
+    )
+    .claim(
+        alone(),
+        "With tokio's mutex held across the await, the unrelated task waits less than 1 ms at the median",
+    )
+    .because(
+        "While a task holds tokio's guard across an await, other tasks run. That is the main reason to use a \
+            lock that awaits.",
+        shown_by(alone()),
+    )
+    .because(
+        "The mutex and the semaphore with one permit both let one critical section through at a time.",
+        shown_by(one()),
+    )
+    .because(
+        "More permits let more tasks in at once. They limit the load on the resource behind them, but \
+            they do not protect the value.",
+        shown_by(at_least(0.5, lost("semaphore_4"))),
+    )
+    .because(
+        "Releasing a std mutex before the await and locking it again is correct only if the value may \
+            change meanwhile. If it may not change, additions are lost, as here.",
+        shown_by(at_least(0.5, lost("std_released"))),
+    )
 }
 
 fn std_guard() -> Step {
@@ -194,8 +236,9 @@ fn std_guard() -> Step {
     }
     Step::new("std_guard", Kind::Count, "hung_share")
         .ask_number(
-            "A std guard is held across an await, and the awaited answer comes from a task of the same runtime. Two workers, and two tasks lock the \
-             same mutex meanwhile. In which share of the runs does it hang?",
+            "A task holds a std guard across an await. The answer that it awaits comes from a task of the \
+            same runtime. The runtime has two workers, and two more tasks lock the same mutex meanwhile. \
+            What share of the runs hangs?",
             "std_guard",
             "two_wait",
         )
@@ -208,37 +251,50 @@ fn std_guard() -> Step {
         })
         .claim(
             is(1.0, "std_guard", "one_waits", "stuck_workers_count"),
-            "A task that waits for a std guard takes a worker with it",
+            "A task that waits for the std mutex blocks one worker",
         )
         .claim(
             is(0.0, "std_guard", "one_waits", "hung_share"),
-            "and does not hang while another worker is left",
+            "With one waiting task no run hangs, since another worker is left",
         )
-        .claim(is(1.0, "std_guard", "two_wait", "hung_share"), "Two of them on two workers hang")
+        .claim(
+            is(1.0, "std_guard", "two_wait", "hung_share"),
+            "With two tasks that wait on two workers, every run hangs",
+        )
         .claim(
             is(1.0, "std_guard", "two_wait", "released_share"),
-            "and go on when the answer comes from outside",
+            "The runs that hang go on when the answer comes from outside the runtime",
         )
-        .claim(is(0.0, "std_released", "two_wait", "hung_share"), "Let go before the await it hangs nobody")
-        .claim(is(0.0, "tokio_mutex", "two_wait", "hung_share"), "Nor does tokio's, held across the await")
-        .claim(is(0.0, "tokio_mutex", "two_wait", "stuck_workers_count"), "and no worker waits for it")
-        .claim(is(0.0, "message", "two_wait", "hung_share"), "Nor does a message")
+        .claim(
+            is(0.0, "std_released", "two_wait", "hung_share"),
+            "If the std mutex is released before the await, no run hangs",
+        )
+        .claim(
+            is(0.0, "tokio_mutex", "two_wait", "hung_share"),
+            "With tokio's mutex held across the await, no run hangs",
+        )
+        .claim(
+            is(0.0, "tokio_mutex", "two_wait", "stuck_workers_count"),
+            "No worker is blocked by tokio's mutex",
+        )
+        .claim(is(0.0, "message", "two_wait", "hung_share"), "With a message to an owner task, no run hangs")
         .because(
-            "A std guard that lives across an await is released by a task that has to be polled first; those who wait for it sit on the workers \
-             that would poll.",
+            "A task that holds a std guard across an await must be polled before it can release the guard. \
+            The tasks that wait for the mutex block the workers that would poll it.",
             shown_by(is(1.0, "std_guard", "one_waits", "stuck_workers_count")),
         )
         .because(
-            "With as many of them as workers it is a circle.",
+            "With as many waiting tasks as workers, this is a deadlock.",
             shown_by(is(1.0, "std_guard", "two_wait", "hung_share")),
         )
         .because(
-            "The compiler stops a spawned task from doing this, since the guard is not Send. It does not stop block_on (used here), a LocalSet, \
-             or parking_lot's guard with its feature send_guard.",
+            "The compiler stops a spawned task from doing this, since the guard is not Send. It does not \
+            stop block_on (used here), a LocalSet, or parking_lot's guard with its feature send_guard.",
             source("clippy: await_holding_lock"),
         )
         .because(
-            "Here the answer is finally given by a thread outside of the runtime. See src/experiments/held.rs.",
+            "To end the run, a thread outside the runtime finally gives the answer. See \
+            src/experiments/held.rs.",
             shown_by(is(1.0, "std_guard", "two_wait", "released_share")),
         )
 }
@@ -248,8 +304,14 @@ fn measure(plan: &Plan, locks: &[Setting<Way>], works: &[Point<Work>]) -> Vec<Sa
     let window = if plan.is_smoke() { WAKE * 4 } else { plan.slice.mul_f64(0.4) };
     let slice = |way: &Setting<Way>, &(section, batch): &Work| {
         let shared = Shared::new(way.value, section)?;
-        let watch =
-            RuntimeWatch { workers: WORKERS, window, tick: None, wake: Some(WAKE), patience: PATIENCE };
+        let watch = RuntimeWatch {
+            workers: WORKERS,
+            window,
+            spread: Duration::ZERO,
+            tick: None,
+            wake: Some(WAKE),
+            patience: PATIENCE,
+        };
         let adds = Arc::clone(&shared);
         let unit = move || {
             let shared = Arc::clone(&adds);
@@ -261,11 +323,14 @@ fn measure(plan: &Plan, locks: &[Setting<Way>], works: &[Point<Work>]) -> Vec<Sa
         };
         let seen = watch_runtime(&watch, TASKS, unit, |_| tokio::task::yield_now())?;
         let added = seen.units.samples_count() * u64::from(batch);
-        // Of nothing, on a machine too busy for a single unit, nothing is lost.
+        // A machine may be too busy for a single unit. Then nothing was added, and nothing is lost.
         let lost = (added - shared.value()) as f64 / added.max(1) as f64;
         let excludes = !matches!(way.value, Way::Semaphore(2..) | Way::StdReleased);
         if excludes && shared.value() != added {
-            return Err(format!("{} of {added} additions arrived: it does not exclude", shared.value()));
+            return Err(format!(
+                "only {} of {added} additions arrived: the lock does not exclude",
+                shared.value()
+            ));
         }
         Ok((seen, lost))
     };
@@ -287,7 +352,7 @@ fn sample_held(held: &Held) -> Sample {
         .with("stuck_workers_count", held.seen.stuck_workers as f64)
         .with("blocked_share", share(held.seen.verdict == Verdict::Blocked));
     if !(held.released && held.shut_down) {
-        sample.doubts.push("the rescue did not set everything free: threads were left behind".into());
+        sample.doubts.push("the rescue did not release everything: threads were left behind".into());
     }
     sample
 }

@@ -34,24 +34,29 @@ pub(crate) fn lab() -> Lab {
         .step(wedge())
         .say(
             "late",
-            "A blocked driver made a timer {against} late at the median; with a watchdog that spawned an empty task every 5 ms it was {value}.",
+            "One blocking task made another task's timer {against} late at the median. With a watchdog that \
+            spawned an empty task every 5.3 ms, the timer was {value} late.",
             ratio("ping", "nothing"),
-            "what starves is not the driver: of workers that are all blocked a ping frees none",
+            "all workers are blocked. A spawned task frees none of them",
         )
         .say(
             "wedge",
-            "A deadlock over the driver hung in {against} of the runs, and in {value} of those that a watchdog pinged.",
+            "A job held a std mutex while it waited for a timer in block_on. The runtime hung in {against} \
+            of the runs. With a watchdog that spawned empty tasks, {value} of the runs hung.",
             ratio(("ping", "mutex_block_on"), ("nothing", "mutex_block_on")),
-            "the hang is the LIFO slot's: that one a ping leaves alone",
+            "the task that all wait for is in the LIFO slot of a blocked worker. Then a spawned task does \
+            not help",
         )
         .not_said(&[
-            "That a ping is a cure: the next timer can wedge the runtime again, between two pings.",
-            "Nothing about sampling profilers and debuggers, which stop the threads.",
+            "That a ping (an empty task spawned from outside) is a cure. Between two pings, the next timer \
+            can make the runtime hang again.",
+            "Anything about sampling profilers and debuggers, which stop the threads.",
         ])
         .next(&[
-            "How would you measure this starvation at all, then? (with what wakes nobody: counters, /proc)",
+            "How can you measure this starvation, then? (read what wakes no worker: counters, /proc)",
             "Why did the bug vanish when somebody turned on the health check?",
-            "Which of tokio's metrics are fresh while a worker is blocked? (the parity of parks; not the busy time)",
+            "Which of tokio's metrics are up to date while a worker is blocked? (the parity of the park \
+            count, not the busy time)",
         ])
         .sources(&[
             "tokio 1.54.1, src/runtime/scheduler/multi_thread/{worker,park}.rs; tokio-rs/tokio#4730, #8010",
@@ -66,8 +71,9 @@ fn late() -> Step {
     let pinged = || at_most(0.5, ratio("ping", "nothing"));
     Step::new("late", Kind::Tail, "timer_p50_ns")
         .ask_number(
-            "One task, woken by its own timer, blocks for 20 ms each time; 7 of 8 workers are idle, and another task's timers come late. Now a thread \
-             outside spawns an empty task every 5 ms, to see whether the runtime is alive. How late are those timers, at the median?",
+            "A runtime has 8 workers. One task blocks for 20 ms each time its own timer fires. The other 7 \
+            workers are idle, but another task's timers come late. Now a thread outside spawns an empty task \
+            every 5.3 ms, to see whether the runtime is alive. How late are those timers at the median?",
             "ping",
             "w8",
         )
@@ -75,34 +81,49 @@ fn late() -> Step {
         .contenders(&PROBES)
         .over_all([count("w8", WORKERS)], |plan, points| {
             // As many ticks as a median needs.
-            let window =
-                if plan.is_smoke() { TICK * 4 } else { plan.slice.mul_f64(0.6).max(Duration::from_millis(100)) };
+            let window = if plan.is_smoke() {
+                TICK * 4
+            } else {
+                plan.slice.mul_f64(0.6).max(Duration::from_millis(100))
+            };
             let slice = |probe: &Setting<Probe>, workers: &usize| watched(probe.value, *workers, window);
             in_turn(plan, 1, &PROBES, points, slice, |_, _, seen| Ok(RuntimeSeen::sample(seen)))
         })
-        .claim(quiet(), "Whoever only reads counters changes nothing: 0.6 to 1.7 times")
-        .claim(woken(), "A wake from outside takes most of the delay away: at most half")
-        .claim(pinged(), "So does a ping")
+        .claim(
+            quiet(),
+            "A probe that only reads counters changes nothing: the delay is 0.6 to 1.7 times the \
+            delay without a probe",
+        )
+        .claim(woken(), "With a wake-up from outside, the delay is at most half of the delay without a probe")
+        .claim(pinged(), "With a ping (an empty task spawned from outside), the delay is at most half, too")
         .because(
-            "The worker that polled the driver went off to run the blocker, and the others sleep beside the driver (async_starvation has the \
-             mechanism).",
+            "The worker that polled the driver (timers and I/O) has left it to run the blocking task. The \
+            other workers sleep, and none of them polls the driver. Lab async_starvation explains why.",
             source("tokio 1.54.1, src/runtime/scheduler/multi_thread/{worker,park}.rs"),
         )
         .because(
-            "Whatever wakes one of them from outside, be it a message or a spawn, makes it look for work and then park on the driver: \
-             the probe gives the timers a keeper.",
+            "A message or a spawn from outside wakes one of these workers. It looks for work and then parks \
+            on the driver, so the timers run again. The probe has repaired what it should only observe.",
             shown_by(woken()),
         )
-        .because("Reading a counter wakes nobody.", shown_by(quiet()))
+        .because("Reading a counter wakes no worker.", shown_by(quiet()))
         .because(
-            "So a test with an active probe says that all is well, and the program without one is not. See src/experiments/observe.rs.",
+            "So a test with an active probe reports that all is well, although the same program without the \
+            probe starves. See src/experiments/observe.rs.",
             shown_by(pinged()),
         )
 }
 
-/// One probe on a runtime of its own. The victim is the same task in each row, and is no probe: without it there would be nobody to be late.
+/// One probe on a runtime of its own. The victim is the same task in each row. It is not a probe, but the task whose lateness is measured.
 fn watched(probe: Probe, workers: usize, window: Duration) -> Result<RuntimeSeen, String> {
-    let watch = RuntimeWatch { workers, window, tick: Some(TICK), wake: None, patience: PATIENCE };
+    let watch = RuntimeWatch {
+        workers,
+        window,
+        spread: Duration::ZERO,
+        tick: Some(TICK),
+        wake: None,
+        patience: PATIENCE,
+    };
     let probing = Arc::new(OnceLock::new());
     let started = Arc::clone(&probing);
     let rest = move |start: Instant| {
@@ -116,7 +137,7 @@ fn watched(probe: Probe, workers: usize, window: Duration) -> Result<RuntimeSeen
     match probing.get() {
         Some(Ok(_)) => Ok(seen),
         Some(Err(why)) => Err(why.clone()),
-        None => Err("the blocker never ran, and so nobody looked".into()),
+        None => Err("the blocking task never ran, so the probe was not started".into()),
     }
 }
 
@@ -126,37 +147,52 @@ fn wedge() -> Step {
     }
     Step::new("wedge", Kind::Count, "hung_share")
         .ask_number(
-            "A runtime of 8 workers hangs: a pool job holds a std mutex while it waits for a timer in Handle::block_on. A watchdog spawns an empty task \
-             every 5 ms. In which share of the runs does it still hang?",
+            "A runtime of 8 workers hangs: a job in the blocking pool holds a std mutex while it waits for a \
+            timer in Handle::block_on. A watchdog spawns an empty task every 5.3 ms. What share of the runs \
+            still hangs?",
             "ping",
             "mutex_block_on",
         )
         .columns(&["released_share"])
-        .each(&CERTAIN, [MUTEX_BLOCK_ON, BLOCKED].map(|scene| at(scene.is.id, scene)), |plan, probe, scene| {
-            // Longer than the scene's own timers, 25 ms in all: else it would not have hung yet.
-            let settle = Duration::from_millis(50);
-            let patience = if plan.is_smoke() { LOOK * 8 } else { Duration::from_millis(150) };
-            let went = probed(&scene.value, WORKERS, probe.value, LOOK, settle, patience)?;
-            let share = |yes: bool| f64::from(u8::from(yes));
-            Ok(Sample::default()
-                .with("hung_share", share(went.hung))
-                .with("released_share", share(went.released)))
-        })
-        .claim(hangs(1.0, "nothing", "mutex_block_on"), "Left alone it hangs")
-        .claim(hangs(1.0, "counters", "mutex_block_on"), "and while its counters are read")
-        .claim(hangs(0.0, "ping", "mutex_block_on"), "A ping sets it free")
-        .claim(hangs(0.0, "wake", "mutex_block_on"), "so does a message to any other task")
-        .claim(hangs(1.0, "ping", "blocked"), "The riddle's hang, in the LIFO slot, survives the ping")
+        .each(
+            &CERTAIN,
+            [MUTEX_BLOCK_ON, BLOCKED].map(|scene| at(scene.is.id, scene)),
+            |plan, probe, scene| {
+                // Longer than the scene's own timers, 25 ms in all: else it would not have hung yet.
+                let settle = Duration::from_millis(50);
+                let patience = if plan.is_smoke() { LOOK * 8 } else { Duration::from_millis(150) };
+                let went = probed(&scene.value, WORKERS, probe.value, LOOK, settle, patience)?;
+                let share = |yes: bool| f64::from(u8::from(yes));
+                Ok(Sample::default()
+                    .with("hung_share", share(went.hung))
+                    .with("released_share", share(went.released)))
+            },
+        )
+        .claim(hangs(1.0, "nothing", "mutex_block_on"), "Without a probe every run hangs")
+        .claim(
+            hangs(1.0, "counters", "mutex_block_on"),
+            "With a probe that only reads counters, every run hangs",
+        )
+        .claim(hangs(0.0, "ping", "mutex_block_on"), "With a ping, no run hangs")
+        .claim(hangs(0.0, "wake", "mutex_block_on"), "With a message to any other task, no run hangs")
+        .claim(
+            hangs(1.0, "ping", "blocked"),
+            "If a task blocks its worker until a task in that worker's LIFO slot has run, it hangs even with \
+            a ping",
+        )
         .because(
-            "In the first hang nobody keeps the driver; a ping wakes a worker, which parks on the driver, and the timer that all wait for fires.",
+            "In the hang with the std mutex, no worker holds the driver. A ping wakes a worker, and this \
+            worker parks on the driver. Then the timer that all wait for fires.",
             shown_by(hangs(0.0, "ping", "mutex_block_on")),
         )
         .because(
-            "In the riddle the helper sits in the LIFO slot of the worker that waits for it. Others wake up, find the queues empty, and sleep again.",
+            "In the other hang, the helper task is in the LIFO slot of the worker that waits for it. The \
+            other workers wake up, find the queues empty, and sleep again.",
             shown_by(at_least(0.99, ("wake", "blocked"))),
         )
         .because(
-            "A watchdog that pings is a cure for the one, by accident, and blind to both: it gets its answer from a worker that is well.",
+            "A watchdog that pings cures the first hang by accident, and it detects neither hang: a healthy \
+            worker answers the ping.",
             shown_by(hangs(1.0, "ping", "blocked")),
         )
 }

@@ -15,7 +15,7 @@ use underhood::{
     },
 };
 
-/// Two on any machine, so that figures compare: what starves is a worker, however many CPUs stand idle.
+/// Two on every machine, so that numbers can be compared. Workers are what is short, however many CPUs are idle.
 const WORKERS: usize = 2;
 const UNIT: Duration = Duration::from_millis(50);
 const ROUND: Duration = Duration::from_millis(150);
@@ -31,43 +31,49 @@ pub(crate) fn lab() -> Lab {
         .step(one_blocker_timer())
         .say(
             "starve",
-            "With two workers and two tasks that block for 50 ms at a time, a wake-up waited {value} at the median instead \
-             of {against}, and the process used almost no CPU meanwhile.",
+            "With two workers and two tasks that block for 50 ms at a time, a wake-up waited {value} at the \
+            median instead of {against}. The process used almost no CPU meanwhile.",
             ratio(("thread_sleep", "k2"), ("control", "k2")),
             "there are more workers than tasks that block at once, or the blocking runs on other threads",
         )
         .say(
             "starve",
-            "Moving the same two blocking calls to spawn_blocking brings the median wake-up from {against} to {value}.",
+            "Moving the same two blocking calls to spawn_blocking brings the median wait for a wake-up from \
+            {against} to {value}.",
             ratio(("spawn_blocking", "k2"), ("thread_sleep", "k2")),
             "the blocking pool is full (512 threads by default): then the calls queue for a thread",
         )
         .say(
             "starve",
-            "Blocking costs the blockers themselves: four of them on two workers got to spend only {value} of their time \
-             in the units that they were there for.",
+            "Blocking also slows down the blocking tasks. Four of them on two workers spent only {value} of \
+            their time on their own work.",
             pick("thread_sleep", "k4", "units_done_share"),
-            "the units need a CPU each instead of sleeping: then the cores are the limit, not the workers",
+            "the tasks compute instead of sleeping. Then the cores are the limit, not the workers",
         )
         .say(
             "one_blocker_timer",
-            "One task that blocks 50 ms whenever its own timer fires made another task's timer {value} late at the \
-             median instead of {against}, with eight workers: the one that polls the timers went off to run it.",
+            "One task blocks for 50 ms whenever its own timer fires. With eight workers, another task's \
+            timer was {value} late at the median instead of {against}. The worker that polls the timers had \
+            gone to run the blocking task.",
             ratio(("due_alone", "w8"), ("control", "w8")),
             "something else wakes the runtime often, as I/O from other threads does, or with tokio's unstable \
              enable_eager_driver_handoff",
         )
         .not_said(&[
-            "Nothing about tails: on a shared machine the control row's own p99 can reach 100 ms. Medians only.",
-            "Nothing about blockers that compute: these sleep, so no core was short.",
-            "Nothing about sockets: only timers and wakes were watched.",
-            "Nothing about other runtimes or other versions of tokio: the scheduler changes from release to release.",
+            "Anything about high percentiles. On a shared machine, even the p99 of the row without \
+            blocking can reach 100 ms. Quote medians only.",
+            "Anything about tasks that compute for long. Here the blocking tasks sleep, so there were \
+            enough cores.",
+            "Anything about sockets: only timers and wake-ups were watched.",
+            "Anything about other runtimes or other versions of tokio: the scheduler changes from release \
+             to release.",
         ])
         .next(&[
             "How long may a task run between two awaits? (10 to 100 us, as a rule)",
-            "Why do more workers not cure the second table?",
+            "One blocking task makes the others' timers late. Why do more workers not help?",
             "Why does timeout(10 ms, f) return Ok after 200 ms when f blocks for 200 ms?",
-            "What does block_in_place do to the other futures of the same task? (join! stands still with it)",
+            "What does block_in_place do to the other futures of the same task? (the other branches of a \
+            join! stand still, too)",
             "How would you find the blocking task in production without waking the runtime?",
         ])
         .sources(&[
@@ -114,7 +120,7 @@ impl Doing {
 }
 
 /// What a blocker does between two units.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 enum Rest {
     Yield,
     /// Awaits a moment halfway between two ticks of the timer probe, so that the driver finds the blocker alone ready.
@@ -181,8 +187,8 @@ const ONE_BLOCKER: &[Row] = &[
 ];
 const WORKERS_OF: [Point<usize>; 2] = [count("w2", 2), count("w8", 8)];
 
-// A busy host adds some 0.1 ms to the control row's median (and 100 ms to its p99), and the effect is half of 50 ms: so the
-// median is safe where a tail is not. `distrust_noisy_host` says when even that has failed.
+// A busy host adds some 0.1 ms to the control row's median (and 100 ms to its p99), and the effect is half of 50 ms. So the
+// median can be trusted and the tail can't. `distrust_noisy_host` reports when not even the median can be trusted.
 fn starve() -> Step {
     let waits = || at_least(20.0, ratio(("thread_sleep", "k2"), ("control", "k2")));
     let idle = || at_most(0.1, pick("thread_sleep", "k2", "cpu_share"));
@@ -200,59 +206,68 @@ fn starve() -> Step {
         .over_all(BLOCKERS, |plan, points| measure(plan, STARVE, points))
         .claim(
             waits(),
-            "With as many blockers as workers, a wake-up waits at least 20 times as long as without, at the median",
+            "With as many blocking tasks as workers, a wake-up waits at least 20 times as long at the median \
+            as without them",
         )
         .claim(
-            between(10e6, 60e6, ("thread_sleep", "k2")),
-            "That wait is of the order of one blocked unit: 10 to 60 ms",
+            between(5e6, 50e6, ("thread_sleep", "k2")),
+            "With two blocking tasks on two workers, the median wait is a part of one blocking call: 5 to 50 \
+            ms",
         )
         .claim(
             at_least(5.0, ratio(pick("thread_sleep", "k2", "timer_p50_ns"), pick("control", "k2", "timer_p50_ns"))),
-            "Timers suffer too: at least 5 times as late",
+            "With two blocking tasks on two workers, timers are at least 5 times as late, too",
         )
         .claim(pool(), "spawn_blocking removes at least nine tenths of the wait")
-        .claim(in_place(), "So does block_in_place")
+        .claim(in_place(), "block_in_place removes at least nine tenths of the wait, too")
         .claim(
             between(0.35, 0.65, pick("thread_sleep", "k4", "units_done_share")),
-            "Four blockers on two workers spend about half of their time in their own units",
+            "Four blocking tasks on two workers spend about half of their time on their own work",
         )
         .claim(
             at_least(0.8, pick("spawn_blocking", "k4", "units_done_share")),
-            "With spawn_blocking they spend at least four fifths of it there",
+            "With spawn_blocking they spend at least four fifths of their time on their own work",
         )
         .claim(
             idle(),
             "The starved runtime uses almost no CPU: at most a tenth of its workers' time",
         )
         .because(
-            "A task gives its worker back only where its poll returns, that is at an await which is not ready. Nothing preempts \
-             a poll: tokio's `Context::run_task` (runtime/scheduler/multi_thread/worker.rs) calls `task.run()` and waits for it.",
+            "A task gives its worker back only when its poll returns. That happens at an await that is not \
+            ready. Nothing preempts a poll: tokio's `Context::run_task` \
+            (runtime/scheduler/multi_thread/worker.rs) calls `task.run()` and waits until it returns.",
             source("tokio 1.54.1, src/runtime/scheduler/multi_thread/worker.rs"),
         )
         .because(
-            "thread::sleep is inside the poll, so k blockers occupy k workers.",
+            "thread::sleep runs inside the poll, so k blocking tasks occupy k workers.",
             shown_by(at_least(0.8, pick("thread_sleep", "k2", "busy_share"))),
         )
         .because(
-            "With k >= workers nobody is left to look at the queues. A task that is ready waits until the next blocker yields, half a unit \
-             on average.",
+            "If at least as many tasks block as there are workers, no worker looks at the queues. A ready \
+            task waits until the next blocking task yields. If they block independently, that takes the time \
+            of one blocking call divided by (workers + 1), on average. With more blocking tasks than \
+            workers, a ready task may also wait in the queue behind one of them.",
             shown_by(waits()),
         )
-        .because("The CPUs have nothing to do meanwhile (cpu_share), which tells blocking from load.", shown_by(idle()))
+        .because("The CPUs are idle meanwhile. That is how you tell blocking from load.", shown_by(idle()))
         .because(
-            "Every cure takes the wait off the worker. spawn_blocking gives it to the blocking pool.",
+            "Every cure moves the wait away from the worker. spawn_blocking moves it to a thread of the \
+            blocking pool.",
             shown_by(pool()),
         )
         .because(
-            "block_in_place first hands the worker's core, with its queue, to a pool thread.",
+            "block_in_place first hands the state of the worker, with its queue, to a thread of the blocking \
+            pool.",
             shown_by(in_place()),
         )
         .because(
-            "tokio::time::sleep returns Pending. See `Doing::unit` in labs/async_starvation.rs, a line each.",
+            "tokio::time::sleep returns Pending and so gives the worker back. `Doing::unit` in \
+            labs/async_starvation.rs has one line for each cure.",
             shown_by(at_most(0.1, ratio(("tokio_sleep", "k2"), ("thread_sleep", "k2")))),
         )
         .because(
-            "With k1 a worker is left, and all looks well; the next step shows when one blocker is enough.",
+            "With one blocking task, one worker is left and all looks well. The next step shows when one \
+            blocking task is enough.",
             shown_by(at_most(0.1, ratio(("thread_sleep", "k1"), ("thread_sleep", "k2")))),
         )
         .bench_also(remedies())
@@ -265,8 +280,8 @@ fn one_blocker_timer() -> Step {
     let watched = || at_most(0.34, ratio(("due_alone_watched", "w8"), ("due_alone", "w8")));
     Step::new("one_blocker_timer", Kind::Tail, "timer_p50_ns")
         .ask_number(
-            "Now 8 workers, and one task: await a timer, block 50 ms, again. The other 7 workers are idle. How late are the \
-             timers of another task, at the median?",
+            "Now a runtime has 8 workers. One task awaits a timer, then blocks for 50 ms, and so on. The \
+            other 7 workers are idle. How late are the timers of another task, at the median?",
             "due_alone",
             "w8",
         )
@@ -275,41 +290,53 @@ fn one_blocker_timer() -> Step {
         .over_all(WORKERS_OF, |plan, points| measure(plan, ONE_BLOCKER, points))
         .claim(
             late(),
-            "One blocker that is woken by a timer delays the others' timers at least fivefold, although a worker is idle",
+            "One blocking task that is woken by a timer makes other tasks' timers at least five times as \
+            late, although a worker is idle",
         )
         .claim(
             between(0.5, 2.0, ratio(("due_alone", "w8"), ("due_alone", "w2"))),
-            "Eight workers instead of two change nothing: 0.5 to 2 times the delay",
+            "With eight workers instead of two the delay stays about the same: 0.5 to 2 times",
         )
         .claim(
             together(),
-            "If the blocker's timer fires together with another task's, the delay is gone: at most a third",
+            "If the blocking task's timer fires together with another one, the delay is at most a third \
+            of that when it fires alone",
         )
-        .claim(watched(), "Watching it with a wake from outside heals it: at most a third")
+        .claim(
+            watched(),
+            "With a watchdog that wakes a task from outside, the delay is at most a third of that without a \
+            watchdog",
+        )
         .because(
-            "All workers share one driver for time and I/O; the worker that parks on it polls it for all. It is whoever gets the try_lock \
-             (multi_thread/park.rs, `Inner::park`); the others sleep on a condvar.",
+            "All workers share one driver for timers and I/O. One idle worker parks on the driver and polls \
+            it for all. It is the worker that gets the try_lock (multi_thread/park.rs, `Inner::park`). The \
+            other idle workers sleep on a condvar.",
             source("tokio 1.54.1, src/runtime/scheduler/multi_thread/park.rs"),
         )
         .because(
-            "When the blocker's timer fires, that very worker finds one ready task, runs it, and so leaves the driver.",
+            "When the blocking task's timer fires, the worker on the driver finds one ready task. It leaves \
+            the driver to run that task.",
             shown_by(late()),
         )
         .because(
-            "It wakes a colleague only if it sees more than one ready task (worker.rs, `should_notify_others`). So for 50 ms nobody polls \
-             the driver, and all timers stand still however many workers sleep.",
+            "That worker wakes another one only if it sees more than one ready task (worker.rs, \
+            `should_notify_others`). So for 50 ms no worker polls the driver, and all timers stand still, \
+            however many workers are idle.",
             source("tokio 1.54.1, src/runtime/scheduler/multi_thread/worker.rs"),
         )
         .because(
-            "In `due_together` two tasks are ready at once: a colleague is woken, and parks on the driver.",
+            "If two timers fire together, two tasks are ready at once. So another worker is woken, and it \
+            parks on the driver.",
             shown_by(together()),
         )
         .because(
-            "In `due_alone_watched` the outside wake does the same within 5.3 ms: the probe cures what it was sent to measure.",
+            "A watchdog wakes a worker from outside within 5.3 ms, and that worker parks on the driver. \
+            The probe repairs what it should only measure.",
             shown_by(watched()),
         )
         .because(
-            "tokio's unstable enable_eager_driver_handoff always wakes a successor (#8010). See `Rest` in labs/async_starvation.rs.",
+            "With tokio's unstable option enable_eager_driver_handoff, a worker that leaves the driver \
+            always wakes a successor (#8010). See `Rest` in labs/async_starvation.rs.",
             source("tokio-rs/tokio#8010"),
         )
 }
@@ -338,7 +365,9 @@ fn measure(plan: &Plan, rows: &[Row], points: &[Point<usize>]) -> Vec<Sample> {
 fn watch(setup: Setup, unit: Duration, window: Duration) -> Result<RuntimeSeen, String> {
     let Setup { workers, blockers, doing, rest, outside } = setup;
     let wake = outside.then_some(WAKE);
-    let watch = RuntimeWatch { workers, window, tick: Some(TICK), wake, patience: PATIENCE };
+    // They begin at random moments. Tasks that begin together stay together, and then a wait would be as long as with one blocker.
+    let spread = if rest == Rest::Yield { unit } else { Duration::ZERO };
+    let watch = RuntimeWatch { workers, window, spread, tick: Some(TICK), wake, patience: PATIENCE };
     watch_runtime(&watch, blockers, move || doing.unit(unit), move |start| rest.rest(start))
 }
 
@@ -365,7 +394,7 @@ fn distrust_noisy_host(samples: &mut [Sample], control: &Row, unit: Duration) {
     }
 }
 
-/// Costs of the remedies on an idle runtime. Starvation itself is no bench: criterion wants many alike runs, not hangs and tails.
+/// Costs of the remedies on an idle runtime. Starvation itself is no bench: criterion wants many similar runs, not hangs and tails.
 fn remedies() -> [Bench; 4] {
     [
         bench("spawn_join", || async { tokio::spawn(async {}).await.expect("nothing to panic") }),

@@ -25,32 +25,39 @@ pub(crate) fn lab() -> Lab {
         .step(cost_of_size())
         .say(
             "size_rules",
-            "A 1 KiB argument by value makes a future of {value}, against {against} for the same buffer as a local: the compiler \
-             stores an argument that is used after an await twice.",
+            "An async fn that takes a 1 KiB buffer by value makes a future of {value}. With the same \
+            buffer as a local variable, the future has {against}. If an argument lives across an await, \
+            the compiler stores it twice.",
             ratio("argument", "hold_1024"),
-            "the argument is a reference, is not used after an await, or a later rustc has changed the rule",
+            "the argument is a reference, or is not used after the first await (a drop counts as a use), or rustc has changed the rule",
         )
         .say(
             "poll_by_poll",
-            "An enum with one variant per await does what the compiler's future does, in {value} polls as against {against}.",
+            "A hand-written enum with one variant for each await does the same as the compiler's future. It \
+            takes {value} polls, and the compiler's future takes {against}.",
             ratio(pick("by_hand", "in_turn", "polls_count"), pick("compiler", "in_turn", "polls_count")),
             "a local is borrowed across an await: then the enum would need a pointer into itself, which the compiler makes safely",
         )
         .say(
             "cost_of_size",
-            "Spawning and joining a task whose future has 16,000 bytes takes {value}, against {against} if it is boxed first.",
+            "Spawning and joining a task whose future has 16,000 bytes takes {value}. If the future is boxed \
+            first, it takes {against}.",
             ratio(("inline", "16000"), ("boxed", "16000")),
-            "tokio boxes it by itself: above 16,384 bytes in release builds, 2,048 in debug builds",
+            "tokio boxes the future itself: above 16,384 bytes in release builds, and above 2,048 in debug \
+            builds",
         )
         .not_said(&[
-            "Nothing about the size of a future under another rustc: the language promises none, and the catalogue names its version.",
-            "Nothing about speed: the twins are no faster, only readable. And not that a smaller future is a faster program.",
+            "Anything about the size of a future with another rustc. The language promises no size, and \
+            the recorded sizes name their rustc version.",
+            "Anything about the speed of the hand-written enums: only their sizes, polls and results were \
+            compared.",
+            "That a smaller future means a faster program: step cost_of_size times only a spawn and a join.",
         ])
         .next(&[
-            "Why is the compiler's future not Unpin, and the enum is?",
+            "Why is the compiler's future not Unpin, although the enum is?",
             "What does Pin forbid, and to whom?",
             "Which await points of your handler are safe to cancel? (lab async_cancel)",
-            "Why does drop(buffer) before an await not shrink the future?",
+            "Why does drop(buffer) before an await not shrink the future, once the buffer was borrowed?",
             "What happens to a wake that comes while the task is being polled?",
         ])
         .sources(&[
@@ -67,7 +74,7 @@ const SIDES: &[Setting<Drive>] = &[
     setting("by_hand", |twin| ((twin.by_hand)(), 0)),
 ];
 
-/// The same of the twin as of the compiler's.
+/// The hand-written twin has the same value as the compiler's future.
 fn same(param: &'static str, value: &'static str) -> Bound {
     between(1.0, 1.0, ratio(pick("by_hand", param, value), pick("compiler", param, value)))
 }
@@ -76,8 +83,9 @@ fn poll_by_poll() -> Step {
     let twice = || between(1.9, 2.1, ratio(("compiler", "given"), ("by_hand", "given")));
     Step::new("poll_by_poll", Kind::Count, "future_bytes")
         .ask_number(
-            "An async fn takes a buffer of 128 bytes by value and uses it after an await. Somebody writes the same as an enum with a \
-             variant for each await. How many bytes has the compiler's future?",
+            "An async fn takes a buffer of 128 bytes by value and uses it after an await. Somebody writes \
+            the same by hand, as an enum with a variant for each await. How many bytes does the compiler's \
+            future have?",
             "compiler",
             "given",
         )
@@ -90,41 +98,58 @@ fn poll_by_poll() -> Step {
                 .with("result_count", driven.result as f64)
                 .with("explained_bytes", explained as f64))
         })
-        .claim(same("add", "polls_count"), "Without an await, the two are polled equally often")
-        .claim(same("in_turn", "polls_count"), "With two awaits too")
-        .claim(same("counted", "polls_count"), "With an await in a loop too")
-        .claim(same("nested", "result_count"), "They return the same")
+        .claim(
+            same("add", "polls_count"),
+            "Without an await, the compiler's future and the enum are polled equally often",
+        )
+        .claim(same("in_turn", "polls_count"), "With two awaits, they are polled equally often, too")
+        .claim(same("counted", "polls_count"), "With an await in a loop, they are polled equally often, too")
+        .claim(same("nested", "result_count"), "The compiler's future and the enum return the same result")
         .claim(
             twice(),
-            "The compiler's is about twice as large where an argument is used after the await",
+            "If an argument is used after the await, the compiler's future is about twice as large as the \
+            enum",
         )
-        .claim(same("add", "future_bytes"), "Without await and without niche there is no difference")
+        .claim(
+            same("add", "future_bytes"),
+            "Without an await, and without a niche (an unused value) that could hold the enum's tag, both \
+            have the same size",
+        )
         .because(
-            "An async fn is compiled into a type with a state for each await, and `poll` is a `match` on the state: the twins in \
-             src/structures/task/machine.rs are that match, written out.",
+            "An async fn is compiled into a type with a state for each await, and `poll` is a `match` on the \
+            state. The enums in src/structures/task/machine.rs are that match, written by hand.",
             shown_by(same("in_turn", "polls_count")),
         )
         .because(
-            "Three things make the compiler's larger, and `explained_bytes` adds them up. See `Why` in src/experiments/twins.rs.",
+            "The compiler's future and the enum differ in four things: the tag, the arguments, the child \
+            future and the padding. The value \"bytes explained\" adds them up. See `Why` in \
+            src/experiments/twins.rs.",
             source("src/experiments/twins.rs"),
         )
         .because(
-            "Its tag has a byte of its own where an enum hides it in a bool.",
+            "The compiler's future keeps its tag (the number of the state) in a byte of its own. The enum \
+            can hide its tag in a bool.",
             shown_by(at_least(1.9, ratio(("compiler", "pause"), ("by_hand", "pause")))),
         )
-        .because("Arguments keep their place beside the locals they are moved into.", shown_by(twice()))
-        .because("The same comes again for each awaited child.", source("src/experiments/twins.rs"))
+        .because(
+            "The compiler's future keeps each argument's place in addition to the local that the \
+            argument is moved into.",
+            shown_by(twice()),
+        )
+        .because(
+            "The same extra bytes come again for each child future that is awaited.",
+            source("src/experiments/twins.rs"),
+        )
 }
 
 fn states() -> Step {
     /// Each case is the twin by hand after so many polls.
     const POLLS: &[Setting<usize>] =
         &[setting("before", 0), setting("poll_1", 1), setting("poll_2", 2), setting("poll_3", 3)];
-    let second = || between(48.0, 64.0, ("poll_2", "in_turn"));
     Step::new("states", Kind::Count, "saved_bytes")
         .ask_number(
-            "An async fn with a buffer of 32 bytes across its first await and one of 48 across its second: how many bytes does it save \
-             at the second?",
+            "An async fn keeps a buffer of 32 bytes across its first await and a buffer of 48 bytes across \
+            its second. How many bytes does it save across the second await?",
             "poll_2",
             "in_turn",
         )
@@ -132,7 +157,7 @@ fn states() -> Step {
         .each(POLLS, TWINS.map(Twin::point), |_, polls, twin| {
             let driven = (twin.value.by_hand)();
             let stand = driven.stands[polls.value.min(driven.polls_count())];
-            let state = stand.state.ok_or("the twin by hand says not where it stands")?;
+            let state = stand.state.ok_or("the hand-written twin does not say which state it is in")?;
             Ok(Sample::default()
                 .seeing(told(&state, stand.awake, polls.value == 0))
                 .with("saved_bytes", state.saved_bytes as f64)
@@ -140,25 +165,30 @@ fn states() -> Step {
                 .with("awake_count", f64::from(u8::from(stand.awake))))
         })
         .claim(
-            second(),
-            "At the second await only the second buffer is saved, with what was computed from the first: 48 to 64 bytes",
-        )
-        .claim(
-            between(1.0, 1.0, ratio(pick("poll_2", "counted", "state_count"), pick("poll_1", "counted", "state_count"))),
+            between(
+                1.0,
+                1.0,
+                ratio(pick("poll_2", "counted", "state_count"), pick("poll_1", "counted", "state_count")),
+            ),
             "A loop comes back to the same state",
         )
         .claim(at_most(0.0, ("poll_3", "in_turn")), "After the end nothing is saved")
         .because(
-            "Each row is the machine after one more poll on our executor (src/structures/task/executor.rs). It has the number of its state, \
-             the bytes of the locals that this state saves, and whether the poll had woken its own task by the time it returned Pending.",
+            "Each row is the state machine after one more poll on our executor \
+            (src/structures/task/executor.rs). The row has the number of the state and the bytes of the \
+            locals that this state saves. It also says whether the poll woke its own task before it returned \
+            Pending.",
             source("src/structures/task/executor.rs"),
         )
         .because(
-            "A local that is dead at an await is in no variant, so the two buffers share their place.",
-            shown_by(second()),
+            "A local that is no longer used after an await is not saved there, so the two buffers share \
+            their place. Step size_rules shows what the compiler does: two buffers in blocks of their own \
+            are as large as one.",
+            source("src/structures/task/machine.rs; step size_rules, two_in_blocks"),
         )
         .because(
-            "Once the machine has returned it is polled no more; later rows repeat where it stands.",
+            "A state machine that has returned its result is not polled again. Later rows repeat its last \
+            state.",
             source("labs/async_state_machine.rs"),
         )
 }
@@ -185,8 +215,8 @@ fn who_wakes_whom() -> Step {
     let woken = [at("ping", Who::Ping), at("pong", Who::Pong), at("yielder", Who::Yielder)];
     Step::new("who_wakes_whom", Kind::Count, "wakes_count")
         .ask_number(
-            "Two tasks throw a ball to each other ten times, a third yields ten times, and a thread outside throws in the ball. How \
-             often does `pong` wake `ping`?",
+            "Two tasks, `ping` and `pong`, send a ball to each other ten times. A third task yields ten \
+            times. A thread outside sends the first ball. How often does `pong` wake `ping`?",
             "pong",
             "ping",
         )
@@ -194,21 +224,21 @@ fn who_wakes_whom() -> Step {
             let count = wakes(10).get(&(waker.value, woken.value)).copied().unwrap_or_default();
             Ok(Sample::default().with("wakes_count", count))
         })
-        .claim(exactly(10.0, ("pong", "ping")), "ping is woken by pong, ten times")
-        .claim(exactly(10.0, ("yielder", "yielder")), "the one that yields wakes itself")
-        .claim(exactly(1.0, ("outside", "ping")), "the ball from outside is one wake")
+        .claim(exactly(10.0, ("pong", "ping")), "pong wakes ping ten times")
+        .claim(exactly(10.0, ("yielder", "yielder")), "the task that yields wakes itself ten times")
+        .claim(exactly(1.0, ("outside", "ping")), "the ball from outside wakes ping once")
         .because(
-            "A pending future has left its waker with whoever will know more: the other task (through the channel), itself (a yield \
-             wakes its own task and returns Pending), or another thread.",
+            "Before a future returns Pending, it gives its waker to whatever will wake it: the other task \
+            (through the channel) or another thread. A yield wakes its own task and returns Pending.",
             shown_by(exactly(10.0, ("yielder", "yielder"))),
         )
         .because(
-            "The executor does nothing until somebody uses it.",
+            "The executor does nothing until the waker is used.",
             source("src/structures/task/executor.rs"),
         )
         .because(
-            "After each poll the lab looks at who is new in the executor's list. Nobody else was running, so the polled task has woken them; \
-             and the thread outside is joined before the next poll.",
+            "After each poll the lab looks for new tasks in the executor's list. Nothing else was running, \
+            so the polled task has woken them. The thread outside is joined before the next poll.",
             source("src/experiments/wakes.rs"),
         )
 }
@@ -220,49 +250,60 @@ fn size_rules() -> Step {
     }
     Step::new("size_rules", Kind::Count, "future_bytes")
         .ask_number(
-            "A buffer of 1,024 bytes is a local that lives across an await. It is borrowed, then drop(buffer) is called, and only then comes \
-             the await. How large is the future?",
+            "A buffer of 1,024 bytes is a local that lives across an await. It is borrowed, then \
+            drop(buffer) is called, and only then comes the await. How large is the future?",
             "dropped_borrowed",
             "",
         )
         .columns(&["known_bytes", "changed_count"])
         .each(&ROWS, ONCE, |_, row, _| size(row))
         .claim(times("dropped_borrowed", 0.99, 1.01), "drop() saves nothing if the buffer was ever borrowed")
-        .claim(times("in_block", 0.0, 0.05), "a block does")
+        .claim(times("in_block", 0.0, 0.05), "a block that ends before the await saves the whole buffer")
         .claim(
             times("argument", 1.95, 2.05),
-            "an argument by value that is used after the await is there twice",
+            "an argument by value that is used after the await is stored twice",
         )
-        .claim(times("forwarded", 2.95, 3.05), "an async fn that only forwards it adds it once more")
-        .claim(times("forwarded_twice", 3.95, 4.05), "and again")
+        .claim(
+            times("forwarded", 2.95, 3.05),
+            "an async fn that only forwards such an argument adds one more copy",
+        )
+        .claim(times("forwarded_twice", 3.95, 4.05), "a second async fn that forwards it adds another copy")
         .claim(times("forwarded_plainly", 1.95, 2.05), "a plain fn that returns the future adds nothing")
-        .claim(times("wrapped", 1.95, 2.05), "a future as an argument is doubled as well")
-        .claim(times("nested_twice", 1.0, 1.01), "awaiting a child costs a byte or two a layer")
-        .claim(times("one_after_another", 1.0, 1.01), "three awaits of the same child are as large as one")
-        .claim(times("joined", 2.0, 2.1), "join! of two is as large as both")
+        .claim(times("wrapped", 1.95, 2.05), "a future that is passed as an argument is stored twice, too")
+        .claim(times("nested_twice", 1.0, 1.01), "awaiting a child future costs a byte or two for each layer")
+        .claim(
+            times("one_after_another", 1.0, 1.01),
+            "three awaits of equal child futures, one after the other, take as much space as one",
+        )
+        .claim(times("joined", 2.0, 2.1), "join! of two futures is as large as both together")
         .claim(times("cold_branch", 3.9, 4.1), "a branch that is never taken counts in full")
-        .claim(times("cold_branch_boxed", 0.0, 0.05), "unless it is boxed")
+        .claim(
+            times("cold_branch_boxed", 0.0, 0.05),
+            "a boxed branch that is never taken costs almost nothing",
+        )
         .claim(
             exactly(0.0, pick("all_rules", "", "changed_count")),
-            "no rule has changed since the rustc that is on record",
+            "no size has changed since the rustc version that is on record",
         )
         .because(
-            "A future is as large as its largest state, and a state holds what the compiler believes to be alive there.",
+            "A future is as large as its largest state. A state holds every value that the compiler \
+            considers alive there.",
             shown_by(times("two_in_blocks", 1.0, 1.01)),
         )
         .because(
-            "A borrow makes it believe so until the end of the scope, since it does not prove that the borrow ended. \
-             So drop() does not help, a block does.",
+            "Once a local was borrowed, the compiler keeps it until the end of its scope, since it does not \
+            prove that the borrow ended. So drop() does not help, but a block does. A buffer that was never \
+            borrowed is gone after drop().",
             shown_by(times("dropped_untouched", 0.0, 0.05)),
         )
         .because(
-            "Arguments are captures, and captures do not share their place with the locals they are moved into (rust#62958). \
-             So each layer that takes the buffer by value adds a copy.",
+            "The future captures its arguments. A captured argument does not share its place with the local \
+            that it is moved into (rust#62958). So each layer that takes the buffer by value adds a copy.",
             source("rust-lang/rust#62958"),
         )
         .because(
-            "The rules and the sizes on record are in src/experiments/sizes.rs, keyed by the version of rustc; \
-             a size that differs is reported as changed.",
+            "The rules and the recorded sizes for each version of rustc are in src/experiments/sizes.rs. A \
+            size that differs is reported as changed.",
             source("src/experiments/sizes.rs"),
         )
 }
@@ -330,7 +371,8 @@ fn cost_of_size() -> Step {
     let cured = || at_most(0.8, ratio(("boxed", "16000"), ("inline", "16000")));
     let step = Step::new("cost_of_size", Kind::Single, "op_ns")
         .ask_number(
-            "tokio::spawn of a future of 16,000 bytes, and of one of 17,000: which takes longer, spawn and join together?",
+            "Two futures are spawned with tokio::spawn and joined: one of 16,000 bytes and one of 17,000. \
+            Which takes longer, and how many ns does the smaller one take?",
             "inline",
             "16000",
         )
@@ -349,22 +391,26 @@ fn cost_of_size() -> Step {
         })
         .claim(
             cliff(),
-            "Just below tokio's limit a large future costs at least 1.3 times as much as one just above it",
+            "A future just below tokio's limit for boxing costs at least 1.3 times as much as one just above \
+            it",
         )
-        .claim(cured(), "Box::pin cures it: at most 0.8 times")
+        .claim(cured(), "With Box::pin, the future just below the limit costs at most 0.8 times as much")
         .claim(
             at_least(0.95, ratio(("boxed", "64"), ("inline", "64"))),
-            "Below a kilobyte boxing gains nothing: at least 0.95 times",
+            "Below a kilobyte boxing gains nothing: it costs at least 0.95 times as much",
         )
         .because(
-            "A future is a value: until it is pinned in its task it is moved, from the call through spawn into the task's allocation. \
-             Each move copies all of its bytes, used or not.",
+            "A future is a value. Until it is pinned in its task, it is moved: from the call, through spawn, \
+            into the task's allocation. Each move copies all of its bytes, used or not.",
             shown_by(at_least(1.5, ratio(("inline", "8192"), ("inline", "64")))),
         )
-        .because("Boxed first, eight bytes are moved.", shown_by(cured()))
         .because(
-            "tokio does it by itself above 16,384 bytes in release builds (2,048 in debug builds), so the curve has a cliff downwards there: \
-             a larger future can be cheaper.",
+            "If the future is boxed first, only the eight bytes of a pointer are moved.",
+            shown_by(cured()),
+        )
+        .because(
+            "tokio itself boxes futures above 16,384 bytes in release builds (2,048 in debug builds). So the \
+            cost drops there, and a larger future can be cheaper.",
             shown_by(cliff()),
         );
     HELD.into_iter().fold(step, |step, held| {

@@ -26,12 +26,12 @@ use underhood::{
     stats,
 };
 
-/// What is asked for, and how long the work takes; a tenth of both in a smoke run.
+/// What is asked for, and how long the work takes; both are shorter in a smoke run: see `times`.
 const LIMIT: Duration = Duration::from_millis(10);
 const WORK: Duration = Duration::from_millis(80);
 /// Callers that time out, one after the other.
 const CALLS: usize = 6;
-/// Whoever has not returned by then is reported as hung and left behind.
+/// A call that has not returned by then is reported as hung and left behind.
 const PATIENCE: Duration = Duration::from_secs(5);
 
 pub(crate) fn lab() -> Lab {
@@ -40,30 +40,33 @@ pub(crate) fn lab() -> Lab {
         .step(leak())
         .say(
             "honesty",
-            "timeout(10 ms) around a future that blocks its thread for 80 ms returned after {value}, and said Ok; around one that \
-             awaits for 80 ms it returned after {against}, and said so.",
+            "timeout(10 ms) around a future that blocks its thread for 80 ms returned Ok after {value}. \
+            Around a future that awaits for 80 ms, it returned an error after {against}.",
             ratio("timeout_blocks", "timeout_awaits"),
-            "the work was given to another task or thread: then the caller is told in time, and the work goes on",
+            "the work runs in another task or thread. Then the caller is told in time, and the work goes on",
         )
         .say(
             "leak",
-            "Six calls with a timeout of 10 ms around a job of 80 ms in the blocking pool left {value} jobs running; with a permit \
-             that the job itself holds, {against}.",
+            "Six calls, each with a timeout of 10 ms around a job of 80 ms in the blocking pool, left \
+            {value} jobs running. With a semaphore permit that the job itself holds, the number was \
+            {against}.",
             ratio("retried", "permit_in_job"),
-            "the job looks at a flag now and then and ends when it is set",
+            "the job checks a stop flag now and then, and ends when the flag is set",
         )
         .not_said(&[
-            "That a timeout frees anything: it stops the waiting, and not the work.",
-            "Nothing about timeouts of the operating system (SO_RCVTIMEO): those end the call itself.",
+            "That a timeout frees anything: it ends the waiting, not the work.",
+            "Anything about timeouts of the operating system (SO_RCVTIMEO): those end the call itself.",
         ])
         .next(&[
-            "Where would a timeout have to look, to stop a blocked thread?",
+            "What would a timeout need, to stop a blocked thread?",
             "Why does timeout poll the future before it looks at the clock?",
             "What does abort() do to a task that is in the middle of a poll?",
-            "Where do the leaked jobs show? (threads of the blocking pool, and shutdown that waits for them)",
+            "Where can you see the leaked jobs? (in the threads of the blocking pool, and in a shutdown that \
+            waits for them)",
         ])
         .sources(&[
-            "tokio 1.54.1, src/time/timeout.rs (poll: first the value, then the delay), runtime/task/state.rs (transition_to_notified_and_cancel)",
+            "tokio 1.54.1, src/time/timeout.rs (poll: first the value, then the delay), \
+            runtime/task/state.rs (transition_to_notified_and_cancel)",
             "tokio-rs/tokio#5338, lightningdevkit/ldk-node#1007 (a started blocking job can't be aborted)",
         ])
 }
@@ -108,7 +111,8 @@ fn honesty() -> Step {
     let blocks = || at_least(79e6, "timeout_blocks");
     Step::new("honesty", Kind::Pause, "returned_ns")
         .ask_number(
-            "timeout(10 ms, f) where f calls std::thread::sleep(80 ms). After how long does it return?",
+            "A task awaits timeout(10 ms, f), and f calls std::thread::sleep(80 ms). After how long does the \
+            timeout return?",
             "timeout_blocks",
             "",
         )
@@ -127,45 +131,70 @@ fn honesty() -> Step {
         })
         .claim(
             between(10e6, 30e6, "timeout_awaits"),
-            "Around an await it fires in time: within three times what was asked for",
+            "Around a future that awaits, the timeout fires within three times its limit",
         )
-        .claim(blocks(), "Around a block it returns when the block is over")
-        .claim(never("timeout_blocks", "told_share"), "And then it says Ok")
         .claim(
-            never("timeout_blocks_and_yields", "told_share"),
-            "Also if the future yields after the block",
+            blocks(),
+            "Around a future that blocks, the timeout returns only when the blocking call is \
+            over",
         )
-        .claim(at_least(79e6, "select_blocks"), "select! is no better")
-        .claim(never("abort_blocks", "told_share"), "A task that is aborted while it blocks ends with Ok")
+        .claim(
+            never("timeout_blocks", "told_share"),
+            "Around a future that blocks, the timeout never returns an error",
+        )
+        .claim(
+            at_most(0.5, pick("timeout_blocks_and_yields", "", "told_share")),
+            "If the future blocks and then yields once, the timeout returns an error in at most half of \
+            the runs",
+        )
+        .claim(at_least(79e6, "select_blocks"), "select! also returns only when the blocking call is over")
+        .claim(
+            never("abort_blocks", "told_share"),
+            "A task that is aborted while it blocks never ends with an error",
+        )
         .claim(
             always("abort_awaits", "told_share"),
-            "One that is aborted while it awaits ends with an error",
+            "A task that is aborted while it awaits ends with an error",
         )
         .claim(
-            between(10e6, 40e6, "timeout_spawn_blocking"),
-            "Around a task of its own, or a blocking job, it fires in time",
+            at_most(40e6, "timeout_spawned"),
+            "Around a spawned task, the timeout returns within four times its limit",
         )
-        .claim(always("timeout_spawn_blocking", "still_running_share"), "But the job runs on")
-        .claim(always("timeout_spawned", "still_running_share"), "And so does the task")
+        .claim(
+            at_most(40e6, "timeout_spawn_blocking"),
+            "Around a job in spawn_blocking, the timeout returns within four times its limit",
+        )
+        .claim(
+            always("timeout_spawn_blocking", "still_running_share"),
+            "The job in spawn_blocking runs on after the timeout",
+        )
+        .claim(
+            always("timeout_spawned", "still_running_share"),
+            "The spawned task runs on after the timeout, too",
+        )
         .because(
-            "timeout is a future that polls two others: first yours, then a timer. While your poll blocks, nobody polls anything.",
+            "timeout is a future that polls two others: first yours, then a timer. While your future's poll \
+            blocks, the timer is not polled.",
             shown_by(blocks()),
         )
         .because(
-            "When it returns Ready, the value is there and the timer is not even asked.",
+            "When your future returns Ready, timeout has its value and does not look at the timer at all.",
             shown_by(never("timeout_blocks", "told_share")),
         )
         .because(
-            "Yielding once after the block changes nothing for a task that is ready again at once: its next poll comes first too.",
-            shown_by(never("timeout_blocks_and_yields", "told_share")),
+            "If the future yields after the blocking call, timeout polls its timer in the same poll. Only \
+            now does the timer register itself. It fires at once if another worker has meanwhile moved \
+            the runtime's clock past the limit. Otherwise the future is polled again first.",
+            source("tokio 1.54.1, src/time/timeout.rs and src/runtime/time/entry.rs"),
         )
         .because(
-            "abort() sets a flag that is looked at between polls, and a task that ends in its only poll has ended.",
+            "abort() sets a flag that the runtime checks between polls. For a task that ends in its only \
+            poll, this check comes too late.",
             shown_by(never("abort_blocks", "told_share")),
         )
         .because(
-            "Put the work elsewhere, and the caller is free in time; the work is not told. \
-             See `call` in labs/async_timeout.rs, a line each.",
+            "A job in another thread does not learn of the timeout, so it runs on. `call` in \
+            labs/async_timeout.rs has one line for each way.",
             shown_by(always("timeout_spawn_blocking", "still_running_share")),
         )
 }
@@ -189,8 +218,8 @@ fn leak() -> Step {
     let one = || at_most(1.01, "permit_in_job");
     Step::new("leak", Kind::Pause, "running_max_count")
         .ask_number(
-            "A caller gives a job of 80 ms to spawn_blocking, waits for 10 ms at most, and tries again: six times. How many of its jobs run \
-             at once in the end?",
+            "A caller gives a job of 80 ms to spawn_blocking and waits for it for 10 ms at most. It does \
+            this six times, one after the other. How many of its jobs run at once in the end?",
             "retried",
             "",
         )
@@ -207,27 +236,33 @@ fn leak() -> Step {
                     .with("started_count", median(runs.iter().map(|r| r.started))))
             })
         })
-        .claim(nearly_all("retried"), "All of them, or nearly")
+        .claim(nearly_all("retried"), "Without a permit, all jobs or nearly all of them run at once")
         .claim(
             nearly_all("permit_in_caller"),
-            "A permit that the caller holds limits nothing: it is given back when the caller gives up",
+            "If the caller holds a permit, nearly all jobs run at once, too: the caller returns the \
+            permit when it stops waiting",
         )
-        .claim(one(), "A permit that the job holds does")
-        .claim(at_most(40e6, pick("retried", "", "returned_ns")), "No call waits much longer than it asked for")
+        .claim(one(), "If the job holds the permit, only one job runs at a time")
+        .claim(
+            at_most(40e6, pick("retried", "", "returned_ns")),
+            "Without a permit, the median call waits at most four times its limit",
+        )
         .because(
-            "The timeout drops the JoinHandle, and a JoinHandle is only a way to wait: the job goes on, on a thread of the blocking pool.",
+            "The timeout drops the JoinHandle. A JoinHandle is only a way to wait, so the job goes on, on a \
+            thread of the blocking pool.",
             source("tokio-rs/tokio#5338"),
         )
         .because(
-            "A retry adds another one, so a slow backend is asked more, the slower it gets.",
+            "Each retry adds another job. So the slower a backend gets, the more requests it receives.",
             shown_by(nearly_all("retried")),
         )
         .because(
-            "A semaphore helps if the permit lives as long as the work, so move it into the job.",
+            "A semaphore helps only if the permit lives as long as the work. So move the permit into the job.",
             shown_by(one()),
         )
         .because(
-            "In the caller it lives as long as the waiting. See `attempt` in labs/async_timeout.rs.",
+            "A permit in the caller lives only as long as the caller waits. See `attempt` in \
+            labs/async_timeout.rs.",
             shown_by(nearly_all("permit_in_caller")),
         )
 }
@@ -264,7 +299,7 @@ impl Work {
 
 /// One call, in a task on a worker.
 async fn call(way: Limited, limit: Duration, takes: Duration) -> Call {
-    // Relaxed: if the call waits for the work, that orders it; if not, late news of the end make no difference of 70 ms.
+    // Relaxed: if the call waits for the work, that wait orders the store. If not, the store may be seen late, but not by 70 ms.
     let ended = Arc::new(AtomicUsize::new(0));
     let work = Work { takes, ended: Arc::clone(&ended) };
     let began = Instant::now();
@@ -294,7 +329,7 @@ async fn call(way: Limited, limit: Duration, takes: Duration) -> Call {
         Limited::TimeoutSpawnBlocking => timeout(limit, spawn_blocking(|| work.block())).await.is_err(),
     };
     let returned = began.elapsed();
-    // What was dropped before its end does not run either: only a task or a thread of its own can go on.
+    // Work that was dropped before its end does not run on. Only work in a task or a thread of its own can go on.
     let own = matches!(way, Limited::TimeoutSpawned | Limited::TimeoutSpawnBlocking | Limited::AbortBlocks);
     Call { returned, told, running: own && ended.load(Relaxed) == 0 }
 }
@@ -314,12 +349,12 @@ where
     output
 }
 
-/// Limit and work, shorter where nobody will look at the numbers.
+/// The limit and the time of the work, both shorter in a smoke run.
 fn times(plan: &Plan) -> (Duration, Duration) {
     if plan.is_smoke() { (LIMIT / 5, WORK / 10) } else { (LIMIT, WORK) }
 }
 
-/// Two rounds, so that a bad moment does not hit one case alone.
+/// One to three rounds, as many as the slice has time for. With more than one, a bad moment does not hit one case alone.
 fn rounds(plan: &Plan) -> usize {
     (plan.slice.as_millis() / 120).clamp(1, 3) as usize
 }
@@ -343,7 +378,7 @@ impl Jobs {
     }
 }
 
-/// One attempt with a limit; true if it was in vain.
+/// One attempt with a limit; true if it timed out.
 async fn attempt(
     permit: Permit,
     limit: Duration,

@@ -12,7 +12,7 @@ use std::{
 use crossbeam::utils::CachePadded;
 use underhood::{
     lab::{
-        Evidence, Kind, Lab, ONCE, Setting, Step, at, at_least, at_most, between, pick, plan::Plan, ratio,
+        Kind, Lab, ONCE, Setting, Step, at, at_least, at_most, between, pick, plan::Plan, ratio,
         sample::Sample, setting, shown_by, source,
     },
     measure::throughput::{self, Apart, Crowd, Lane},
@@ -26,24 +26,27 @@ pub(crate) fn lab() -> Lab {
         .step(alignment())
         .say(
             "padding",
-            "With {threads} threads that each add to a counter of their own, counters side by side do {value}; a page apart {against}: {ratio}.",
+            "{threads} threads each add to a counter of their own. With the counters side by side they do \
+            {value}, with the counters a page apart {against}: {ratio}.",
             ratio("apart_8", "apart_4096"),
-            "the threads share a core (then they share its cache), or do much else between two additions",
+            "the threads share a core (then they share its cache), or they do much other work between two \
+            additions",
         )
         .say(
             "interference",
-            "On this machine threads stop to disturb each other when their data lie {value} apart.",
+            "On this machine threads stop disturbing each other when their data lie {value} apart.",
             "adds",
-            "the processor is another one: 64, 128 and 256 all exist",
+            "the processor is another one: distances of 64, 128 and 256 bytes all exist",
         )
         .not_said(&[
-            "That padding makes a program faster: here nothing is done but adding. Find the line first (perf c2c).",
+            "That padding makes a program faster. Here the threads do nothing but add. First find the \
+            contended cache line (perf c2c).",
             "Anything about threads on two hyper-threads of one core: they share the line without moving it.",
             "Anything about more sockets: there the line travels further, and the ratio grows.",
         ])
         .next(&[
             "How would you find false sharing in a running program? (perf c2c: loads that hit modified lines of others)",
-            "Why is padding everything no answer? (fewer objects per cache: measure both)",
+            "Why not pad everything? (fewer objects fit in the cache: measure both)",
             "What if the threads share the counter on purpose? (lab cache_scaling)",
         ])
         .sources(&[
@@ -80,7 +83,8 @@ const PART: f64 = 0.5;
 fn padding() -> Step {
     Step::new("padding", Kind::Contended, "ops_per_s")
         .ask_best(
-            "Each thread adds to a counter of its own, and nobody reads another's. How far apart must the counters lie to be fastest?",
+            "Each thread adds to a counter of its own, and no thread reads the counter of another. How far \
+            apart must the counters lie to be fastest?",
             "",
         )
         .columns(&["lane_op_ns", "min_max_share"])
@@ -94,22 +98,24 @@ fn padding() -> Step {
         )
         .claim(
             at_most(0.5, ratio("apart_32", "apart_4096")).cores(2),
-            "half a line of padding helps nothing: at most half as many, too",
+            "with half a line of padding, the counters also do at most half as many additions as a page \
+             apart",
         )
         .claim(
             at_least(0.9, ratio("apart_128", "apart_4096")).cores(2),
-            "128 bytes apart they do at least 0.9 times as many",
+            "128 bytes apart, the counters do at least 0.9 times as many additions as a page apart",
         )
         .because(
-            "Cores do not share variables, they share lines. To write a word, a core needs the whole line to itself, so it takes it from \
-             whoever had it.",
+            "Cores do not share variables, they share cache lines. To write a word, a core needs the whole \
+            line for itself. So it takes the line from the core that had it.",
             shown_by(at_most(0.5, ratio("apart_16", "apart_256")).cores(2)),
         )
         .because(
-            "Two counters in one line make it travel with every addition, exactly as if both threads used the same counter.",
-            Evidence::None,
+            "If two counters are in one line, the line moves back and forth between the cores, as if both \
+            threads used one counter. A core does several additions before the line is taken away: lab \
+            lockfree_counter counts them.",
+            source("lab lockfree_counter, step crowd: adds_in_a_row_count"),
         )
-        .because("The program is free of races and of locks, and pays for both.", Evidence::None)
 }
 
 static WAYS: [Setting<Does>; 2] = [setting("adds", Does::Adds), setting("stores", Does::Stores)];
@@ -117,38 +123,36 @@ static WAYS: [Setting<Does>; 2] = [setting("adds", Does::Adds), setting("stores"
 fn interference() -> Step {
     Step::new("interference", Kind::Contended, "interference_bytes")
         .ask_number(
-            "At what distance, in bytes, do the counters stop to disturb each other on this machine?",
+            "At what distance, in bytes, do the counters stop disturbing each other on this machine?",
             "adds",
             "",
         )
         .columns(&["constant_bytes", "padding_ratio", "slowest_share"])
         .slice(PART)
         .each(&WAYS, ONCE, |plan, way, _| plateau(plan, way.value))
-        .claim(between(64.0, 256.0, "adds").cores(2), "the interference size is 64 to 256 bytes")
+        .claim(between(64.0, 128.0, "adds").cores(2), "the interference size is 64 or 128 bytes")
         .claim(
             at_least(1.0, pick("adds", "", "padding_ratio")).cores(2),
             "crossbeam's CachePadded is wide enough for this machine",
         )
         .because(
-            "The step is found, not looked up. It is the smallest distance from which on the counters do at least 0.9 times of what they do \
-             a page apart.",
+            "This distance is measured, not looked up. It is the smallest distance from which on the \
+            counters do at least 0.9 times as many additions as a page apart.",
             source("`plateau_from` in src/stats/mod.rs"),
         )
         .because(
-            "The constant is what CachePadded uses on this architecture: 128 on x86-64 and aarch64, since some of their cores fetch lines \
-             in pairs or have lines of 128. The padding ratio is how often the step fits into it.",
+            "The constant is the padding of CachePadded: 128 on x86-64 and aarch64. Some of these processors \
+            fetch lines in pairs or have lines of 128 bytes. The padding ratio is the constant divided by \
+            the measured distance.",
             source("crossbeam-utils 0.8, cache_padded.rs"),
-        )
-        .because(
-            "What is wider than the step is a precaution for other machines, and costs memory on this one.",
-            Evidence::None,
         )
 }
 
 fn alignment() -> Step {
     Step::new("alignment", Kind::Contended, "ops_per_s")
         .ask_best(
-            "One thread writes its counter, the other only reads its own, which nobody writes. Which place is fastest?",
+            "One thread writes its counter. The other thread only reads its own counter, which nobody \
+            writes. Which placement of the two counters is fastest?",
             "one_writes",
         )
         .columns(&["lane_op_ns", "min_max_share"])
@@ -159,24 +163,28 @@ fn alignment() -> Step {
         })
         .claim(
             at_most(0.5, ratio(("same_line", "both_write"), ("far", "both_write"))).cores(2),
-            "a struct that is aligned to a line, with both counters in it, is no help: at most half",
+            "both counters in one struct that is aligned to a line do at most half as many additions as \
+             2,048 bytes apart",
         )
         .claim(
             at_most(0.5, ratio(("same_line", "one_writes"), ("far", "one_writes"))).cores(2),
-            "a reader suffers as well, though nobody writes what it reads: at most half",
+            "a reader is slowed down as well, though nobody writes what it reads: at most half as many \
+            operations as 2,048 bytes apart",
         )
         .claim(
             at_least(0.9, ratio(("next_pair", "both_write"), ("far", "both_write"))).cores(2),
-            "on the next line, but not in the same pair of lines, they do at least 0.9 times as many",
+            "on neighbouring lines that are not in the same pair, the counters do at least 0.9 times as \
+            many additions as 2,048 bytes apart",
         )
         .because(
-            "Alignment says where a thing begins, not who else is there. A struct aligned to 64 may hold two hot fields in one line.",
+            "Alignment says where a value begins, not what else is in its line. A struct aligned to 64 may \
+            hold two hot fields in one line.",
             shown_by(at_most(0.5, ratio(("same_line", "both_write"), ("two_lines", "both_write"))).cores(2)),
         )
         .because(
-            "A counter on a line of its own has a neighbour on the next one, which an adjacent-line prefetcher (x86) fetches with it. \
-             The place line_pair is in one aligned pair of 128 bytes; next_pair is as near and is not. Where the two differ, the prefetcher is what \
-             you see.",
+            "An adjacent-line prefetcher (x86) fetches a line together with its neighbour in the same \
+            aligned pair of 128 bytes. One row has both counters in such a pair. Another row has them as \
+            near, but in two pairs. If these rows differ, the prefetcher is the cause.",
             source("Intel Optimization Reference Manual: spatial (adjacent line) prefetcher"),
         )
         .because(

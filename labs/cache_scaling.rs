@@ -9,7 +9,7 @@ use underhood::{
         map::{DASHMAP, Hits, ONE_LOCK, PAPAYA, SHARDED_16, SharedMap},
     },
     lab::{
-        Evidence, Kind, Lab, ONCE, Point, Step, at, at_least, at_most, between, pick, plan::Plan, ratio,
+        Kind, Lab, ONCE, Point, Step, at, at_least, at_most, between, pick, plan::Plan, ratio,
         sample::Sample, shown_by, source,
     },
     measure::{keys::Skew, throughput},
@@ -29,28 +29,34 @@ pub(crate) fn lab() -> Lab {
         .step(law())
         .say(
             "counter",
-            "With {threads} threads that only add, a number for each thread does {value}; one mutex does {against}: {ratio}.",
+            "{threads} threads only add to a counter. With a number for each thread they do {value}, with \
+            one mutex {against}: {ratio}.",
             ratio(("per_thread", "adds_only"), ("mutex", "adds_only")),
-            "somebody reads the sum often, or the count must be exact at a moment",
+            "the sum is read often, or the count must be exact at a given moment",
         )
         .say(
             "map",
-            "With {threads} threads on one hot key, a map of 16 locks does {value}; one lock does {against}: {ratio}.",
+            "{threads} threads all want one hot key of a map. With 16 locks the map does {value}, with one \
+            lock {against}: {ratio}.",
             ratio(("sharded_16", "one_key"), ("one_lock", "one_key")),
-            "the keys are asked for evenly: then sharding is worth its price",
+            "all keys are used equally often. Then sharding is worth its cost",
         )
         .not_said(&[
-            "Which map is the best: 8,192 small keys, one operation in ten a put, no insertion of new keys, no growth, std's hasher.",
-            "What happens with more threads than were measured, where the law step refuses.",
-            "Anything about memory: a page of counters a thread is a price, too.",
+            "Which map is the best. This is one workload: 8,192 small keys, one put in ten operations, no \
+            new keys, no growth, std's hasher.",
+            "What happens with more threads than were measured, if the step law refuses to say it.",
+            "Anything about memory. A page of counters for each thread is a cost, too.",
         ])
         .next(&[
             "How do you find the contended line or lock first? (perf c2c, perf lock, off-CPU time)",
-            "What if the sum must be exact? (then it is one order of additions, and one line)",
-            "What would you try before sharding? (hold shorter, read a snapshot, do it per thread and merge)",
+            "What if the sum must be exact? (then all additions have one order, and go through one cache \
+            line)",
+            "What would you try before sharding? (hold the lock for a shorter time, read a snapshot, work \
+            per thread and merge)",
         ])
         .sources(&[
-            "perfbook, chapter 5 (Counting): statistical, per-thread and limit counters; one hot key turns a sharded table into a global lock",
+            "perfbook, chapter 5 (Counting): statistical, per-thread and limit counters; one hot key turns a \
+            sharded table into a global lock",
             "N. Gunther, Guerrilla Capacity Planning, Springer 2007: the Universal Scalability Law",
             "crossbeam-rs/crossbeam#1254: one shared length counter cost 3.6x at 64 threads",
             "jonhoo/bustle: its key generator visits two slowly moving positions, and its share of hits drifts with the threads",
@@ -58,11 +64,12 @@ pub(crate) fn lab() -> Lab {
 }
 
 fn counter() -> Step {
-    // After so many operations one reads; 0: none does.
+    // One operation reads after so many; 0: none reads.
     let reads = [at("adds_only", 0), at("reads_every_10", 10), at("reads_every_2", 2)];
     Step::new("counter", Kind::Contended, "ops_per_s")
         .ask_best(
-            "All threads count into one counter, and every second operation reads it. Which of six ways does the most?",
+            "All threads add to one counter, and every second operation reads it. Which of six counters does \
+            the most operations per second?",
             "reads_every_2",
         )
         .columns(&["lane_op_ns", "min_max_share"])
@@ -74,36 +81,44 @@ fn counter() -> Step {
         .bench("counter/{case}", COUNTERS.iter().copied(), |plan, c| throughput::timed(plan, 0.0, &c.crowd(0)))
         .claim(
             at_least(5.0, ratio(("per_thread", "adds_only"), ("mutex", "adds_only"))).cores(2),
-            "adding only, a number for each thread does at least 5 times as much as one mutex",
+            "with additions only, a number for each thread does at least 5 times as many operations as a \
+            mutex",
         )
         .claim(
             at_least(2.0, ratio(("per_thread", "adds_only"), ("fetch_add", "adds_only"))).cores(2),
-            "lock-free is not the cure: per thread does at least twice what fetch_add on one line does",
+            "lock-free is not the cure: a number for each thread does at least twice as many additions as fetch_add on one line",
         )
         .claim(
             at_most(1.0, ratio(("cas_loop", "adds_only"), ("fetch_add", "adds_only"))).cores(2),
-            "a compare-and-swap loop does less than fetch_add: a lost race is work for nothing",
+            "a compare-and-swap loop does fewer additions than fetch_add",
         )
         .claim(
             at_most(0.5, ratio(("per_thread", "reads_every_2"), ("per_thread", "adds_only"))).cores(2),
-            "the cost went to the reader: with every second operation reading, per thread keeps at most half of its rate",
+            "the reader pays: if every second operation reads, a number for each thread does at most half as \
+            many operations",
         )
         .because(
-            "One line that all write allows one addition per journey between cores, whatever the instruction.",
+            "All threads write one cache line, and only one core can have it at a time.",
             // The same instruction, on eight lines.
             shown_by(at_least(2.0, ratio(("sharded_8", "adds_only"), ("fetch_add", "adds_only"))).cores(2)),
         )
         .because(
-            "Splitting removes the journeys of writers and gives them to the reader, who must visit every part.",
-            shown_by(at_most(0.5, ratio(("sharded_8", "reads_every_2"), ("sharded_8", "adds_only"))).cores(2)),
+            "With a number for each thread, each line stays with its writer. The reader pays: it must fetch \
+            every one of these lines.",
+            shown_by(
+                at_most(0.5, ratio(("sharded_8", "reads_every_2"), ("sharded_8", "adds_only"))).cores(2),
+            ),
         )
         .because(
-            "Batching lets readers look at one number that is up to 63 additions a thread behind.",
-            shown_by(at_least(0.5, ratio(("batched_64", "reads_every_2"), ("batched_64", "adds_only"))).cores(2)),
+            "With batches, readers look at one number. It is up to 63 additions per thread behind.",
+            shown_by(
+                at_least(0.5, ratio(("batched_64", "reads_every_2"), ("batched_64", "adds_only"))).cores(2),
+            ),
         )
         .because(
-            "Nothing is free: choose who pays, and how exact a read must be. See the six types in src/contenders/counter.rs.",
-            Evidence::None,
+            "The compare-and-swap loop fetches the line to read it, and then fetches it again to write \
+            it. A loop that begins with a guess of the value, and not with a load, fetches the line once.",
+            source("lab lockfree_counter, step crowd: cas_guess"),
         )
 }
 
@@ -114,7 +129,8 @@ fn map() -> Step {
     let skews = [at("uniform", Skew::Uniform), at("zipf", ZIPF), at("one_key", Skew::OneKey)];
     Step::new("map", Kind::Contended, "ops_per_s")
         .ask_best(
-            "A map, one operation in ten writes. All threads want the same key. Which map does the most?",
+            "In a map, one operation in ten writes. All threads want the same key. Which map does the most \
+            operations per second?",
             "one_key",
         )
         .columns(&["hit_share", "lane_op_ns", "min_max_share"])
@@ -126,27 +142,25 @@ fn map() -> Step {
         })
         .claim(
             at_least(1.5, ratio(("sharded_16", "uniform"), ("one_lock", "uniform"))).cores(2),
-            "with uniform keys, 16 locks do at least 1.5 times as much as one",
+            "with uniform keys, 16 locks do at least 1.5 times as many operations as one lock",
         )
         .claim(
             at_most(1.2, ratio(("sharded_16", "one_key"), ("one_lock", "one_key"))).cores(2),
-            "one hot key makes the sharded map one lock again: at most 1.2 times",
+            "with one hot key, the map of 16 locks does at most 1.2 times as many operations as one lock",
         )
         .because(
-            "Sharding divides the keys, so it divides the waiting only as evenly as the keys are asked for.",
+            "Sharding spreads the keys over the locks. So it spreads the waiting only as evenly as the keys \
+            are used.",
             shown_by(at_most(0.8, ratio(("sharded_16", "one_key"), ("sharded_16", "uniform"))).cores(2)),
         )
         .because(
-            "Under Zipf's law a few shards carry most of it, and with one key it is one lock with an extra hash.",
-            Evidence::None,
+            "Under Zipf's law the hottest of the 8,192 keys gets a tenth of the operations. The others spread \
+            over all locks. So 16 locks do more operations than with one hot key.",
+            shown_by(at_least(1.5, ratio(("sharded_16", "zipf"), ("sharded_16", "one_key"))).cores(2)),
         )
         .because(
-            "Maps whose readers take no lock still move the line of a hot key that somebody writes.",
-            Evidence::None,
-        )
-        .because(
-            "The share of hits is set to 8 in 10 and counted. A map whose hits drift with the threads would be measured on another workload \
-             each time. See `steps` in src/contenders/map.rs.",
+            "The share of hits is set to 8 in 10 and counted. If this share changed with the number of \
+            threads, each run would measure another workload. See `steps` in src/contenders/map.rs.",
             shown_by(between(0.77, 0.83, pick("papaya", "zipf", "hit_share"))),
         )
 }
@@ -195,15 +209,20 @@ fn law() -> Step {
             "a number for each thread has a serial share of at most a twentieth",
         )
         .because(
-            "The Universal Scalability Law has three unknowns: the speed of one thread, the share that waits in line, the cost of each pair.",
+            "The Universal Scalability Law has three unknowns: the speed of one thread, the serial share, \
+            and the cost of each pair of threads.",
             source("N. Gunther, Guerrilla Capacity Planning, Springer 2007"),
         )
         .because(
-            "Through two or three points it always passes exactly, so it proves nothing. Four thread counts are the least from which an \
-             error can be told, and two cores never give them. See `fit` in src/stats/scaling.rs.",
+            "The law fits two or three points exactly, whatever they are, so such a fit proves nothing. An \
+            error shows only from four thread counts on, and two cores never give four. See `fit` in \
+            src/stats/scaling.rs.",
             source("src/stats/scaling.rs"),
         )
-        .because("Where it refuses, that is the answer: nobody can know from this machine.", Evidence::None)
+        .because(
+            "If the step refuses to give a number, this machine can't tell.",
+            source("src/stats/scaling.rs"),
+        )
 }
 
 /// Thread counts up to the CPUs allowed: 1, 2, 3, 4, 6, 8, 12, ... Beyond the CPUs the law is about something else.

@@ -3,12 +3,9 @@
 //! Run it: `cargo run --release --bin collections_cost -- --step`
 use underhood::{
     contenders::collections::{
-        BTREE, Collection, FIFOS, HASH_FOLDHASH, HASH_SIPHASH, LIST, SORTED_VEC, Size, VEC_SCAN, WALKS,
+        BTREE, Collection, DRAW, FIFOS, HASH_FOLDHASH, HASH_SIPHASH, LIST, SORTED_VEC, Size, VEC_SCAN, WALKS,
     },
-    lab::{
-        Evidence, Kind, Lab, Step, at, at_least, at_most, between, count, ratio, sample::Sample, shown_by,
-        source,
-    },
+    lab::{Kind, Lab, Step, at, at_least, at_most, between, count, ratio, sample::Sample, shown_by, source},
     measure::cost,
 };
 
@@ -21,26 +18,30 @@ pub(crate) fn lab() -> Lab {
         .step(fifo())
         .say(
             "small",
-            "Among 16 entries a scan of a Vec finds a key in {value}; std's HashMap takes {against}: {ratio}.",
-            ratio(("vec_scan", "n_16"), ("hash_siphash", "n_16")),
-            "there are a few hundred entries, keys are long (a scan compares them), or the hasher is a fast one",
+            "Among 16 entries, std's HashMap finds a random key in {value}. With a fast hasher (foldhash) it takes {against}. So most of \
+             the time goes into the hash.",
+            ratio(("hash_siphash", "n_16"), ("hash_foldhash", "n_16")),
+            "the table is larger than the caches. Among a million entries a fast hasher saves about the same share of the time, \
+             but far more time than a hash takes",
         )
         .say(
             "walk",
-            "To walk 65,536 values costs {against} each in a Vec and {value} in a linked list whose nodes lie about: {ratio}.",
+            "Adding up 65,536 values takes {against} for each value in a Vec. In a linked list whose nodes are scattered in memory it \
+             takes {value}: {ratio}.",
             ratio(("list_shuffled", "n_64k"), ("vec", "n_64k")),
-            "the nodes were allocated in order and nothing happened since, or all of it fits the first-level cache",
+            "the nodes were allocated in order and the list has not changed since, or the whole list fits into the first-level cache",
         )
         .not_said(&[
-        "That a Vec is faster than a HashMap: at 16 entries, with keys of 8 bytes that are there.",
-        "That a linked list is useless: it never moves what is in it, and takes out a node it was given in O(1).",
-        "Anything about misses, long keys, or values that are large: a sorted Vec moves its values, a tree its nodes.",
+        "Anything about keys that repeat: the branch predictor learns a short sequence of keys, and a scan is then much faster.",
+        "That a linked list is useless: it never moves its elements, and it removes a node that you hold in O(1).",
+        "Anything about keys that are not there, long keys or large values: a sorted Vec moves its values, a tree the content of its \
+         nodes.",
     ])
         .next(&[
         "Why is a B-tree a better tree for memory than a red-black tree?",
-        "Your map has 20 entries and is read a million times per second. What do you take, and what would change your mind?",
+        "Your map has 20 entries and is read a million times per second. Which collection do you take, and what would change your mind?",
         "When is a linked list right? (nodes that must not move; removal by a pointer that you hold)",
-        "What changes when the keys are strings? (a scan compares them, a hash reads them all)",
+        "What changes when the keys are strings? (a scan compares them, a hash reads all of their bytes)",
     ])
         .sources(&[
         "hashbrown (std's HashMap): SwissTable, a tag of seven bits per slot, full at 7/8; M. Kulukundis, CppCon 2017",
@@ -49,75 +50,76 @@ pub(crate) fn lab() -> Lab {
     ])
 }
 
-/// Why three of the steps say nothing for now.
-const KEYS_REPEAT: &str = "the keys repeat every 4,096 look-ups and the branch predictor learns them: with more keys the order changes";
-
-/// Paired blocks need little time: a quarter of the slice.
+/// Blocks that are compared in pairs need little time: a quarter of the slice.
 fn step(name: &'static str, headline: &'static str) -> Step {
     Step::new(name, Kind::Single, headline).slice(0.25)
 }
 
 fn small() -> Step {
-    const MAPS: [&Collection; 6] = [&HASH_SIPHASH, &HASH_FOLDHASH, &BTREE, &SORTED_VEC, &VEC_SCAN, &LIST];
-    // The last is also the first of `large`: the same code on the same data, so two tables that differ there differ by the state of the
-    // machine.
+    const MAPS: [&Collection; 7] =
+        [&HASH_SIPHASH, &HASH_FOLDHASH, &BTREE, &SORTED_VEC, &VEC_SCAN, &LIST, &DRAW];
+    // The last size is also the first of `large`: the same code on the same data. If the two tables differ there, the machine was in
+    // another state.
     let sizes = [count("n_16", 16), count("n_64", 64), count("n_256", 256), count("n_1k", 1_000)];
     step("small", "op_ns")
-        .withdrawn(KEYS_REPEAT)
         .ask_best(
-            "16 pairs of numbers, and you look up random keys that are there. Which collection is fastest?",
+            "A collection holds 16 pairs of numbers. You look up random keys, and all of them are there. Which collection is fastest?",
             "n_16",
         )
         .contenders(MAPS)
         .over(sizes, |plan, n| cost::solo(plan, n.id(), MAPS.map(|map| map.find(n.value))))
         .bench("find_16/{case}", MAPS, |_, map| cost::timed(&map.find(16)))
         .claim(
-            at_most(1.0, ratio(("vec_scan", "n_16"), ("hash_siphash", "n_16"))),
-            "among 16, a scan takes at most as long as std's HashMap",
+            at_least(1.5, ratio(("vec_scan", "n_16"), ("hash_foldhash", "n_16"))),
+            "among 16 entries, a scan takes at least 1.5 times as long as a HashMap with a fast hasher",
         )
         .claim(
             at_least(2.0, ratio(("vec_scan", "n_256"), ("hash_siphash", "n_256"))),
-            "among 256, it takes at least twice as long",
+            "among 256 entries, a scan takes at least twice as long as std's HashMap",
         )
         .claim(
             at_most(0.6, ratio(("hash_foldhash", "n_16"), ("hash_siphash", "n_16"))),
-            "most of a lookup in a small HashMap is the hash: with a fast one it takes at most 0.6 of the time",
-        )
-        .because("Big-O counts steps, not what a step costs.", Evidence::None)
-        .because(
-            "A scan's steps are side by side in memory and need no decision that the processor can't foresee, except the last.",
-            Evidence::None,
+            "most of a lookup in a small HashMap is the hash: with a fast hasher the lookup takes at most 0.6 of the time",
         )
         .because(
-            "SipHash is some twenty rounds of arithmetic, each waiting for the one before, ahead of the first look.",
+            "Big-O counts steps and not the cost of a step. The steps of a scan are cheap. But a scan ends at a random place, so the \
+             processor mispredicts about one branch in each lookup.",
+            source("contenders/collections.rs, `drawn`: the keys do not repeat, so the end can't be learnt"),
+        )
+        .because(
+            "std's HashMap must compute SipHash before it looks into the table. With a fast hasher the same table takes at most 0.6 of the \
+             time.",
             shown_by(at_most(0.6, ratio(("hash_foldhash", "n_64"), ("hash_siphash", "n_64")))),
         )
         .because(
-            "So the constant wins while n is small, and the table says how small.",
+            "So a scan is slower than the HashMap already at a small size. The table shows from which size on.",
             shown_by(at_least(2.0, ratio(("vec_scan", "n_1k"), ("hash_siphash", "n_1k")))),
         )
         .because(
-            "The list scans, too, but each step waits for the one before.",
+            "Every row includes the time to draw the random key. The row \"the key alone, no look-up\" shows how long that takes.",
+            shown_by(at_most(0.7, ratio(("draw", "n_16"), ("hash_foldhash", "n_16")))),
+        )
+        .because(
+            "A linked list is scanned, too, but each step must wait for the one before.",
             shown_by(at_least(1.5, ratio(("list", "n_256"), ("vec_scan", "n_256")))),
         )
         .in_tour()
 }
 
 fn large() -> Step {
-    const MAPS: [&Collection; 4] = [&HASH_SIPHASH, &HASH_FOLDHASH, &BTREE, &SORTED_VEC];
+    static MAPS: [&Collection; 5] = [&HASH_SIPHASH, &HASH_FOLDHASH, &BTREE, &SORTED_VEC, &DRAW];
     const MILLION: usize = 1_000_000;
     let sizes = [count("n_1k", 1_000), count("n_64k", 65_536), count("n_1m", MILLION)];
     step("large", "op_ns")
-        .withdrawn(KEYS_REPEAT)
         .ask_number(
             "A million pairs: how long does std's HashMap take to find a random key, in ns?",
             "hash_siphash",
             "n_1m",
         )
-        .contenders(MAPS)
-        .over(sizes, |plan, n| {
+        // A process for each: beside one another they would share the caches.
+        .isolated(&MAPS, sizes, |plan, map, n| {
             let among = if plan.is_smoke() && n.value == MILLION { 1_000 } else { n.value };
-            cost::solo(plan, n.id(), MAPS.map(|map| map.find(among)))
+            Ok(cost::solo(plan, n.id(), [map.find(among)]).swap_remove(0))
         })
         .claim(
             at_most(0.5, ratio(("hash_siphash", "n_1m"), ("btree", "n_1m"))),
@@ -128,16 +130,17 @@ fn large() -> Step {
             "O(1) is not constant: a lookup among a million takes at least twice as long as among a thousand",
         )
         .because(
-            "A hash table looks at one or two cache lines, wherever they are. Its cost is the cache's, and rises as the table leaves the \
-             first, the second and the last level.",
+            "A lookup in a hash table reads one or two cache lines at random places. So its time rises as the table outgrows the \
+             first-level, the second-level and the last-level cache.",
             shown_by(at_least(2.0, ratio(("hash_siphash", "n_1m"), ("hash_siphash", "n_1k")))),
         )
         .because(
-            "A tree or a binary search takes a line for each of its upper levels, and those that many searches share stay cached.",
-            Evidence::None,
+            "A tree or a binary search reads at least one cache line for each level. From a thousand to a million entries, the number of \
+             levels only doubles. But the time rises far more: the lower levels no longer fit into the near caches.",
+            shown_by(at_least(5.0, ratio(("btree", "n_1m"), ("btree", "n_1k")))),
         )
         .because(
-            "A B-tree's node holds up to 11 keys, so it takes a third of the steps of a binary search.",
+            "A node of a B-tree holds up to 11 keys. So a search in the tree takes a third of the steps of a binary search.",
             source("Rust std, alloc::collections::btree: nodes of up to 11 keys"),
         )
 }
@@ -147,41 +150,43 @@ fn replace() -> Step {
     let sizes =
         [at("n_16", Size::N16), at("n_64", Size::N64), at("n_256", Size::N256), at("n_4k", Size::N4096)];
     step("replace", "op_ns")
-        .withdrawn(KEYS_REPEAT)
-        .ask_best("256 pairs: remove a random key, insert a new one, again and again. Which is fastest?", "n_256")
+        .ask_best(
+            "A collection holds 256 pairs. You remove a random key and insert a new one, again and again. Which collection is fastest?",
+            "n_256",
+        )
         .contenders(MAPS)
         .over(sizes, |plan, n| cost::solo(plan, n.id(), MAPS.map(|map| map.replace(n.value))))
         .claim(
             at_most(0.9, ratio(("sorted_vec", "n_16"), ("btree", "n_16"))),
-            "among 16, a sorted Vec, which moves half of its pairs for each change, takes at most 0.9 of a BTreeMap",
+            "among 16, a sorted Vec takes at most 0.9 of a BTreeMap's time, though each change moves half of its pairs",
         )
         .claim(
             at_least(2.0, ratio(("sorted_vec", "n_4k"), ("btree", "n_4k"))),
-            "among 4,096, moving costs at least twice the tree's rebalancing",
+            "among 4,096, moving the pairs of a sorted Vec takes at least twice as long as the tree's rebalancing",
         )
         .claim(
             at_least(3.0, ratio(("list", "n_4k"), ("btree", "n_4k"))),
-            "a list, whose insertion is O(1), is slowest: at least 3 times the tree among 4,096",
+            "among 4,096, a linked list is slowest, though its insertion is O(1): it takes at least 3 times as long as the tree",
         )
         .because(
-            "Moving 2 KiB is one memmove, and finding the place in a sorted Vec a few well-cached steps.",
-            Evidence::None,
+            "In a sorted Vec, finding the place takes a few steps in memory that is in the cache. Moving 2 KiB is one memmove.",
+            source("`Sorted` in src/contenders/collections.rs"),
         )
         .because(
-            "O(n) with a constant of a hundredth of a ns per byte keeps up with O(log n) until n is in the hundreds. Each step of \
-             O(log n) may be a cache miss and a mispredicted branch.",
+            "Moving is O(n), but costs only a hundredth of a ns per byte. So it keeps up with O(log n) until n is in the hundreds. Each of \
+             the O(log n) steps may be a cache miss and a mispredicted branch.",
             shown_by(at_most(1.3, ratio(("sorted_vec", "n_256"), ("btree", "n_256")))),
         )
         .because(
-            "Then it loses, and at 4,096 by far.",
+            "With more pairs the sorted Vec is slower than the tree, and at 4,096 by far.",
             shown_by(at_least(2.0, ratio(("sorted_vec", "n_4k"), ("btree", "n_4k")))),
         )
         .because(
-            "The HashMap needs no order and pays for none.",
+            "A HashMap keeps no order, so it does not pay for one.",
             shown_by(at_most(0.8, ratio(("hash_siphash", "n_256"), ("btree", "n_256")))),
         )
         .because(
-            "A list inserts in O(1) once it stands at the place, and walks there in O(n).",
+            "A linked list inserts in O(1) once the place is found. But finding the place takes O(n).",
             shown_by(at_least(8.0, ratio(("list", "n_4k"), ("list", "n_256")))),
         )
 }
@@ -189,7 +194,7 @@ fn replace() -> Step {
 fn walk() -> Step {
     step("walk", "element_ns")
         .ask_number(
-            "65,536 numbers to add up. How many times as long does a linked list take as a Vec, for each value, in ns?",
+            "You add up 65,536 numbers in a linked list whose nodes are scattered in memory. How many ns does each number take?",
             "list_shuffled",
             "n_64k",
         )
@@ -205,32 +210,32 @@ fn walk() -> Step {
         .bench("walk_1k/{case}", &WALKS, |_, walk| cost::timed(&walk.of(1_000)))
         .claim(
             at_least(10.0, ratio(("list_shuffled", "n_64k"), ("vec", "n_64k"))),
-            "a linked list whose nodes lie about costs at least 10 times a Vec for each value",
+            "for each value, a linked list with scattered nodes takes at least 10 times as long as a Vec",
         )
         .claim(
             at_most(0.5, ratio(("list_in_order", "n_64k"), ("list_shuffled", "n_64k"))),
-            "it is not the pointers but where they point: in order, the same list costs at most half",
+            "the cost is not the pointers but where they point: with its nodes in order, the same list takes at most half the time",
         )
         .because(
-            "A Vec's next value is where everybody knows, so the processor fetches ahead and adds several at once.",
+            "The address of a Vec's next value is known in advance. So the processor fetches ahead and adds several values at once.",
             shown_by(at_most(0.2, ratio(("vec", "n_64k"), ("list_in_order", "n_64k")))),
         )
         .because(
-            "A list's next value is known when this one has arrived: each step waits for memory.",
+            "The address of a list's next node is known only when the current node has arrived. So each step waits for memory.",
             shown_by(at_least(5.0, ratio(("list_std", "n_1k"), ("vec", "n_1k")))),
         )
         .because(
-            "Nodes in order share cache lines and are fetched ahead, too. Nodes that lie about (as they do after some time) are a miss \
-             each.",
+            "Nodes in order share cache lines and are fetched ahead, too. Scattered nodes, as in a list that has been used for some time, \
+             are a cache miss each.",
             shown_by(at_least(2.0, ratio(("list_shuffled", "n_64k"), ("list_shuffled", "n_1k")))),
         )
-        .because("All of them are O(n).", Evidence::None)
 }
 
 fn fifo() -> Step {
     step("fifo", "op_ns")
         .ask_number(
-            "A queue with 1,000 waiting: one comes, one goes. How long does it take with Vec::push and Vec::remove(0), in ns?",
+            "A queue holds 1,000 numbers. One is added at the end, and one is taken from the front. How many ns do Vec::push and \
+             Vec::remove(0) take for that?",
             "vec",
             "n_1k",
         )
@@ -241,19 +246,22 @@ fn fifo() -> Step {
         .bench("fifo_64/{case}", &FIFOS, |_, fifo| cost::timed(&fifo.of(64)))
         .claim(
             at_least(10.0, ratio(("vec", "n_1k"), ("vec_deque", "n_1k"))),
-            "with a thousand waiting, a Vec as a queue costs at least 10 times a VecDeque",
+            "with a thousand numbers waiting, a Vec used as a queue takes at least 10 times as long as a VecDeque",
         )
         .claim(
             at_least(3.0, ratio(("list", "n_1k"), ("vec_deque", "n_1k"))),
-            "a linked list, a textbook queue, costs at least 3 times a VecDeque: it asks the allocator twice",
+            "a linked list, the queue of many textbooks, takes at least 3 times as long as a VecDeque: it calls the allocator twice",
         )
         .because(
             "remove(0) moves all the others down by one: 8 KiB for a thousand numbers.",
             shown_by(at_least(3.0, ratio(("vec", "n_1k"), ("vec", "n_64")))),
         )
-        .because("A ring moves its ends instead.", Evidence::None)
         .because(
-            "The list moves nothing, and pays the allocator for each node, coming and going.",
+            "A VecDeque is a ring buffer. It moves the positions of its ends and not the values, so its length does not matter.",
+            shown_by(between(0.8, 1.25, ratio(("vec_deque", "n_1k"), ("vec_deque", "n_8")))),
+        )
+        .because(
+            "A linked list moves nothing, but it allocates a node for each value that comes and frees one for each value that goes.",
             shown_by(between(0.8, 1.25, ratio(("list", "n_1k"), ("list", "n_8")))),
         )
 }

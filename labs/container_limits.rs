@@ -1,9 +1,10 @@
 //! What do a CPU quota and a memory limit do to pauses?
 //!
-//! Run it: `cargo run --release --bin container_limits -- --step` (as root it makes real control groups; else see what it says)
+//! Run it: `cargo run --release --bin container_limits -- --step`
+//! As root it makes real control groups. Otherwise it says what it does instead.
 //!
-//! Each configuration runs in a process of its own, inside a control group that is made for it and removed after. Whoever
-//! reports stays outside, so a process that is killed for want of memory is a row like any other.
+//! Each configuration runs in a process of its own, inside a control group that is made for it and removed after. The process that
+//! reports stays outside. So a process that is killed for lack of memory is a row like any other.
 use std::{hint, path::Path, time::Duration};
 
 use underhood::{
@@ -39,7 +40,8 @@ pub(crate) fn lab() -> Lab {
         .step(memories())
         .say(
             "quota",
-            "With a quota of one CPU, two collector threads stop the world for up to {value}, one for up to {against}: {ratio}.",
+            "A container has a quota of one CPU, and one thread of the program is busy. Two collector threads stop the world for up to \
+             {value}, one collector thread for up to {against}: {ratio}.",
             ratio("2_workers_1cpu", "1_worker_1cpu"),
             "the collector has so little to do that the quota of a period is never used up",
         )
@@ -47,20 +49,23 @@ pub(crate) fn lab() -> Lab {
             "memory",
             "A heap of 75 % of the container's limit, with 16 MiB of other memory beside it, takes {value} of the limit.",
             "75%_beside",
-            "what lies beside the heap is larger, or the limit much smaller",
+            "the memory beside the heap is larger, or the limit is much smaller",
         )
     .not_said(&[
-        "That one collector thread is always right: without a quota two are faster, and a quota of 4 CPUs feeds 4.",
-        "That 75 % is a law: it is the share that leaves room for what is not heap, and that does not grow with the limit.",
-        "The longest pause as a bound: it is the longest of a few.",
-        "That a group of cgroup v1 behaves as one of v2 in everything: the throttling is the same code, the accounting of memory is not.",
+        "That one collector thread is always right: without a quota two are faster, and a quota of 4 CPUs is enough for 4.",
+        "That 75 % is always right: it leaves room for memory that is not heap, and this memory does not grow with the limit.",
+        "That no pause can be longer: the longest pause here is the longest of a few.",
+        "What a pod with many busy threads sees: they use up the quota before the collector starts.",
+        "That cgroup v1 and cgroup v2 behave alike in everything: throttling is the same code, the accounting of memory is not.",
     ])
     .next(&[
-        "Why does the pod use less CPU than its limit and is throttled all the same? (the quota is per period of 100 ms, not per second)",
-        "How many collector threads does the runtime start, and from which number does it compute that? (the host's CPUs, or the quota?)",
+        "The pod uses less CPU than its limit and is throttled all the same. Why? (the quota is per period of 100 ms, not per second)",
+        "How many collector threads does the runtime start? Does it compute that from the host's CPUs or from the quota?",
         "Would you set a CPU limit at all? (a request guarantees a share; a limit only takes away)",
-        "The pod was OOM-killed although the heap was never full. What else is charged? (stacks, buffers, page tables, page cache in use)",
-        "What does the kernel do before it kills? (it drops clean page cache: so a limit that is met is no death yet)",
+        "The pod was OOM-killed although the heap was never full. What else counts against the limit? (stacks, buffers, page tables, page \
+         cache in use)",
+        "What does the kernel do before it kills a process? (it drops clean page cache, so a group that reaches its limit is not killed at \
+         once)",
     ])
     .sources(&[
         "Linux, Documentation/scheduler/sched-bwc.rst: quota, period, slices of 5 ms, nr_throttled, throttled_time",
@@ -95,13 +100,10 @@ fn quotas() -> Step {
     let cut = |case| pick(case, "", "throttled_time_share");
     let median = |of, against| ratio(pick(of, "", "pause_ns"), pick(against, "", "pause_ns"));
     let two = at_least(1.3, ratio("2_workers_1cpu", "1_worker_1cpu")).cores(2);
-    let one_cut = at_most(0.05, cut("1_worker_1cpu"));
     let half = at_least(2.0, ratio("1_worker_0.5cpu", "1_worker"));
-    let tenths = at_most(0.75, ratio("1_worker_0.5cpu_10ms", "1_worker_0.5cpu"));
-    let every = at_least(1.3, median("1_worker_0.5cpu_10ms", "1_worker_0.5cpu"));
     Step::new("quota", Kind::Pause, "pause_max_ns")
         .ask_number(
-            "A collection costs some 15 ms of CPU. The container gets one CPU: 100 ms of CPU time in each 100 ms, however many threads \
+            "A collection costs some 30 ms of CPU. The container gets one CPU: 100 ms of CPU time in each 100 ms, however many threads \
              run. Two collector threads share the work on two CPUs. How long is the longest pause, in ns?",
             "2_workers_1cpu",
             "",
@@ -135,46 +137,59 @@ fn quotas() -> Step {
         })
         .claim(
             two,
-            "more collector threads than CPUs of quota: the longest pause is 1.3 times that of one",
+            "with more collector threads than CPUs of quota, the longest pause is at least 1.3 times that of one thread",
         )
         .claim(
             at_most(0.8, median("2_workers", "1_worker")).cores(2),
-            "without a quota the second thread shortens the median pause by a fifth",
+            "without a quota, a second thread shortens the median pause by at least a fifth",
         )
-        .claim(one_cut, "one thread at one CPU is throttled for 5 % of its time at most")
-        .claim(at_least(0.15, cut("2_workers_1cpu")).cores(2), "each of two for 15 % of its time or more")
-        .claim(half, "half a CPU: the longest pause doubles")
-        .claim(tenths, "the same half in periods of 10 ms: a quarter off the longest pause")
-        .claim(every, "which the median one pays for: 1.3 times as long")
+        .claim(
+            at_least(0.15, cut("2_workers_1cpu")).cores(2),
+            "with a quota of one CPU, each of two collector threads is throttled for at least 15 % of the time",
+        )
+        .claim(half, "with half a CPU, the longest pause is at least twice as long as without a quota")
+        .claim(
+            at_most(0.75, ratio("1_worker_0.5cpu_10ms", "1_worker_0.5cpu")),
+            "with half a CPU in periods of 10 ms, the longest pause is at least a quarter shorter than in periods of 100 ms",
+        )
+        .claim(
+            at_least(1.3, median("1_worker_0.5cpu_10ms", "1_worker_0.5cpu")),
+            "with half a CPU, periods of 10 ms make the median pause at least 1.3 times as long as periods of 100 ms",
+        )
         .because(
-            "A quota is no slower CPU. All threads run at full speed until the CPU time of the period is used up, and then none runs until \
-             the next one begins.",
+            "A quota does not make the CPU slower. All threads run at full speed until the CPU time of the period is used up. Then none \
+             runs until the next period begins.",
             source("Linux, Documentation/scheduler/sched-bwc.rst"),
         )
         .because(
-            "Two collector threads use it up in half of the period. If a collection is under way then, it stands still with the world \
-             stopped.",
+            "Two collector threads use up the quota of one CPU in half of the period. A collection that is under way then stands still, \
+             and the world stays stopped.",
             shown_by(two),
         )
         .because(
-            "One thread can't use more than one CPU, so at a quota of one it is cut off for moments at most.",
-            shown_by(one_cut),
+            "One thread can't use more than one CPU. So with a quota of one CPU it is throttled for moments at most.",
+            source("Linux, Documentation/scheduler/sched-bwc.rst"),
         )
         .because(
-            "At half a CPU it is cut off, whatever the number of threads: some pauses get all of the waiting, 50 ms each.",
+            "With half a CPU the collector is throttled, whatever the number of threads. Some pauses include the whole wait, 50 ms each.",
             shown_by(half),
         )
         .because(
-            "A shorter period cuts the same share into smaller pieces: no pause waits long.",
-            shown_by(tenths),
+            "A shorter period cuts the same quota into smaller pieces. With half a CPU in periods of 10 ms, a pause waits for 5 ms several \
+             times, and not once for 50 ms.",
+            source("Linux, Documentation/scheduler/sched-bwc.rst"),
         )
-        .because("But every pause waits a little.", shown_by(every))
         .because(
-            "So: as many collector threads as there are CPUs of quota, not of the host; and where the platform lets you, a shorter period.",
+            "These short waits add up: the median pause is at least 1.3 times as long as without a quota.",
+            shown_by(at_least(1.3, median("1_worker_0.5cpu_10ms", "1_worker"))),
+        )
+        .because(
+            "So a collector should not start more threads than the quota has CPUs. The program's own threads use the quota as well. Here \
+             only one of them is busy.",
             source("golang/go issues 19378, 33803 and 59715"),
         )
         .because(
-            "Here each thread is pinned to a CPU of its own, since a scheduler that puts both on one would hide the effect.",
+            "Here each thread is pinned to a CPU of its own, since a scheduler that puts both on one CPU would hide the effect.",
             source("src/machine/group.rs and src/measure/limited.rs"),
         )
         .in_tour()
@@ -188,18 +203,19 @@ fn limit_here() -> String {
     }
 }
 
-/// Inside: garbage beside 16 MiB that live, for some periods. No victim, which would use up the quota by itself.
+/// Runs inside the control group: makes garbage beside 16 MiB of live objects, for some periods. No victim thread runs, since it would
+/// use up the quota by itself.
 ///
 /// Each collector thread stays on a CPU of its own. Where the scheduler puts threads is not the subject: left alone it has both on one
 /// CPU in some pauses, and these last as long as with one thread.
 fn collect(plan: &Plan, Quota { workers, cpus }: Quota) -> Result<Sample, String> {
-    // Long enough for the end of a period with a quota, wherever it begins; without one there is nothing to wait for.
+    // With a quota, this is long enough to include the end of a period. Without one there is nothing to wait for.
     let time = if cpus.is_some() { plan.slice.max(PERIOD.mul_f64(1.5)) } else { plan.slice / 2 };
     let (part, time, collections) = if plan.is_smoke() { (16, plan.slice, 1) } else { (1, time, 3) };
     let config = Config { workers, pinned: true, ..Config::new(Collector::Immix, 40 * MIB / part) };
     let job = Job { config, live_bytes: 16 * MIB / part, time, collections, cpus: plan.cpus[..1].to_vec() };
     let churned = churn(job, garbage)?.paused()?;
-    // The kernel adds up the CPUs, and a thread has one.
+    // The kernel adds up the time of all CPUs, and each thread has one CPU.
     let each = |ns: u64| ns as f64 / workers as f64 / (churned.wall.as_secs_f64() * 1e9);
     let throttled = churned.quota.throttled_ns.map(each);
     Ok(with_known(churned.sample("", ""), &[("throttled_time_share", throttled)]))
@@ -229,8 +245,8 @@ fn memories() -> Step {
     let spared = at_most(0.0, kills("75%_beside"));
     Step::new("memory", Kind::Count, "peak_share")
         .ask_number(
-            "A container with 128 MiB. The heap may grow to 90 % of that, and is filled with garbage up to there before each collection; \
-             16 MiB of other memory are in use beside it. What share of the limit is in use at most?",
+            "A container has a limit of 128 MiB. The heap may grow to 90 % of that, and garbage fills it up to there before each \
+             collection. 16 MiB of other memory are in use beside it. What is the largest share of the limit that is in use?",
             "90%_beside",
             "",
         )
@@ -247,30 +263,26 @@ fn memories() -> Step {
             }
             Ok(told(limited::run(Some(Bound::Memory { bytes: limit as u64 }))?, limit as f64))
         })
-        .claim(at_most(0.0, kills("75%")), "75 %: nobody is killed")
-        .claim(spared, "75 % and 16 MiB beside: nobody")
-        .claim(at_least(1.0, kills("90%_beside")), "90 % and 16 MiB beside: killed")
-        .claim(at_least(1.0, kills("105%")), "105 %: killed")
-        .claim(
-            at_least(1.3, between),
-            "75 % instead of 50 %: 1.3 times as much is allocated between two collections",
+        .claim(at_most(0.0, kills("75%")), "with a heap of 75 %, the process is not killed")
+        .claim(spared, "with a heap of 75 % and 16 MiB beside it, the process is not killed")
+        .claim(at_least(1.0, kills("90%_beside")), "with a heap of 90 % and 16 MiB beside it, the process is killed")
+        .because(
+            "This collector does not know the limit. It collects when its heap is full, and until then garbage counts as used memory. \
+             (.NET and the JVM read the limit: they collect harder near it and throw an exception that a program can catch.)",
+            source("src/heap/room.rs; .NET: docs/core/runtime-config/garbage-collector.md"),
         )
         .because(
-            "The collector does not know the limit; it collects when its heap is full, and garbage counts until then.",
-            source("src/heap/room.rs"),
-        )
-        .because(
-            "If heap and everything else reach the limit first, the kernel finds nothing to drop and kills: no exception, no log line of the \
-             program, exit code 137.",
+            "If the heap and everything else together reach the limit first, the kernel finds no memory that it can drop, and \
+             kills the process. The program gets no exception and writes no log line. There is only exit code 137.",
             shown_by(at_least(1.0, kills("90%_beside"))),
         )
-        .because("A smaller heap is safer and collects more often.", shown_by(at_least(1.3, between)))
+        .because("A smaller heap is safer, but it is collected more often.", shown_by(at_least(1.3, between)))
         .because(
-            "The 75 % that .NET takes is the compromise: a quarter for stacks, native buffers, the collector's own tables.",
+            "The 75 % that .NET takes is a compromise: it leaves a quarter for stacks, native buffers and the collector's own tables.",
             shown_by(spared),
         )
         .because(
-            "What lies beside the heap does not shrink with the limit, so in a small container 75 % can be too much.",
+            "The memory beside the heap does not shrink with the limit, so in a small container 75 % can be too much.",
             shown_by(at_least(
                 1.05,
                 ratio(pick("75%_beside", "", "peak_share"), pick("75%", "", "peak_share")),
@@ -278,11 +290,11 @@ fn memories() -> Step {
         )
 }
 
-/// Inside: a heap of that share of the limit, filled again and again.
+/// Runs inside the control group: fills a heap of that share of the limit again and again.
 fn fill(plan: &Plan, limit: usize, Share { percent, beside }: Share) -> Result<Sample, String> {
     let beside = vec![1_u8; beside];
     let config = Config { past_limit: true, ..Config::new(Collector::Immix, limit / 100 * percent) };
-    // From one collection to the second after it: what lies between two is then a count.
+    // Runs from one collection to the second one after it, so the bytes allocated between two collections are a count.
     let cpus = plan.cpus[..1].to_vec();
     let job = Job { config, live_bytes: MIB, time: Duration::ZERO, collections: 2, cpus };
     let churned = churn(job, garbage)?.paused()?;
@@ -292,7 +304,7 @@ fn fill(plan: &Plan, limit: usize, Share { percent, beside }: Share) -> Result<S
     Ok(with_known(Sample::default(), &[("between_bytes", Some(between)), ("peak_bytes", peak)]))
 }
 
-/// What the kernel counted, or, where the limit was only modelled, what it would have.
+/// What the kernel counted. Where the limit was only modelled: what the kernel would have counted.
 fn told(ran: Ran, limit: f64) -> Sample {
     let known = |n: Option<u64>| n.map(|n| n as f64);
     let counted = [
@@ -313,7 +325,7 @@ fn told(ran: Ran, limit: f64) -> Sample {
     sample.seeing(if ran.counted.oom_kills_count.is_some_and(|n| n > 0) {
         "the kernel's out-of-memory killer ended it (SIGKILL, which a shell shows as exit code 137)"
     } else {
-        "SIGKILL ended it, and the group counted no kill for want of memory"
+        "SIGKILL ended it, and the group counted no kill for lack of memory"
     })
 }
 

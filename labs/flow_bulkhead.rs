@@ -7,7 +7,7 @@ use underhood::{
         WAITING_LIMIT, outcome, run,
     },
     lab::{
-        Bound, Evidence, Kind, Lab, ONCE, Pick, Step, at_least, at_most, between, pick, plan::Plan, ratio,
+        Bound, Kind, Lab, ONCE, Pick, Step, at_least, at_most, between, pick, plan::Plan, ratio,
         sample::Sample, shown_by, source,
     },
     measure::{cost, lateness::Lateness},
@@ -20,39 +20,41 @@ pub(crate) fn lab() -> Lab {
         .step(door())
         .say(
             "slow",
-            "Of some 900 requests that come in the 0.9 s in which a backend is ten times slower, a service without a limit answers \
-             {against} in time, one for each of the 16 workers; with a bulkhead as wide as the backend {value}: the backend does the \
-             same work, but for callers who still wait.",
+            "1,000 requests arrive each second, with a deadline of 75 ms. For 0.9 s the backend takes 50 ms for each instead of 5. About \
+             900 requests arrive in that time. A service without a limit answers {against} of them in time. With at most 16 in flight (a \
+             bulkhead) it answers {value}.",
             ratio("bulkhead", "nothing"),
-            "callers give up and the backend is told, so that it drops what nobody waits for",
+            "callers that give up tell the backend, so that it drops requests that nobody waits for",
         )
         .say(
             "slow",
-            "A rate limit a fifth above the usual rate lets {value} requests pile up, a bulkhead {against}: the rate did not change, \
-             the time of each request did.",
+            "A rate limit a fifth above the usual rate lets {value} requests pile up, a bulkhead {against}. The rate did not change, but \
+             each request took longer.",
             ratio(inside("rate_limit"), inside("bulkhead")),
-            "the limit is set below what the slow backend can do, which wastes the well one",
+            "the rate limit is below what the slow backend can do. But such a limit wastes most of a healthy backend",
         )
         .say(
             "door",
-            "Passing a bulkhead, in and out, costs {value}; a tokio semaphore's try_acquire {against}.",
+            "Entering and leaving a bulkhead costs {value}. With a tokio semaphore's try_acquire it costs {against}.",
             ratio("bulkhead", "tokio_semaphore"),
-            "threads meet at it, or somebody waits",
+            "several threads use it at once, or a task waits for a permit",
         )
         .not_said(&[
-        "How many times as much a bulkhead answers: without a limit only the workers' first requests are in time, however long it lasts, so that \
-         the ratio is as large as the window is long, here 0.9 s.",
-        "That a bulkhead makes a slow backend faster: it sheds what the backend cannot do, and no more.",
-        "That a breaker is worse than a bulkhead: it is for a backend that fails, not for one that is slow and works.",
-        "That these settings are right: 16 places, 10 failures, 70 % are what was measured.",
-        "Nothing about retries: here nobody retries, and each retry would be one more arrival.",
+        "How many times as many requests a bulkhead answers in general. Without a limit only the first request of each worker is in time, \
+         so the ratio grows with the slow time (here 0.9 s).",
+        "That a bulkhead makes a slow backend faster: it only refuses what the backend cannot do.",
+        "That a breaker is worse than a bulkhead: a breaker is for a backend that fails, not for one that is slow but works.",
+        "That these settings are the right ones: 16 places, a breaker that opens after 10 failures, and an adaptive limit that cuts itself \
+         to 70 %. Others were not measured.",
+        "Anything about retries: here nobody retries, and each retry would be one more arrival.",
     ])
         .next(&[
-        "Little's law: 1,000 a second at 5 ms, how many are in flight? And at 50 ms?",
-        "How wide do you make a bulkhead, if you don't know the backend? (let it find out: AIMD on the latency)",
-        "Why is a semaphore that waits no protection? (it only moves the queue to where you don't look)",
+        "Little's law: 1,000 requests come per second, and each takes 5 ms. How many are in flight? And at 50 ms?",
+        "How many places do you give a bulkhead, if you don't know the backend? (let it adapt to the latency: additive increase, \
+         multiplicative decrease, AIMD)",
+        "Why does a semaphore that makes requests wait protect nothing? (it only moves the queue to where you don't look)",
         "What else empties the queue? (a deadline that travels with the request; serving the newest first)",
-        "After the backend is well again the service stays ill for a while. Why, and what could make it stay so for ever? (retries)",
+        "After the backend has recovered, the service stays slow for a while. Why, and what could keep it slow for ever? (retries)",
     ])
         .sources(&[
         "M. Nygard, Release It! (2nd ed., 2018): bulkheads, circuit breakers, shedding load",
@@ -78,8 +80,9 @@ fn slow() -> Step {
     let of = |value, case, against| ratio(pick(case, "", value), pick(against, "", value));
     Step::new("slow", Kind::Tail, GOOD)
         .ask_number(
-            "1,000 requests a second; a backend with 16 workers that needs 5 ms for each, and for 0.9 s 50 ms. An answer is of use within \
-             75 ms. With a bulkhead of 16 places, how many of the some 900 that come while it is slow are answered in time?",
+            "1,000 requests come per second. A backend with 16 workers needs 5 ms for each, but for 0.9 s it needs 50 ms. An answer is \
+             useful only within 75 ms. About 900 requests come while the backend is slow. With a bulkhead of 16 places, how many of them \
+             are answered in time?",
             "bulkhead",
             "",
         )
@@ -96,62 +99,58 @@ fn slow() -> Step {
         .over(ONCE, |plan, _| served(plan, &DOORS))
         .claim(
             at_least(3.0, ratio("bulkhead", "nothing")),
-            "a bulkhead at least triples what is answered in time",
+            "a bulkhead at least triples the number of answers in time",
         )
         .claim(
             at_most(0.5, ratio("rate_limit", "bulkhead")),
-            "a rate limit above the usual rate does not: at most half of the bulkhead's",
+            "a rate limit above the usual rate gives at most half as many answers in time as the bulkhead",
         )
         .claim(
             at_most(0.5, ratio("waiting_limit", "bulkhead")),
-            "nor does a semaphore that waits: at most half, too",
+            "a semaphore that makes requests wait gives at most half as many answers in time, too",
         )
         .claim(
             at_least(0.5, ratio("adaptive", "bulkhead")),
-            "a limit that finds itself gets at least half of what the right one gets",
+            "a limit that adapts by itself gives at least half as many answers in time as a bulkhead of the right size",
         )
         .claim(
             at_most(0.5, of(INSIDE, "breaker", "nothing")),
-            "a breaker keeps at most half as many inside as nothing does",
+            "with a breaker, at most half as many requests are in flight at the peak as without a limit",
         )
         .claim(
             at_most(0.2, of("answer_p99_ns", "bulkhead", "nothing")),
-            "with a bulkhead the p99 of the answers is at most a fifth",
+            "with a bulkhead, the p99 of the answer times is at most a fifth of that without a limit",
         )
         .claim(
             at_most(0.5, of("recover_ns", "bulkhead", "nothing")),
-            "and the service is well again in at most half the time",
+            "with a bulkhead, the service recovers in at most half of the time that it takes without a limit",
         )
-        .claim(
-            little("nothing"),
-            "Little's law holds in the pile-up: what is counted inside is arrivals times stay, within a tenth",
-        )
-        .claim(little("bulkhead"), "and behind the bulkhead")
-        .because("Little's law: in flight = rate x time.", shown_by(little("rate_limit")))
+        .because("Little's law: requests in flight = arrivals per second x seconds that each takes.", shown_by(little("rate_limit")))
         .because(
-            "A rate limit holds the rate, which never rose. The time rose tenfold and more, so what is in flight does, too. All of it \
-             waits in the backend's queue until the answer is of no use.",
+            "A rate limit limits the rate, and the rate never rose. But at 50 ms a request, 16 workers can do only 320 of the 1,000 requests \
+             of a second. The others pile up in the backend's queue until their answers come too late.",
             shown_by(at_least(5.0, of(INSIDE, "rate_limit", "bulkhead"))),
         )
         .because(
-            "The backend works all the time, on requests whose callers have gone.",
+            "The backend is busy all the time, but with requests whose callers have given up.",
             source("src/experiments/service.rs, `request`"),
         )
         .because(
-            "A bulkhead holds what is in flight, so a request that is let in meets an empty queue. See \
+            "A bulkhead limits how many requests are in flight, so a request that is let in finds an empty queue. See \
              src/structures/flow/bulkhead.rs.",
             shown_by(at_most(16.0, inside("bulkhead"))),
         )
         .because(
-            "One that waits in place of refusing is the same queue at another place.",
+            "A semaphore that makes requests wait, instead of refusing them, is the same queue in another place.",
             shown_by(at_least(0.8, of(INSIDE, "waiting_limit", "nothing"))),
         )
         .because(
-            "The adaptive limit begins too wide and cuts itself when answers are late.",
+            "The adaptive limit starts too high and goes down when answers are late.",
             shown_by(at_least(1.2, of(INSIDE, "adaptive", "bulkhead"))),
         )
         .because(
-            "The breaker sees only failures in a row: it lets a queue build up, refuses everybody while it drains, and tries again.",
+            "The breaker opens only after several failures in a row, and until then a queue builds up. Then it refuses everybody while the \
+             queue drains, and tries again.",
             shown_by(at_least(2.0, of(INSIDE, "breaker", "bulkhead"))),
         )
         .in_tour()
@@ -161,12 +160,12 @@ fn door() -> Step {
     const DOORS: [&FrontDoor; 5] = [&TOKIO_SEMAPHORE, &BULKHEAD, &ADAPTIVE, &BREAKER, &RATE_LIMIT];
     Step::new("door", Kind::Single, "op_ns")
         .ask_number(
-            "One thread goes in and out, and nobody is in its way. How many ns does a bulkhead take for both?",
+            "One thread enters a bulkhead and leaves it, without contention. How many ns do both take together?",
             "bulkhead",
             "",
         )
         .contenders(DOORS)
-        // Claims of tens of percents need no more.
+        // Claims of tens of percent need no more.
         .slice(0.5)
         .over(ONCE, |plan, p| cost::solo(plan, p.id(), DOORS.map(FrontDoor::pass)))
         .bench("door/{case}", DOORS, |_, door| cost::timed(&door.pass()))
@@ -174,28 +173,26 @@ fn door() -> Step {
             at_most(1.2, ratio("bulkhead", "tokio_semaphore")),
             "a bulkhead costs at most 1.2 times a tokio semaphore's try_acquire",
         )
-        .claim(at_most(2.0, ratio("adaptive", "bulkhead")), "one that adapts at most twice a bulkhead")
+        .claim(at_most(2.0, ratio("adaptive", "bulkhead")), "a limit that adapts by itself costs at most twice as much as a bulkhead")
         .claim(
             at_most(0.5, ratio("breaker", "bulkhead")),
-            "a closed breaker, which only reads, at most half of a bulkhead",
+            "a closed breaker, which only reads, costs at most half as much as a bulkhead",
         )
         .because(
-            "To go in and out changes a word twice, and an atomic change is most of the price, whatever it decides.",
+            "Entering and leaving a bulkhead are two atomic changes of a word. The changes are most of the cost, not the decision.",
             shown_by(at_most(0.8, ratio("rate_limit", "bulkhead"))),
         )
         .because(
-            "tokio's permit gives back through a mutex, because somebody may wait and be next.",
+            "A tokio permit is given back under a mutex, because another task may be waiting for it.",
             shown_by(at_least(1.2, ratio("tokio_semaphore", "bulkhead"))),
         )
         .because(
-            "A closed breaker reads its word going in, and again coming out of a call that went well: nothing to write down.",
-            shown_by(at_most(0.9, ratio("breaker", "rate_limit"))),
+            "A closed breaker reads its word when a call begins, and again when the call has succeeded. It has nothing to write.",
+            source("src/structures/flow/circuit_breaker.rs"),
         )
-        .because("A rate limit is passed once and has no way out.", Evidence::None)
-        .because("The time is known here: reading a clock costs more than any of them.", Evidence::None)
 }
 
-/// What a number needs besides being counted: requests that were sent when they were due.
+/// A reason to doubt the numbers: requests that were sent much later than they were due.
 fn doubts(times: &Times, late: &Lateness) -> Option<String> {
     let late_ns = late.exceeded_by_permille_ns(10).or_else(|| late.max_ns())?;
     let most_ns = times.deadline_ns() as f64 / 15.0;
@@ -213,11 +210,11 @@ fn sample(case: &str, o: &Outcome) -> Sample {
     sample.values.extend(o.little_ratio.map(|ratio| ("little_ratio".into(), ratio)));
     match o.recover_ns {
         Some(ns) => sample.with("recover_ns", ns),
-        None => sample.seeing("the service was still ill at the end"),
+        None => sample.seeing("the service had not recovered by the end"),
     }
 }
 
-/// What the services behind these doors saw, and the first one's twin.
+/// The results of the services behind these doors, and of a second copy of the first one (the A/A row).
 fn served(plan: &Plan, doors: &[&FrontDoor]) -> Vec<Sample> {
     let times = if plan.is_smoke() { Times::SMOKE } else { Times::REAL };
     let ids = doors.iter().map(|door| door.as_ref().id).chain([AA]);

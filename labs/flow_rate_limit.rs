@@ -1,4 +1,4 @@
-//! Token bucket, leaky bucket, fixed and sliding window: what does each rate limit let through, and what does it cost to ask?
+//! Token bucket, leaky bucket, fixed and sliding window: what does each rate limit let through, and what does a decision cost?
 //!
 //! Run it: `cargo run --release --bin flow_rate_limit -- --step`
 use std::iter::once;
@@ -16,8 +16,8 @@ use underhood::{
         },
     },
     lab::{
-        Evidence, Kind, Lab, Step, at, at_least, at_most, between, count, exactly, pick, ratio,
-        sample::Sample, shown_by, source,
+        Kind, Lab, Step, at, at_least, at_most, between, count, exactly, pick, ratio, sample::Sample,
+        shown_by, source,
     },
     measure::{
         cost::{self, Solo},
@@ -30,7 +30,7 @@ use underhood::{
 pub(crate) fn lab() -> Lab {
     underhood::lab!(
         "flow_rate_limit",
-        "Token bucket, leaky bucket, fixed and sliding window: what does each rate limit let through, and what does it cost to ask?"
+        "Token bucket, leaky bucket, fixed and sliding window: what does each rate limit let through, and what does a decision cost?"
     )
         .step(truth())
         .step(fair())
@@ -39,43 +39,47 @@ pub(crate) fn lab() -> Lab {
         .step(contended())
         .say(
             "truth",
-            "A token bucket of \"100 per second\" with a burst of 100 lets {value} through in one second; a fixed window lets \
-             {against}.",
+            "A token bucket of \"100 per second\" with a burst of 100 can let {value} requests through within one second. A fixed window \
+             can let {against} through. With either, twice the rate is possible.",
             ratio(("token_bucket", "burst_100"), ("fixed_window", "burst_100")),
-            "the burst is smaller: at most burst + 99 pass, so 109 with a burst of 10 and 100 with a burst of 1",
+            "the burst of the token bucket is smaller: at most burst + 99 pass (109 with a burst of 10, 100 with a burst of 1)",
         )
         .say(
             "truth",
-            "As a queue, the same leaky bucket never lets more than {value} through in a second; the price is that a request may \
-             wait for {against}.",
+            "A leaky bucket that is used as a queue never lets more than {value} requests through in a second. The price is that a request \
+             may wait for {against}.",
             ratio(("leaky_queue", "burst_100"), pick("leaky_queue", "burst_100", "wait_max_ns")),
-            "the queue is shorter: the wait is its length over the rate",
+            "the queue is shorter: the longest wait is its length divided by the rate",
         )
         .say(
             "fair",
-            "Two clients want 40 and 1,000 of \"100 per second\": behind one shared limit {value} of the polite one's requests pass, \
-             with a limit for each key {against}.",
+            "Two clients share \"100 per second\". The polite one asks 40 times a second, the greedy one 1,000 times. With one shared \
+             limit, {value} of the polite client's requests pass. With a limit for each client, {against} pass.",
             ratio(("token_bucket", "random"), ("keyed", "random")),
-            "the greedy one asks at the moments at which tokens drop in: then the polite one gets nothing",
+            "the greedy client asks exactly when each token drops in: then the polite client gets nothing from a shared limit",
         )
         .say(
             "decide",
-            "A GCRA decision takes {value} when the time is known, {ratio} of what governor takes.",
+            "A decision of our GCRA (generic cell rate algorithm) takes {value} if the caller already knows the time. That is {ratio} of \
+             the time of the crate governor, which uses GCRA, too.",
             ratio(("gcra", "passing"), ("governor", "passing")),
-            "the clock is read for it (that costs more than the decision), or threads meet at the limiter",
+            "the clock must be read for the decision (that costs more than the decision), or several threads use the limiter at once",
         )
         .not_said(&[
-        "That one of them is right: 200 in a second is what a fixed window promises, and a bill is checked against the calendar.",
-        "That a queue is kinder: under a flood all of its requests wait, and most clients have given up before their turn.",
-        "That a rate protects a backend: it limits what comes in, not what is in there (flow_bulkhead).",
-        "What governor costs as such: here it is told the time, or reads its default clock, and everything else is left out.",
+        "That one of them is right and the others are wrong. A fixed window keeps its promise when it lets 200 through in a second. For a \
+         bill, which counts by the calendar, it is the right limit.",
+        "That a queue is kinder to clients: in a flood all of its requests wait, and most clients have given up before their turn.",
+        "That a rate limit protects a backend: it limits how many requests come in per second, not how many are in flight (see \
+         flow_bulkhead).",
+        "What governor costs in a whole program: here it is given the time or reads its default clock, and everything else is left out.",
     ])
         .next(&[
         "Your API allows 100 per second. What is the most that your backend sees in one second? In 10 ms?",
-        "Why does a distributed limiter of ten nodes with a tenth each refuse clients that are within their quota?",
-        "What does the client do with a refusal? (Retry-After, jitter: a fixed window invites all to the same moment)",
+        "Ten nodes share one limit, and each enforces a tenth of it. Why do they refuse clients that are within their quota?",
+        "What does the client do after a refusal? (wait as Retry-After says, plus jitter: with a fixed window all clients come back at the \
+         same moment)",
         "When would you delay instead of refuse? Who pays for the delay?",
-        "How do you keep a million keys in bounded memory? (an idle key's state is no state)",
+        "How do you keep a million keys in bounded memory? (an idle key needs no state)",
     ])
         .sources(&[
         "ITU-T I.371, annex A: the generic cell rate algorithm; J. Turner, 1986: the leaky bucket as a meter",
@@ -112,7 +116,7 @@ fn truth() -> Step {
         )
         .claim(
             exactly(200.0, ("fixed_window", "burst_100")),
-            "a fixed window lets 200 through in one second: 100 on either side of an edge",
+            "a fixed window lets 200 through in one second: 100 on either side of the edge between two windows",
         )
         .claim(
             exactly(100.0, ("sliding_log", "burst_100")),
@@ -120,7 +124,7 @@ fn truth() -> Step {
         )
         .claim(
             exactly(109.0, ("gcra", "burst_10")),
-            "with a burst of 10, GCRA lets 109 through, and nobody loses in the long run",
+            "with a burst of 10, GCRA lets 109 through in one second",
         )
         .claim(
             exactly(100.0, pick("gcra", "burst_10", "long_run_per_s")),
@@ -128,29 +132,30 @@ fn truth() -> Step {
         )
         .claim(
             at_most(100.0, ("leaky_queue", "burst_100")),
-            "a queue lets no more than 100 through in a second, whatever it holds",
+            "a leaky bucket used as a queue lets no more than 100 through in a second, however many wait in it",
         )
         .because(
-            "A token bucket promises an average. What was saved while nobody came (the burst) comes on top of what drops in meanwhile, \
-             so a second sees burst + 99.",
+            "A token bucket promises an average rate. Tokens that were saved while nobody came (the burst) are added to those that drop in \
+             during the second. So up to burst + 99 requests pass in one second.",
             shown_by(exactly(100.0, ("token_bucket", "burst_1"))),
         )
         .because(
-            "A fixed window forgets all at an edge, so two whole quotas meet there.",
+            "A fixed window starts to count from zero at each edge. So two whole quotas can pass around one edge.",
             shown_by(exactly(2.0, ratio(("fixed_window", "burst_100"), ("sliding_log", "burst_100")))),
         )
         .because(
-            "A sliding log forgets each request a second after it came, which is the promise itself. It costs 8 bytes for each of \
-             the 100.",
+            "A sliding log counts each request for exactly one second, and that is what the limit promises. It costs 8 bytes for each of \
+             the 100 requests.",
             shown_by(at_least(800.0, pick("sliding_log", "burst_100", "state_bytes"))),
         )
         .because(
-            "The meter, GCRA and the token bucket are one algorithm on the same word. It is read as the time when it will be dry, \
-             when the next is due, or when it was empty. Tests hold them to the same decisions.",
+            "The leaky bucket as a meter, GCRA and the token bucket are the same algorithm: each keeps one time in one word. For the meter \
+             it is when the bucket will be dry, for GCRA when the next request is due. For the token bucket it is when the bucket was \
+             empty. Tests check that they decide alike.",
             source("src/structures/flow/leaky_bucket.rs, gcra.rs, token_bucket.rs; tests/structures/flows.rs"),
         )
         .because(
-            "The queue takes the same requests and lets them leave one by one: it turns a burst into a wait.",
+            "The leaky bucket as a queue accepts the same requests and lets them leave one by one. So a burst becomes a wait.",
             shown_by(at_least(0.9e9, pick("leaky_queue", "burst_100", "wait_max_ns"))),
         )
         .in_tour()
@@ -158,18 +163,18 @@ fn truth() -> Step {
 
 fn fair() -> Step {
     let limiters = || [&TOKEN_BUCKET, &FIXED_WINDOW, &SLIDING_LOG, &LEAKY_QUEUE];
-    // Whether the clients come at random moments: the other greedy one is an adversary.
+    // Whether the clients come at random moments. If not, the greedy client picks the worst moments for the other.
     let manners = [at("random", true), at("adversary", false)];
     Step::new("fair", Kind::Count, "polite_share")
         .ask_number(
-            "Two clients share \"100 per second\". One asks 1,000 times a second, the other 40 times, at random moments. What share of the \
-             polite one's requests pass a shared token bucket? (0.5 is half)",
+            "Two clients share \"100 per second\". The greedy one asks 1,000 times a second, the polite one 40 times, at random moments. \
+             What share of the polite client's requests pass a shared token bucket? (0.5 is half)",
             "token_bucket",
             "random",
         )
         .contenders(once(KEYED.as_ref()).chain(limiters().map(AsRef::as_ref)))
         .over(manners, move |plan, random| {
-            let dice = || random.value.then(|| Order::new(plan.seed));
+            let dice = || random.value.then(|| Order::new(plan.seed ^ (plan.launch as u64) << 32));
             let half = Quota::per_second(50, 50).expect("a sound quota");
             let keyed = Keyed::new(half, 2, 1).expect("a sound size");
             let keyed =
@@ -182,34 +187,35 @@ fn fair() -> Step {
         })
         .claim(
             between(0.08, 0.11, ("token_bucket", "random")),
-            "at random moments a shared bucket gives by the share of the asking: 100 of 1,040, a tenth",
+            "at random moments a shared bucket lets an equal share of each client's requests through: 100 of 1,040, about a \
+             tenth",
         )
         .claim(
             at_most(0.0, ("token_bucket", "adversary")),
-            "if the greedy one asks at the moment at which each token drops in, the polite one gets nothing",
+            "if the greedy client asks exactly when each token drops in, the polite client gets nothing",
         )
         .claim(
             at_least(0.999, ("keyed", "random")),
-            "with half the quota for each key, all of the polite client's requests pass",
+            "with half the quota for each client, all of the polite client's requests pass",
         )
         .because(
-            "A shared limit has no idea who asks: what becomes free goes to whoever asks first.",
-            Evidence::None,
+            "A shared limit does not know who asks. A token that becomes free goes to the next request, no matter who sent it.",
+            source("src/contenders/arrivals.rs"),
         )
         .because(
-            "At random that is a share like one's share of the asking. A client that asks 25 times as often gets 25 times as much, \
-             which teaches clients to retry.",
+            "At random moments, each client gets a share of the quota that equals its share of the requests. A client that asks 25 times \
+             as often gets 25 times as much. That teaches clients to retry.",
             shown_by(between(0.08, 0.11, ("fixed_window", "random"))),
         )
         .because(
-            "A client that knows the moment gets everything, and a fixed window tells it to all.",
+            "A client that knows when quota becomes free gets all of it. With a fixed window, everybody knows that moment.",
             shown_by(at_most(0.0, ("fixed_window", "adversary"))),
         )
         .because(
-            "A limit per key gives each its own bucket.",
+            "A limit per key gives each client a bucket of its own.",
             shown_by(at_least(0.999, ("keyed", "adversary"))),
         )
-        .because("It can't lend what the other does not use.", source("src/structures/flow/keyed.rs"))
+        .because("But a limit per key can't lend one client what another does not use.", source("src/structures/flow/keyed.rs"))
 }
 
 fn decide() -> Step {
@@ -223,12 +229,12 @@ fn decide() -> Step {
     ];
     Step::new("decide", Kind::Single, "op_ns")
         .ask_number(
-            "One thread asks one limiter. How long does a GCRA decision take, in ns, when the time is known already?",
+            "One thread asks one limiter and already knows the time. How many ns does a GCRA decision take?",
             "gcra",
             "passing",
         )
         .contenders(LIMITS)
-        // A hundred quads of blocks: enough for tens of percents.
+        // A hundred quads of blocks: enough to show differences of tens of percent.
         .slice(0.4)
         .over(asked, |plan, ask| cost::solo(plan, ask.id(), LIMITS.map(ask.value)))
         .bench("passing/{case}", LIMITS, |_, limit| cost::timed(&limit.passing()))
@@ -238,41 +244,44 @@ fn decide() -> Step {
         )
         .claim(
             at_most(1.2, ratio(("token_bucket", "passing"), ("governor", "passing"))),
-            "a token bucket's, too",
+            "a token bucket's decision that passes costs at most 1.2 times governor's, too",
         )
         .claim(
             at_most(0.7, ratio(("gcra", "refused"), ("gcra", "passing"))),
-            "refusing is cheaper than passing: at most 0.7 of it",
+            "a refusal by GCRA is cheaper than a pass: at most 0.7 of the time",
         )
         .claim(
             at_most(1.3, ratio(("gcra", "clocked"), ("empty", "clocked"))),
-            "beside the clock a decision costs next to nothing: at most 1.3 times the clock alone",
+            "a GCRA decision costs little compared with the clock: both together take at most 1.3 times as long as the clock alone",
         )
         .because(
-            "A decision that passes is a load and a compare-exchange on one word; a refusal is the load alone.",
+            "A decision that passes is a load and a compare-exchange on one word. A refusal is the load alone.",
             shown_by(at_most(0.7, ratio(("token_bucket", "refused"), ("token_bucket", "passing")))),
         )
         .because(
-            "The exactness of the sliding log is two compare-exchanges and four loads.",
+            "The sliding log pays for its exactness with two compare-exchanges and four loads.",
             shown_by(at_least(1.5, ratio(("sliding_log", "passing"), ("gcra", "passing")))),
         )
         .because(
-            "The calendar of the fixed window is a division.",
+            "The fixed window needs a division to find out which window it is in.",
             shown_by(at_least(1.2, ratio(("fixed_window", "refused"), ("gcra", "refused")))),
         )
         .because(
-            "All of them are small beside reading a clock. (`clocked`: governor's default clock, the CPU's counter, for all alike.) \
-             They are partly hidden behind it: \
-             the CPU need not wait for the counter to look at the word. Read the time once \
-             per request, hand it on.",
-            shown_by(at_most(1.3, ratio(("sliding_log", "clocked"), ("empty", "clocked")))),
+            "A bucket's decision is cheap compared with reading a clock. In the rows \"all pass, clock read\", every limiter \
+             uses governor's default clock, the CPU's counter. The decision and the clock partly overlap, since the CPU can \
+             read the limiter's word before the counter has answered. So read the time once per request and pass it on.",
+            shown_by(at_most(1.3, ratio(("token_bucket", "clocked"), ("empty", "clocked")))),
+        )
+        .because(
+            "The sliding log adds more to the clock than a bucket does.",
+            shown_by(at_least(1.1, ratio(("sliding_log", "clocked"), ("token_bucket", "clocked")))),
         )
 }
 
 fn keys() -> Step {
     let limiters = || [&KEY_GOVERNOR, &KEYED_FOLDHASH, &KEY_GOVERNOR_SIPHASH, &KEYED, &KEY_UNLIMITED];
     Step::new("keys", Kind::Single, "op_ns")
-        .ask_best("A limit for each of 10,000 keys. Which one decides fastest, on one thread?", "keys_10000")
+        .ask_best("Each of 10,000 keys has a limit of its own. Which limiter decides fastest, on one thread?", "keys_10000")
         .contenders(limiters())
         .slice(0.4)
         .over([count("keys_100", 100), count("keys_10000", 10_000)], move |plan, keys| {
@@ -280,24 +289,30 @@ fn keys() -> Step {
         })
         .claim(
             at_most(1.0, ratio(("keyed_foldhash", "keys_10000"), ("governor", "keys_10000"))),
-            "with 10,000 keys and the same hasher, ours takes no longer than governor",
+            "with 10,000 keys and the same hasher, our limit per key takes no longer than governor's",
         )
         .claim(
             at_least(1.1, ratio(("keyed", "keys_10000"), ("keyed_foldhash", "keys_10000"))),
-            "std's hasher, which withstands chosen keys, costs something: ours takes at least 1.1 times as long with it",
+            "std's hasher withstands chosen keys, but it costs time: with it our limit per key takes at least 1.1 times as long",
         )
         .because(
-            "governor looks the key up in a DashMap. It counts itself into a shard's reader-writer lock, finds the slot, swaps the word \
-             there, and counts itself out: three atomic steps.",
-            Evidence::None,
+            "governor looks the key up in a DashMap. It takes a shard's reader-writer lock as a reader, finds the slot, swaps the word \
+             there and releases the lock. These are three atomic operations.",
+            source("governor 0.10.4, src/state/keyed/dashmap.rs; dashmap 6"),
         )
         .because(
-            "Ours locks a shard's mutex, changes the plain word, unlocks: two. And a table that never grows needs no way to grow.",
-            source("src/structures/flow/keyed.rs"),
+            "Our limiter locks a shard's mutex, changes a plain word and unlocks. These are two atomic operations. And its \
+             table never grows, so it needs no code for that. With 100 keys our limiter is the faster one.",
+            shown_by(at_most(0.9, ratio(("keyed_foldhash", "keys_100"), ("governor", "keys_100")))),
         )
         .because(
-            "The hash is the rest.",
-            shown_by(at_least(1.1, ratio(("governor_siphash", "keys_10000"), ("governor", "keys_10000")))),
+            "With 10,000 keys our limiter is the slower one. The number of atomic operations does not explain that, and no row here shows \
+             the reason.",
+            shown_by(at_least(1.5, ratio(("keyed_foldhash", "keys_10000"), ("governor", "keys_10000")))),
+        )
+        .because(
+            "With std's SipHash, governor takes at least twice as long as with foldhash. So the hasher matters as much as all the rest.",
+            shown_by(at_least(2.0, ratio(("governor_siphash", "keys_10000"), ("governor", "keys_10000")))),
         )
 }
 
@@ -330,27 +345,27 @@ fn contended() -> Step {
         )
         .claim(
             at_least(1.0, ratio(("keyed_foldhash", "passing"), ("governor_keyed", "passing"))).cores(2),
-            "with 10,000 keys, ours decides at least as often as governor's",
+            "with 10,000 keys, our limit per key decides at least as often as governor's",
         )
         .claim(
             at_least(1.5, ratio(("gcra", "refused"), ("gcra", "passing"))).cores(2),
-            "refusing is where a limiter must be fast: GCRA refuses at least 1.5 times as often as it lets through",
+            "a limiter must be fastest when it refuses: GCRA refuses at least 1.5 times as many requests per second as it lets through",
         )
         .because(
-            "Whoever passes writes the word, so its cache line travels from core to core, and a compare-exchange that lost is tried \
-             again.",
+            "A request that passes writes the limiter's word, so the cache line moves from core to core. A compare-exchange that fails is \
+             tried again.",
             shown_by(at_least(2.0, ratio(("empty", "passing"), ("gcra", "passing"))).cores(2)),
         )
         .because(
-            "Whoever is refused only reads, and a line that nobody writes is in every core's cache. So under a flood \
-             the limiter scales just when it has to.",
+            "A request that is refused only reads, and a cache line that nobody writes stays in every core's cache. So the \
+             limiter scales in a flood of requests, when that matters most.",
             shown_by(at_least(0.8, ratio(("gcra", "refused"), ("empty", "refused"))).cores(2)),
         )
         .because(
-            "Keys spread the writing over many lines.",
-            shown_by(at_least(1.1, ratio(("keyed_foldhash", "passing"), ("gcra", "passing"))).cores(2)),
+            "With a limit per key, the writes go to many different cache lines. But each decision also hashes the key, \
+             searches a table and takes a lock. So here a limit per key lets fewer requests through than one limit for all.",
+            shown_by(at_most(1.0, ratio(("keyed_foldhash", "passing"), ("gcra", "passing"))).cores(2)),
         )
-        .because("Every lane reads the clock for each decision.", Evidence::None)
 }
 
 #[allow(dead_code, reason = "used when this file is a binary root")]

@@ -2,8 +2,8 @@
 //!
 //! Run it: `cargo run --release --bin gc_large_objects -- --step`
 //!
-//! A real collector (MMTk) in each child process. `churn` makes garbage of one size beside objects that live; what .NET
-//! does is one rule on top, "a full collection whenever so much was allocated in large objects", and can be switched on.
+//! Each child process runs a real collector (MMTk). `churn` makes garbage of one size while other objects stay alive. .NET adds
+//! one rule: a full collection whenever so many bytes of large objects were allocated. A step can switch that rule on.
 use std::time::Duration;
 
 use underhood::{
@@ -18,8 +18,8 @@ use underhood::{
         },
     },
     lab::{
-        Evidence, Kind, Lab, ONCE, Setting, Step, at_least, at_most, between, pick, plan::Plan, ratio,
-        sample::Sample, setting, shown_by, source,
+        Kind, Lab, ONCE, Setting, Step, at_least, at_most, between, pick, plan::Plan, ratio, sample::Sample,
+        setting, shown_by, source,
     },
     measure::lateness::interleave,
     record::AA,
@@ -27,7 +27,7 @@ use underhood::{
 
 const MIB: usize = 1 << 20;
 const HEAP: usize = 56 * MIB;
-/// Lives in every step that does not vary it: a pause of some ms, so that a short run sees several.
+/// The live bytes of every step that does not vary them. A pause then takes some ms, so a short run has several.
 const LIVE: usize = 6 * MIB;
 /// .NET's threshold, and a budget. The real budget moves; a fixed one shows the rule.
 const RULE: Option<LargeBudget> = Some(LargeBudget { threshold_bytes: 85_000, budget_bytes: 32 * MIB });
@@ -43,43 +43,49 @@ pub(crate) fn lab() -> Lab {
         .step(reaches())
         .say(
             "alive",
-            "The same 1 MiB garbage stops the world for {value} when 16 MiB of small objects live, and for \
-             {against} when 2 MiB do: the pause follows what lives, not what was allocated.",
+            "The garbage is arrays of 1 MiB, and the collector looks at the whole heap each time. With 16 MiB of small \
+             live objects, a pause lasts {value}. With 2 MiB of them, it lasts {against}.",
             ratio("Immix_16MiB", "Immix_2MiB"),
             "the collector is generational or concurrent",
         )
         .say(
             "law",
-            "Each small object that lives adds {value} to a full collection.",
+            "Each small live object adds {value} to a full collection.",
             "Immix",
             "objects are spread differently over memory, or several collector threads share the work",
         )
         .say(
             "dotnet",
-            "With .NET's rule, arrays of 86,000 bytes stop the world {ratio} times as long as arrays of 84,000: \
-             {value} against {against}.",
+            "The heap here has a budget for large objects, as .NET has, but it stops the world for each collection. Arrays of \
+             86,000 bytes cause pauses of {value}, arrays of 84,000 bytes pauses of {against}: {ratio}.",
             ratio("budget_86000B", "budget_84000B"),
-            "little else lives, or the large arrays are reused",
+            "little else is alive, or the large arrays are reused",
         )
         .say(
             "fixes",
             "Taking buffers of 1 MiB from a pool costs {value} each, allocating them {against}.",
             ratio("pool", "as_is"),
-            "the buffer must be cleared before each use, or the pool is larger than what is in use",
+            "the buffer must be cleared before each use, or the pool keeps more buffers than are in use",
         )
     .not_said(&[
-        "That this is .NET: it is its rule (a threshold and a budget that leads to a full collection) on another collector.",
-        "That large objects are cheap: each must be cleared in the allocating call, and 1 MiB of clearing is real work.",
-        "That generational collectors have no long pauses: their full collections, rare here, follow the same law.",
+        "That this is .NET. It is .NET's rule on another collector: a threshold, and a budget that leads to a full \
+         collection. In .NET a generation 2 collection runs in the background by default: the world hardly stops, but \
+         the allocating thread waits. It stops the world when background collection is off, when memory is nearly full, \
+         at a hard limit, or to compact the large object heap.",
+        "That large objects are cheap: each must be cleared in the allocating call, and clearing 1 MiB takes time.",
+        "That generational collectors have no long pauses. Their full collections are rare here, but they also take \
+         longer the more is alive.",
         "That a pool is free: it keeps its memory, hands out stale data, and lives in the oldest generation.",
-        "The longest pause as a bound: it is the longest of a few.",
+        "That the longest pause is an upper bound: it is only the longest of a few.",
     ])
     .next(&[
-        "Why are large objects not moved, and what does that cost? (fragmentation; whole pages each)",
-        "What would you look at first in a service with LOH pauses? (the reason of each full collection: AllocLarge?)",
-        "When is a larger young generation the better fix than a pool?",
+        "Why are large objects not moved, and what does that cost? (fragmentation, and whole pages for each object)",
+        "What would you look at first if the large object heap (LOH) causes pauses? (the reason of each full collection: \
+         is it AllocLarge?)",
+        "When is a larger young generation a better fix than a pool?",
         "What does a concurrent collector do when allocation outruns marking? (it stops the world and marks: see gc_pause)",
-        "Which of your threads can hold up a safepoint? (whoever does not poll: long loops without calls, large clears)",
+        "Which of your threads can hold up a safepoint? (one that does not poll: in a long loop without calls, or while \
+         a large object is cleared)",
     ])
     .sources(&[
         "MMTk 0.33, https://www.mmtk.io: src/policy/largeobjectspace.rs, src/plan/generational/global.rs, src/policy/space.rs (clearing in acquire)",
@@ -90,7 +96,7 @@ pub(crate) fn lab() -> Lab {
     ])
 }
 
-/// A smoke run is so much smaller in everything.
+/// A smoke run divides every size by this.
 const SMOKE: usize = 16;
 
 fn job(plan: &Plan, collector: Collector, large_budget: Option<LargeBudget>, live_bytes: usize) -> Job {
@@ -106,7 +112,7 @@ fn garbage(payload: u32) -> impl FnOnce(&mut Mutator) -> Op + Send + 'static {
 }
 
 fn alive() -> Step {
-    // The collector, bytes that live, and the payload of the garbage.
+    // The collector, the live bytes, and the payload of the garbage.
     const ALL: &[Setting<(Collector, usize, u32)>] = &[
         setting("Immix_16MiB", (Collector::Immix, 16 * MIB, buffer::BYTES)),
         setting("Immix_2MiB", (Collector::Immix, 2 * MIB, buffer::BYTES)),
@@ -117,9 +123,9 @@ fn alive() -> Step {
     let young = ratio("GenImmix_16MiB", "Immix_16MiB");
     Step::new("alive", Kind::Pause, "pause_ns")
         .ask_number(
-            "A program makes nothing but garbage, in objects of 1 MiB or 64 KiB; beside it 2 or 16 MiB of small objects \
-             live. A collector that always looks at the whole heap (Immix) stops the world with 16 MiB alive and 1 MiB \
-             garbage for how many ns?",
+            "A program allocates nothing but garbage, in objects of 1 MiB or 64 KiB. 2 or 16 MiB of small objects stay \
+             alive. Immix is a collector that looks at the whole heap each time. With 16 MiB alive and garbage of 1 MiB, \
+             for how many ns does it stop the world?",
             "Immix_16MiB",
             "",
         )
@@ -130,25 +136,26 @@ fn alive() -> Step {
             let churned = churn(job(plan, collector, None, live), garbage(payload))?.paused()?;
             Ok(churned.sample(case.id(), p.id()))
         })
-        .claim(at_least(4.0, much), "Immix: eight times as much alive, four times the pause")
-        .claim(between(0.5, 2.0, smaller), "Immix: 64 KiB instead of 1 MiB, the same pause")
-        .claim(at_most(0.1, young), "GenImmix: the same garbage, a tenth of the pause")
+        .claim(at_least(4.0, much), "Immix: with eight times as much alive, the pause is at least 4 times as long")
+        .claim(between(0.5, 2.0, smaller), "Immix: with garbage of 64 KiB instead of 1 MiB, the pause is about as long")
+        .claim(at_most(0.1, young), "GenImmix: with the same garbage, the pause is at most a tenth as long")
         .because(
-            "Large garbage fills the heap, and a full heap is collected. The collector marks what lives, object by object, and then takes \
-             whole pages of dead large objects off its list.",
+            "Large garbage fills the heap, and a full heap is collected. The collector marks the live objects one by \
+             one. Then it takes the whole pages of dead large objects off its list.",
             source("MMTk 0.33, src/policy/largeobjectspace.rs"),
         )
         .because(
-            "What it costs to free a large object does not depend on its size.",
+            "Freeing large objects is a small part of the pause. With 16 times as many objects of a sixteenth of the size, the \
+             pause is about as long.",
             shown_by(between(0.5, 2.0, smaller)),
         )
         .because(
-            "What it costs to find out that everything else lives does depend on the size of that.",
+            "The collector must also mark everything else that is alive, and that takes longer the more there is.",
             shown_by(at_least(4.0, much)),
         )
         .because(
-            "A generational collector only looks at what is new. The large object was new, so it dies in a young collection, and the \
-             16 MiB are not looked at.",
+            "A young collection looks only at new objects. The large objects are new, so a young collection frees them \
+             and does not look at the 16 MiB.",
             shown_by(at_most(0.1, young)),
         )
         .in_tour()
@@ -159,10 +166,9 @@ fn laws() -> Step {
     let large = ratio(pick("Immix", "", "large_ns"), "Immix");
     let payload = at_most(2000.0, pick("Immix", "", "large_mib_ns"));
     Step::new("law", Kind::Pause, "object_ns")
-        .withdrawn("it was fitted where all that lives fits into the cache, and misses larger heaps by more than its interval")
+        .withdrawn("it was fitted to live data that the cache can hold, and is wrong for larger heaps by more than its interval")
         .ask_number(
-            "A pause is a + b * small objects that live + c * large objects that live + d * MiB of their payload. How \
-             many ns is b?",
+            "A pause is a + b * (small live objects) + c * (large live objects) + d * (MiB of their payload). How many ns is b?",
             "Immix",
             "",
         )
@@ -183,27 +189,27 @@ fn laws() -> Step {
             };
             [IMMIX[0].id(), AA].into_iter().enumerate().map(row).collect()
         })
-        .claim(between(5.0, 500.0, "Immix"), "a small object that lives costs 5 to 500 ns")
+        .claim(between(5.0, 500.0, "Immix"), "a small live object costs 5 to 500 ns")
         .claim(at_most(50.0, large), "a large one costs no more than 50 small ones")
-        .claim(payload, "a MiB of its payload costs at most 2 us: nothing")
+        .claim(payload, "a MiB of its payload costs at most 2 us, so next to nothing")
         .claim(
             between(0.75, 1.33, pick("Immix", "", "foretold_ratio")),
-            "the law foretells a point beyond the sweep to 25 %",
+            "the formula predicts a point beyond the sweep to within 25 %",
         )
         .because(
-            "Marking visits each object once, sets a bit and reads its reference slots: tens of ns, most of it cache misses.",
-            Evidence::None,
+            "Marking visits each object once, sets a bit and reads its reference slots.",
+            source("Jones, Hosking, Moss: The Garbage Collection Handbook, 2nd ed. (2023), chapter 2"),
         )
         .because(
             "A large object without references is one visit, whatever its size, plus an entry in a list of its own.",
             shown_by(at_most(50.0, large)),
         )
-        .because("The payload is never read.", shown_by(payload))
+        .because("The payload of a large object is never read.", shown_by(payload))
         .because(
-            "So 64 large objects of 16 MiB are cheaper to keep than a thousand list nodes.",
+            "64 large objects of 16 MiB are cheaper to keep than a thousand list nodes.",
             shown_by(at_most(15.0, large)),
         )
-        .because("The sweep, and the fit of src/stats/mod.rs to it.", source("src/heap/load/law.rs"))
+        .because("The sweep is in src/heap/load/law.rs, and src/stats/mod.rs fits the formula to it.", source("src/heap/load/law.rs"))
 }
 
 fn dotnet() -> Step {
@@ -215,8 +221,9 @@ fn dotnet() -> Step {
     let above = ratio("budget_86000B", "budget_84000B");
     Step::new("dotnet", Kind::Pause, "pause_ns")
         .ask_number(
-            "GenImmix with .NET's rule: from 85,000 bytes on an object counts as large, and each 32 MiB of those cause \
-             a full collection. 6 MiB of small objects live. How long is the pause with garbage of 86,000 bytes, in ns?",
+            "A generational collector follows .NET's rule: objects of 85,000 bytes or more are large, and every 32 MiB \
+             of them cause a full collection. Here the world stops for it. 6 MiB of small objects stay alive. How long \
+             is the pause with garbage of 86,000 bytes, in ns?",
             "budget_86000B",
             "",
         )
@@ -227,28 +234,30 @@ fn dotnet() -> Step {
             let churned = churn(job(plan, Collector::GenImmix, rule, LIVE), garbage(payload))?.paused()?;
             Ok(churned.sample(case.id(), p.id()))
         })
-        .claim(at_least(10.0, above), "with the rule, 2,000 bytes more: 10 times the pause")
+        .claim(at_least(10.0, above), "with the rule, arrays that are 2,000 bytes larger cause pauses at least 10 times as long")
         .claim(
             between(0.25, 4.0, ratio("generational_86000B", "budget_84000B")),
-            "without it, they stop as short as the smaller ones",
+            "without the rule, the larger arrays cause about the same pauses as the smaller ones",
         )
         .claim(
             at_least(0.2, pick("budget_86000B", "", "gc_share")),
-            "with it, a fifth of the time goes to collections",
+            "with the rule, at least a fifth of the time goes to collections",
         )
         .because(
-            "In .NET large objects belong to generation 2: they are only freed by a full collection. So allocating many of them must cause \
-             one, and the budget decides how often.",
+            "In .NET large objects belong to generation 2, so only a full collection frees them. Allocating many of them \
+             must therefore cause one, and a budget decides how often. The real budget depends on what survives. Here it \
+             is fixed.",
             source(".NET: docs/standard/garbage-collection/large-object-heap.md"),
         )
-        .because("The pause is that of everything which lives.", shown_by(at_least(10.0, above)))
+        .because("A full collection marks everything that is alive, so its pause is long.", shown_by(at_least(10.0, above)))
         .because(
-            "The same garbage a little below the threshold dies young.",
+            "Garbage a little below the threshold dies in young collections.",
             shown_by(at_most(0.5, pick("budget_84000B", "", "full_count"))),
         )
         .because(
-            "MMTk's generational plans put large objects into a nursery of their own and free them in young collections. The price of .NET's \
-             choice shows as the difference of the two rows: see `spend` in src/heap/mutator.rs.",
+            "MMTk's generational collectors give new large objects a space of their own (a nursery), and free them in \
+             young collections. The two rows with 86,000 bytes show the price of .NET's choice. The rule is `spend` in \
+             src/heap/mutator.rs.",
             shown_by(at_most(0.1, ratio("generational_86000B", "budget_86000B"))),
         )
 }
@@ -263,8 +272,9 @@ fn fixes() -> Step {
     let beside = |value| ratio(pick("concurrent", "", value), pick("as_is", "", value));
     Step::new("fixes", Kind::Pause, "op_ns")
         .ask_best(
-            "A program needs buffers of 1 MiB, writes one byte to each of their pages, and is done with them; .NET's rule is \
-             on, 6 MiB of small objects live. Which fix gives the cheapest buffer, pauses included?",
+            "A program takes a buffer of 1 MiB, writes one byte to each of its pages, and is done with it. It does this \
+             again and again. 6 MiB of small objects stay alive. .NET's rule is on, but not for the concurrent \
+             collector. Which fix gives the cheapest buffer, pauses included?",
             "",
         )
         .columns(CHURN_COLUMNS)
@@ -284,35 +294,50 @@ fn fixes() -> Step {
             ("alloc/1MiB", |m, _| drop(m.alloc(0, buffer::BYTES).expect("garbage is collected"))),
             ("pooled/1MiB", |m, kept| drop(m.hold(m.at(kept)))),
         ]))
-        .claim(at_most(0.2, ratio("pool", "as_is")), "a pooled buffer costs a fifth of a new one")
-        .claim(at_most(0.5, ratio("pieces", "as_is")), "a buffer in pieces of 80,000 bytes costs half")
-        .claim(at_least(2.0, ratio("pieces", "pool")), "but twice a pooled one: it is cleared each time")
-        .claim(at_most(0.5, beside("pause_ns")), "marking beside the program halves the pause")
+        .claim(at_most(0.2, ratio("pool", "as_is")), "a pooled buffer costs at most a fifth of a new one")
+        .claim(at_most(0.5, ratio("pieces", "as_is")), "a buffer in pieces of 80,000 bytes costs at most half of a new one")
+        .claim(
+            at_least(2.0, ratio("pieces", "pool")),
+            "a buffer in pieces costs at least twice as much as a pooled one, since it is cleared each time",
+        )
+        .claim(
+            at_most(0.5, beside("pause_ns")),
+            "a concurrent collector, without the rule, has at most half the median pause",
+        )
+        .claim(
+            at_least(0.5, beside("pause_max_ns")),
+            "a concurrent collector's longest pause, without the rule, is at least half as long as the longest one with the \
+             rule",
+        )
         .because(
             "The pool allocates nothing, so nothing is collected.",
             shown_by(at_most(0.5, pick("pool", "", "collections_count"))),
         )
         .because(
-            "It keeps four buffers for ever, and the next to rent one finds the last one's data.",
+            "The pool keeps four buffers for ever, and each user of a buffer finds the data of the previous user.",
             source("src/heap/load/buffer.rs"),
         )
         .because(
-            "Pieces stay below the threshold and die young.",
+            "Pieces stay below the threshold, so young collections free them.",
             shown_by(at_most(0.5, ratio(pick("pieces", "", "pause_ns"), pick("as_is", "", "pause_ns")))),
         )
         .because(
-            "But their memory is cleared for each buffer, the buffer is no longer one slice, and 14 objects are allocated instead of one.",
+            "But the memory of the pieces is cleared for each buffer, and the buffer is no longer one slice. A table and 14 \
+             pieces are allocated instead of one object.",
             shown_by(at_least(2.0, ratio("pieces", "pool"))),
         )
         .because(
-            "A collector that frees large objects young needs no change in the program (`alive`).",
-            Evidence::None,
+            "A collector that frees large objects in young collections needs no change in the program.",
+            source("step alive, GenImmix_16MiB"),
         )
         .because(
-            "A concurrent one still marks everything: the work moves beside the program and needs a CPU.",
+            "A concurrent collector still marks everything. It does so while the program runs, and needs a CPU for that.",
             shown_by(at_most(0.5, beside("pause_ns"))),
         )
-        .because("And it lets garbage live longer (see the memory).", shown_by(at_least(1.05, beside("rss_bytes"))))
+        .because(
+            "A concurrent collector also frees garbage later, so it needs more memory (see the memory column).",
+            shown_by(at_least(1.05, beside("rss_bytes"))),
+        )
 }
 
 fn reaches() -> Step {
@@ -324,8 +349,8 @@ fn reaches() -> Step {
     let late = |case| at_least(10.0, ratio(case, "polls")).cores(2);
     Step::new("reach", Kind::Pause, "reach_ns")
         .ask_number(
-            "A stop begins when the last mutator has polled. One mutator polls every 5 ms, or clears objects of 64 MiB. How \
-             long does it take until the world has stopped beside the one that clears, in ns?",
+            "The world has stopped when the last mutator (a thread of the program) has polled. One mutator polls every 5 \
+             ms, or clears objects of 64 MiB. How many ns does it take to stop the world while a mutator clears?",
             "clears",
             "",
         )
@@ -333,24 +358,24 @@ fn reaches() -> Step {
         .contenders(ALL)
         .slice(1.0 / 3.0)
         .over(ONCE, |plan, p| reach_each(plan, ALL, p.id()))
-        .claim(late("late"), "a poll every 5 ms: 10 times the wait")
-        .claim(late("clears"), "clearing 64 MiB: 10 times the wait")
+        .claim(late("late"), "if a mutator polls only every 5 ms, stopping the world takes at least 10 times as long")
+        .claim(late("clears"), "if a mutator clears 64 MiB, stopping the world takes at least 10 times as long")
         .because(
-            "The time to safepoint is part of the pause for everybody who has stopped already, and no collector can shorten it.",
+            "The time to safepoint is part of the pause for each thread that has stopped already. No collector can shorten it.",
             source("src/structures/safepoint.rs"),
         )
-        .because("A loop without polls is the known case.", shown_by(late("late")))
+        .because("A long loop without polls is the well-known case.", shown_by(late("late")))
         .because(
-            "The other one hides in the allocator: MMTk clears a large object within the allocating call, and that does not poll.",
+            "The other case hides in the allocator: MMTk clears a large object inside the allocating call, and does not poll there.",
             shown_by(late("clears")),
         )
         .because(
-            "OpenJDK had the same in Shenandoah and ZGC.",
+            "OpenJDK had the same problem in Shenandoah and ZGC.",
             source("openjdk/jdk pull requests 30567 and 30619"),
         )
 }
 
-/// All arms in one process, in turn: nothing lives that one could leave to the next. The first runs twice, for the A/A row.
+/// All cases run in one process, in turn, since none leaves live objects to the next. The first runs twice, for the A/A row.
 fn reach_each(plan: &Plan, all: &[Setting<Late>], param: &str) -> Vec<Sample> {
     const ROUNDS: u32 = 2;
     let arms: Vec<_> = all.iter().copied().chain([all[0].as_case(AA)]).collect();

@@ -2,8 +2,9 @@
 //!
 //! Run it: `cargo run --release --bin gc_pause -- --step`
 //!
-//! The same program on the collectors of one framework (MMTk), a process each; what happens when collections follow each other
-//! at once, and when a concurrent collector is too slow; and a ledger of what a victim's waiting was made of.
+//! The same program runs on the collectors of one framework (MMTk), each in a process of its own. Two more steps show collections
+//! that follow each other at once, and a concurrent collector that is too slow. The last one splits the time that a thread lost
+//! into its causes.
 use std::{hint::black_box, thread, time::Duration};
 
 use underhood::{
@@ -26,9 +27,9 @@ use underhood::{
 const MIB: usize = 1 << 20;
 const HEAP: usize = 32 * MIB;
 const LIVE: usize = 8 * MIB;
-/// Objects of an operation, each 48 bytes; the last one is kept for a while, by an old object.
+/// Objects that one operation allocates, each 48 bytes. An old object keeps the last one for a while.
 const OBJECTS: u32 = 100;
-/// So many are kept at a time.
+/// How many objects are kept at a time.
 const KEPT: u32 = 1000;
 const PACE: Duration = Duration::from_millis(1);
 
@@ -40,26 +41,27 @@ pub(crate) fn lab() -> Lab {
         .step(ledgers())
         .say(
             "plans",
-            "The same program pauses for {value} on a generational collector and for {against} on one that looks at the whole \
-             heap each time.",
+            "On a generational collector the median pause is {value}, and all pauses here were young collections. If the \
+             collector looks at the whole heap each time, the same program's median pause is {against}.",
             ratio("GenImmix", "Immix"),
-            "much of what is young survives",
+            "many young objects survive, or a full collection comes: that one is as long as on the other collectors",
         )
         .say(
             "outrun",
-            "A concurrent collector that allocation outruns has pauses of up to {value}, with a slower program {against}.",
-            ratio("flat_out", "paced"),
-            "there is heap enough to allocate from while it marks",
+            "A program allocates as fast as it can, and {value} of a concurrent collector's pauses are full collections. \
+             If the program rests after each 512 KiB, the share is {against}.",
+            ratio(pick("flat_out", "", "full_share"), pick("paced", "", "full_share")),
+            "there is enough free heap to allocate from while the collector marks",
         )
     .not_said(&[
-        "Which collector is best: throughput, memory and pause are three columns, and the program decides their weight.",
-        "The longest pause as a bound: it is the longest of a few.",
-        "That the numbers are those of a JVM or of .NET: these are MMTk's collectors with a small binding, one collector thread.",
+        "Which collector is best: that depends on how much throughput, memory and pauses matter to your program.",
+        "That the longest pause is an upper bound: it is only the longest of a few.",
+        "That a JVM or .NET would give these numbers. These are MMTk's collectors with a small binding and one collector thread.",
     ])
     .next(&[
         "Which of your pauses are the collector's, and how do you know? (the ledger: stopped, throttled, without a CPU, faults)",
         "Why is the worst wait of a request longer than the longest pause? (two pauses in a row; the queue that formed meanwhile)",
-        "What would you give a concurrent collector that falls behind? (heap, CPU, or less to do; in this order)",
+        "What would you give a concurrent collector that falls behind? (more heap, more CPU, or less work; in this order)",
         "What does a write barrier cost, and who pays? (every store, also while nothing is collected: see the benches)",
         "Why does the same heap hold half as much under SemiSpace? (the other half is where the copies go)",
     ])
@@ -94,8 +96,8 @@ fn plans() -> Step {
     let collections = |case| pick(case, "", "collections_per_op_ratio");
     Step::new("plans", Kind::Pause, "pause_ns")
         .ask_best(
-            "100 objects of 48 bytes are allocated, 99 die at once, one is kept for a while; 8 MiB of small objects live throughout, the \
-             heap has 32 MiB. Which collector has the shortest median pause?",
+            "A program allocates 100 objects of 48 bytes at a time. 99 die at once, and one is kept for a while. 8 MiB \
+             of small objects stay alive in a heap of 32 MiB. Which collector has the shortest median pause?",
             "",
         )
         .columns(&[
@@ -122,33 +124,42 @@ fn plans() -> Step {
             }),
             ("store_with_barrier", |m, kept| m.store(m.at(kept), 0, None)),
         ]))
-        .claim(at_most(0.2, of("GenImmix")), "GenImmix: a fifth of Immix's pause")
+        .claim(at_most(0.2, of("GenImmix")), "GenImmix's median pause is at most a fifth of Immix's")
         .claim(
             at_most(0.5, of("ConcurrentImmix")),
-            "ConcurrentImmix: half of it, as the marking is done beside the program",
+            "ConcurrentImmix's median pause is at most half of Immix's, since it marks while the program runs",
+        )
+        .claim(
+            at_least(0.5, ratio(pick("ConcurrentImmix", "", "pause_max_ns"), pick("Immix", "", "pause_max_ns"))),
+            "ConcurrentImmix's longest pause is at least half as long as Immix's longest, since it falls back to a full \
+             collection",
         )
         .claim(
             at_least(1.3, ratio(collections("SemiSpace"), collections("Immix"))),
-            "SemiSpace collects 1.3 times as often: half of the heap is for the copies",
+            "SemiSpace collects at least 1.3 times as often as Immix, since half of the heap is for the copies",
         )
         .because(
-            "A pause is what a collector does with the world stopped, and the families differ in what that is. Looking at everything that \
-             lives: Immix and MarkSweep mark it, SemiSpace copies it.",
+            "A pause is as long as the work that a collector does with the world stopped. Immix and MarkSweep mark all \
+             live objects, and SemiSpace copies them.",
             source("Jones, Hosking, Moss: The Garbage Collection Handbook, 2nd ed. (2023)"),
         )
         .because(
-            "Looking at what is young: GenImmix and StickyImmix do that most of the time.",
+            "GenImmix and StickyImmix look at young objects only, most of the time.",
             shown_by(at_most(0.2, of("GenImmix"))),
         )
         .because(
-            "Looking at almost nothing: ConcurrentImmix marks beside the program and stops it twice for a moment.",
+            "ConcurrentImmix marks while the program runs, and stops it twice for a moment. Only if it falls behind does \
+             it stop the world for a full collection.",
             shown_by(at_most(0.5, of("ConcurrentImmix"))),
         )
         .because(
-            "What it marks is what was alive at the first stop, so garbage made meanwhile stays for a round.",
+            "ConcurrentImmix marks what was alive at its first stop. Objects that die after that stop are freed one collection later.",
             source("MMTk 0.33, src/plan/concurrent/immix"),
         )
-        .because("The list is in src/heap/heap.rs, the program in this lab.", source("labs/gc_pause.rs"))
+        .because(
+            "The list of collectors is `Collector` in src/heap/start.rs, and the program is in this lab.",
+            source("src/heap/start.rs, labs/gc_pause.rs"),
+        )
 }
 
 /// 100 objects of 48 bytes; the last one replaces one of a thousand that are kept.
@@ -170,14 +181,14 @@ fn mixed() -> Op {
 }
 
 fn back_to_back() -> Step {
-    // How long it rests after each.
+    // How long the thread rests after each collection.
     const ALL: &[Setting<Option<Duration>>] =
         &[setting("spaced", Some(Duration::from_millis(5))), setting("at_once", None)];
     let swallowed = at_least(1.05, "at_once").cores(2);
     Step::new("back_to_back", Kind::Pause, "pauses_per_gap_ratio")
         .ask_number(
-            "One thread asks for a collection again and again. Another only polls. How many collections pass, on average, before it gets \
-             to run again?",
+            "One thread asks for one collection after the other, without a rest. A second thread only polls. How many \
+             collections pass, on average, before the second thread runs again?",
             "at_once",
             "",
         )
@@ -194,26 +205,32 @@ fn back_to_back() -> Step {
                     Ok(())
                 })
             };
-            // How many it swallows is a mean: little that lives, so that there are many.
+            // The value is a mean over many collections. Little is alive, so each is short.
             let churned = churn(job(plan, Collector::Immix, LIVE / 4), forced)?.paused()?;
             let victim = churned.victim.as_ref().ok_or("needs a second CPU for the victim")?;
             let met = victim.pauses_per_gap(&churned.pauses).ok_or("the victim met no collection")?;
             Ok(churned.sample(case.id(), p.id()).with("pauses_per_gap_ratio", met))
         })
-        .claim(between(0.99, 1.1, "spaced").cores(2), "with 5 ms between them: one")
-        .claim(swallowed, "at once after each other: more than one")
+        .claim(
+            between(0.99, 1.1, "spaced").cores(2),
+            "with 5 ms between collections, the second thread runs again after one collection",
+        )
+        .claim(
+            swallowed,
+            "with no rest between collections, more than one collection passes before the second thread runs again",
+        )
         .because(
-            "A thread that was stopped sleeps in the kernel. When the world goes on it has to be woken, and that takes some tens of \
-             microseconds.",
+            "A thread that was stopped sleeps in the kernel. When the world goes on, the thread must be woken, and that \
+             takes some tens of microseconds.",
             source("src/structures/safepoint.rs"),
         )
         .because(
-            "The thread that asked for the collection is awake first, and may ask again before that. The sleeper wakes, finds the next stop \
-             already asked for, and sleeps on.",
+            "The thread that asked for the collection is awake first, and may ask for the next one before the other \
+             thread runs. The other thread wakes, finds that the next stop is already requested, and sleeps on.",
             shown_by(swallowed),
         )
         .because(
-            "Each pause in the log is short; the wait is their sum. That is why a log of pauses can look well while requests time out.",
+            "Each pause in the log is short, but the thread waits for their sum. So a log of pauses can look good while requests time out.",
             shown_by(
                 at_least(1.5, ratio(pick("at_once", "", "wait_max_ns"), pick("at_once", "", "pause_max_ns")))
                     .cores(2),
@@ -222,14 +239,15 @@ fn back_to_back() -> Step {
 }
 
 fn outrun() -> Step {
-    // Whether it rests after 512 KiB.
+    // Whether the program rests after each 512 KiB.
     const ALL: &[Setting<bool>] = &[setting("paced", true), setting("flat_out", false)];
     let longest = at_least(3.0, ratio("flat_out", "paced")).cores(2);
     let full = at_least(0.1, pick("flat_out", "", "full_share")).cores(2);
     Step::new("outrun", Kind::Pause, "pause_max_ns")
         .ask_number(
-            "ConcurrentImmix marks 8 MiB of small objects beside a program that allocates 64 KiB at a time. The program does eight of \
-             these in each ms, or as many as it can. How long is the longest pause if it does as many as it can, in ns?",
+            "ConcurrentImmix marks 8 MiB of small objects while a program allocates buffers of 64 KiB. The program \
+             allocates eight buffers in each ms, or as many as it can. How long is the longest pause if it allocates as \
+             many as it can, in ns?",
             "flat_out",
             "",
         )
@@ -253,23 +271,32 @@ fn outrun() -> Step {
             let share = full as f64 / churned.pauses.len() as f64;
             Ok(churned.sample(case.id(), p.id()).with("full_share", share))
         })
-        .claim(longest, "flat out: three times the longest pause")
-        .claim(full, "flat out: a tenth of the pauses or more are full collections")
+        .claim(longest, "if the program allocates as many buffers as it can, the longest pause is at least three times as long")
+        .claim(full, "if the program allocates as many buffers as it can, at least a tenth of the pauses are full collections")
         .because(
-            "Marking beside the program is a race: the heap must not be full before it is done. If it is, the collector can only stop the \
-             world and do everything at once: the pause that it was chosen to avoid.",
+            "Concurrent marking is a race: it must be done before the heap is full. If it is not, the collector must \
+             stop the world and do everything at once. That is the pause that a concurrent collector was chosen to \
+             avoid.",
             shown_by(full),
         )
-        .because("What decides is the allocation rate against marking speed and spare heap.", shown_by(longest))
         .because(
-            "The median pause shows nothing of it, the longest shows all.",
+            "Three things decide: the allocation rate, the marking speed and the spare heap.",
+            source("Jones, Hosking, Moss: The Garbage Collection Handbook, 2nd ed. (2023)"),
+        )
+        .because(
+            "Here the heap fills up with the paced program too: some of its pauses are full collections as well. So its \
+             longest pause can be as long.",
+            shown_by(at_least(0.1, pick("paced", "", "full_share")).cores(2)),
+        )
+        .because(
+            "The median pause does not show that the program allocates faster.",
             shown_by(at_most(2.0, ratio(pick("flat_out", "", "pause_ns"), pick("paced", "", "pause_ns"))).cores(2)),
         )
 }
 
 fn ledgers() -> Step {
     const QUOTA: Option<Bound> = Some(Bound::Cpu { quota_us: 10_000, period_us: 20_000 });
-    // The disturbance, bytes that live, and the limit of the process.
+    // The disturbance, the live bytes, and the limit of the process.
     const ALL: &[Setting<(By, usize, Option<Bound>)>] = &[
         setting("nothing", (By::Nothing, MIB, None)),
         setting("collector", (By::Collector, LIVE / 2, None)),
@@ -280,8 +307,8 @@ fn ledgers() -> Step {
     let booked = |least, case, value| at_least(least, pick(case, "", value)).cores(2);
     Step::new("ledger", Kind::Pause, "lost_share")
         .ask_number(
-            "A thread polls and looks at the clock. It is disturbed by a collector, by a thread on the same CPU, by its own page faults, \
-             or by a quota of half a CPU. What share of its time does the quota take?",
+            "A thread polls and reads the clock. It is disturbed by a collector, a thread on the same CPU, its own page \
+             faults, or a quota of half a CPU. What share of its time does the quota take?",
             "quota",
             "",
         )
@@ -310,20 +337,33 @@ fn ledgers() -> Step {
             let config = Config::new(Collector::Immix, HEAP / 2);
             Ok(disturb(config, by, live, plan.slice, [first, second])?.sample(case.id(), p.id()))
         })
-        .claim(booked(0.7, "collector", "lost_stopped_share"), "collector: the world stood still")
-        .claim(booked(0.7, "neighbour", "lost_runq_share"), "neighbour: somebody else had the CPU")
-        .claim(booked(0.4, "faults", "lost_faults_share"), "faults: the kernel provided pages")
-        .claim(booked(0.5, "quota", "lost_throttled_share"), "quota: none was left")
+        .claim(
+            booked(0.7, "collector", "lost_stopped_share"),
+            "with a collector, the world stood still in at least 70 % of the lost time",
+        )
+        .claim(
+            booked(0.7, "neighbour", "lost_runq_share"),
+            "with a thread on the same CPU, another thread had the CPU in at least 70 % of the lost time",
+        )
+        .claim(
+            booked(0.4, "faults", "lost_faults_share"),
+            "with page faults, the kernel provided pages in at least 40 % of the lost time",
+        )
+        .claim(
+            booked(0.5, "quota", "lost_throttled_share"),
+            "with a quota, the quota was used up in at least 50 % of the lost time",
+        )
         .because(
-            "To the victim all of these are the same: the clock jumped. The parts add up to the jump: first what the collector's log says, \
-             then the quota, the run queue, the faults, and what nobody explains is the rest.",
+            "To the disturbed thread all of these look the same: the clock jumped. The ledger splits each jump into \
+             parts: the collector's stop, the quota, the run queue and the page faults. What none of them explains is \
+             the rest.",
             source("src/heap/load/ledger.rs"),
         )
         .because(
-            "The cases have one known cause each, so the table shows that the ledger books to the right account.",
+            "Each case has one known cause, so the table shows that the ledger finds the right cause.",
             shown_by(booked(0.7, "neighbour", "lost_runq_share")),
         )
-        .because("On a real service read the shares, not the longest wait.", source("src/heap/load/ledger.rs"))
+        .because("On a real service, read the shares and not the longest wait.", source("src/heap/load/ledger.rs"))
 }
 
 #[allow(dead_code, reason = "used when this file is a binary root")]

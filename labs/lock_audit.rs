@@ -8,7 +8,7 @@ use std::{
 
 use underhood::{
     experiments::traps::{TRAPS, Trap},
-    lab::{Bench, Bound, Evidence, Kind, Lab, ONCE, Step, at_least, at_most, pick, sample::Sample, source},
+    lab::{Bench, Bound, Kind, Lab, ONCE, Step, at_least, at_most, pick, sample::Sample, source},
     measure::audit::audit,
 };
 
@@ -17,18 +17,20 @@ pub(crate) fn lab() -> Lab {
         .step(gallery())
         .say(
             "gallery",
-            "A contended benchmark with threads that are started for each sample: an audit of when clock and threads ran found {value} flaws.",
+            "A contended benchmark starts its threads anew for each sample. An audit looks at when the clock and the threads \
+             ran, and finds {value} mistakes.",
             "thread_start_timed",
-            "the work is so long that the start of a thread does not count, and the threads meet",
+            "the work takes much longer than starting a thread, and the threads run at the same time",
         )
         .not_said(&[
-            "That a benchmark in which nothing is found is right: it was asked these nine questions.",
+            "That a benchmark is right if the audit finds nothing: it looks for these nine mistakes only.",
             "Anything about the locks in these benchmarks: their numbers are wrong by design, and are not shown.",
         ])
         .next(&[
-            "Which of them can still happen with criterion? (all: it has no threads of its own; iter_custom leaves the clock to you)",
-            "What would you note in your own benchmark, so that somebody else can audit it?",
-            "How does a closed loop hide waits? (coordinated omission: the one that waits asks no more)",
+            "Which of these mistakes can still happen with criterion? (all: criterion has no threads of its own, and \
+             iter_custom leaves the clock to you)",
+            "What would your own benchmark have to record, so that somebody else can audit it?",
+            "How does a closed loop hide waits? (coordinated omission: a client that waits sends no further request)",
         ])
         .sources(&[
             "parking_lot benchmark/src/rwlock.rs before #486: a write lock for \"read\", for nine years",
@@ -41,7 +43,8 @@ pub(crate) fn lab() -> Lab {
 fn gallery() -> Step {
     Step::new("gallery", Kind::Count, "flaws_count")
         .ask_number(
-            "Ten lock benchmarks; nine make one mistake each, the last is sound. How many flaws are found in the sound one?",
+            "Of ten lock benchmarks nine have mistakes, and the last is sound. How many mistakes does the audit find in \
+             the sound one?",
             "sound",
             "",
         )
@@ -50,27 +53,24 @@ fn gallery() -> Step {
         .bench_also([clock("clock/per_call", 1), clock("clock/per_1000", 1_000)])
         .claim(caught("thread_start_timed"), "the clock that also times the start of the threads is caught")
         .claim(caught("clock_after_barrier"), "the clock that is read late, after a barrier, is caught")
-        .claim(caught("one_after_the_other"), "threads that never meet are caught")
+        .claim(caught("one_after_the_other"), "threads that never run at the same time are caught")
         .claim(caught("clone_in_one_arm"), "unequal work is caught")
         .claim(caught("write_lock_as_read"), "a read lock that is a write lock is caught")
-        .claim(caught("shared_index"), "a shared index in the loop is caught")
-        .claim(caught("try_lock_uncounted"), "operations that did nothing, and were counted, are caught")
-        .claim(caught("keys_per_thread"), "a hit ratio that moves with the threads is caught")
-        .claim(caught("one_key_map"), "a map of one key is caught")
-        .claim(at_most(0.0, "sound"), "and nothing is found in the sound benchmark")
+        .claim(caught("shared_index"), "an index that all threads share in the loop is caught")
+        .claim(caught("try_lock_uncounted"), "operations that did nothing but were counted are caught")
+        .claim(caught("keys_per_thread"), "a hit ratio that changes with the number of threads is caught")
+        .claim(caught("one_key_map"), "a map that is asked for only one key is caught")
+        .claim(at_most(0.0, "sound"), "nothing is found in the sound benchmark")
         .because(
-            "None of the nine fails, and each prints a number. What gives them away is never the number, but what else was noted. That is \
-             when the clock ran and when the threads worked, how much an operation did, and whether readers met. It is also what the loop \
-             costs without the lock, how much of what was counted happened, and which keys were asked for.",
+            "Each of the wrong benchmarks runs and prints a plausible number. The number never shows the mistake, but \
+             other records do. They tell when the clock ran, when the threads worked and how much an operation did. They \
+             also tell whether two readers were inside at once, what the loop costs without the lock, and which keys \
+             were asked for.",
             source("src/measure/audit.rs"),
         )
         .because(
-            "Read each in src/experiments/traps.rs, and what catches it in src/measure/audit.rs.",
+            "The benchmarks are in src/experiments/traps.rs, and the audit is in src/measure/audit.rs.",
             source("src/experiments/traps.rs, src/measure/audit.rs"),
-        )
-        .because(
-            "A benchmark that notes none of this cannot be audited, which is a finding too.",
-            Evidence::None,
         )
 }
 
@@ -85,11 +85,11 @@ fn audited(trap: &Trap) -> Sample {
     if let Some(own) = trap.flaw {
         s = s.with("caught_share", f64::from(u8::from(found.iter().any(|(flaw, _)| *flaw == own))));
     }
-    // The kinds only: the figures differ from launch to launch, and would each be a remark of its own.
+    // Only the kind of a mistake: the figures differ from launch to launch, and each would be a remark of its own.
     found.iter().fold(s, |s, (_, what)| s.seeing(what.split(':').next().unwrap_or(what)))
 }
 
-/// One flaw on purpose, for criterion: an operation so short that the clock is what is measured. Look at `per_call`, then at `per_1000`.
+/// A deliberate mistake, for criterion: the operation is so short that mostly the clock is measured. Compare `per_call` with `per_1000`.
 fn clock(id: &str, at_once: u64) -> Bench {
     Bench::new(id, move |_| {
         let m = Mutex::new(0u64);

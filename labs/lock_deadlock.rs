@@ -5,8 +5,8 @@ use std::{hint::black_box, ops::Deref, sync::mpsc, thread, time::Duration};
 
 use underhood::{
     lab::{
-        Bound, Evidence, Kind, Lab, Point, Setting, Step, at, at_least, at_most, sample::Sample, setting,
-        shown_by, source,
+        Bound, Kind, Lab, Point, Setting, Step, at, at_least, at_most, sample::Sample, setting, shown_by,
+        source,
     },
     measure::{
         cost::{self, Ops, Solo},
@@ -22,24 +22,28 @@ pub(crate) fn lab() -> Lab {
         .step(call_out())
         .say(
             "read_twice",
-            "A thread that read-locks std's RwLock twice hangs if a writer comes in between: it did in {value} of {launches} tries, forced so that the writer is there.",
+            "A thread that read-locks std's RwLock twice hangs if a writer comes in between. It hung in {value} of \
+             {launches} tries, and each try forced the writer to be there.",
             ("std_rwlock", "writer_waits"),
-            "the system's RwLock is another one (std leaves the policy open), or the second read is a recursive one",
+            "std's RwLock has another policy on that system (std leaves the policy open), or the second read is a recursive \
+             one",
         )
         .say(
             "call_out",
-            "A guard in the head of a match lives until its end: locking again in an arm hung in {value} of {launches} tries.",
+            "A guard in the head of a `match` lives until the end of the `match`. Locking again in an arm hung in \
+             {value} of {launches} tries.",
             ("match_head", "std_mutex"),
             "the value is copied out first; for `if let ... else` it also depends on the edition (2021: hangs, 2024: does not)",
         )
         .not_said(&[
-            "How likely it is in your program: here the schedule is forced, so that it happens each time or never.",
-            "That a lock that did not hang is safe: it was asked this one question, in this one order.",
+            "How likely a deadlock is in your program: here the schedule is forced, so that it happens each time or never.",
+            "That a lock that did not hang is safe: it was tried in one order of events only.",
         ])
         .next(&[
             "Why would anybody build a lock that prefers writers? (else a stream of readers keeps the writer out for ever)",
-            "How do you find it in production? (all threads asleep: thread dump, then who holds what; parking_lot has a deadlock_detection feature)",
-            "What else breaks a cycle: an order of locks, try_lock and give back, a time limit, one lock instead of two.",
+            "How do you find a deadlock in production? (if all threads sleep, take a thread dump and see who holds which \
+             lock; parking_lot has a deadlock_detection feature)",
+            "What else breaks a cycle? (an order of the locks, try_lock and release, a time limit, one lock instead of two)",
         ])
         .sources(&[
             "std::sync::RwLock and Mutex: what locking twice does is left open (documentation of `read` and `lock`)",
@@ -77,7 +81,7 @@ fn tried(roles: Vec<Role>) -> Result<Sample, String> {
     }
 }
 
-/// What threads in a deadlock share can never be freed.
+/// Threads in a deadlock never end, so what they share can never be freed.
 fn forever<T>(value: T) -> &'static T {
     Box::leak(Box::new(value))
 }
@@ -157,40 +161,39 @@ fn read_twice() -> Step {
             hangs("std_rwlock", "writer_waits"),
             "std's RwLock hangs when a writer waits between the two reads",
         )
-        .claim(hangs("pl013_rwlock", "writer_waits"), "so does parking_lot's")
-        .claim(hangs("tokio_rwlock", "writer_waits"), "so does tokio's, a fair queue")
-        .claim(hangs("rwlock", "writer_waits"), "so does ours")
+        .claim(hangs("pl013_rwlock", "writer_waits"), "parking_lot 0.13's RwLock hangs in the same way")
+        .claim(hangs("tokio_rwlock", "writer_waits"), "tokio's RwLock, which is a fair queue, hangs in the same way")
+        .claim(hangs("rwlock", "writer_waits"), "our RwLock hangs in the same way")
         .claim(
             passes("std_rwlock", "no_writer"),
-            "without a writer the same code never hangs: so tests do not find it",
+            "without a writer the same code never hangs, so tests do not find it",
         )
         .claim(
             passes("pl012_recursive", "writer_waits"),
-            "a recursive read of parking_lot 0.12 passes the writer by",
+            "a recursive read of parking_lot 0.12 overtakes the waiting writer",
         )
         .claim(
             passes("pl013_recursive", "writer_waits"),
-            "so does the RecursiveRwLock of parking_lot 0.13",
+            "a second read of parking_lot 0.13's RecursiveRwLock overtakes the waiting writer, too",
         )
         .because(
-            "The lock was never held by anybody but the reader. The second read waits for the writer, because a waiting writer bars new \
-             readers (else readers could keep it out for ever).",
+            "Only the reader ever held the lock. The second read waits for the writer, because a waiting writer keeps \
+             new readers out. Without that rule readers could keep the writer out for ever.",
             // The same code without the writer.
             shown_by(passes("rwlock", "no_writer")),
         )
-        .because("The writer waits for the first read.", Evidence::None)
         .because(
-            "Neither side can tell a new reader from one that is inside already: the word counts readers, it does not name them (`readers` \
-             in src/structures/lock/rwlock.rs).",
+            "The lock cannot tell a new reader from one that is already inside. The lock word counts readers, but does \
+             not say which threads they are (`readers` in src/structures/lock/rwlock.rs).",
             source("src/structures/lock/rwlock.rs"),
         )
         .because(
-            "A recursive read is let in past the writer, at the price of the writer's starvation.",
+            "A recursive read overtakes the waiting writer. The price is that the writer can starve.",
             shown_by(passes("pl012_recursive", "writer_waits")),
         )
 }
 
-/// What the cases with a mutex need of one; plain functions, since guards differ in type.
+/// What the cases need of a mutex. Plain functions, since each mutex has a guard type of its own.
 struct Mutual<M: 'static, G> {
     new: fn() -> M,
     lock: fn(&'static M) -> G,
@@ -215,7 +218,7 @@ const OURS: Mutual<lock::mutex::Mutex<u64>, lock::mutex::MutexGuard<'static, u64
 enum Order {
     Opposite,
     Same,
-    /// In opposite order, and the second thread gives its own back when it cannot have the other.
+    /// In opposite order, and the second thread releases its first lock when it cannot have the other.
     TryAndGiveBack,
 }
 
@@ -234,30 +237,33 @@ fn two_locks() -> Step {
     ];
     Step::new("two_locks", Kind::Count, "deadlocked_share")
         .ask_number(
-            "Two threads lock two mutexes, in opposite order, and each has its first. In what share of the tries do they hang if one of them \
-             uses try_lock and gives its own lock back when that fails? (0 to 1)",
+            "Two threads lock two mutexes in opposite order, and each holds its first one. One of them takes the second \
+             with try_lock, and releases its first if that fails. In what share of the tries do they hang? (0 to 1)",
             "try_and_give_back",
             "std_mutex",
         )
         .columns(&["waits_count"])
         .isolated(&ORDERS, mutexes, |_, case, mutex| tried((mutex.value)(case.value)))
-        .claim(hangs("opposite_order", "std_mutex"), "opposite order hangs")
-        .claim(passes("same_order", "std_mutex"), "the same order does not")
+        .claim(hangs("opposite_order", "std_mutex"), "two threads hang if they lock in opposite order")
+        .claim(passes("same_order", "std_mutex"), "two threads do not hang if they lock in the same order")
         .claim(
             passes("try_and_give_back", "std_mutex"),
-            "nor does one thread that gives back what it has",
+            "two threads do not hang if one of them releases its lock when try_lock fails",
         )
         .because(
-            "A deadlock needs four things at once: exclusion, holding one while waiting for another, no taking away, and a cycle.",
+            "A deadlock needs four things at once: mutual exclusion, hold and wait, no preemption, and a circular wait.",
             source("Coffman, Elphick, Shoshani, Computing Surveys 3(2), 1971"),
         )
         .because(
-            "An order of the locks removes the cycle.",
+            "If all threads lock in the same order, there is no circular wait.",
             shown_by(passes("same_order", "mutex")),
         )
-        .because("Giving back removes the holding.", shown_by(passes("try_and_give_back", "mutex")))
         .because(
-            "No mutex notices by itself: each thread sleeps on a word that only the other would change.",
+            "A thread that releases its lock when try_lock fails does not hold and wait.",
+            shown_by(passes("try_and_give_back", "mutex")),
+        )
+        .because(
+            "No mutex notices a deadlock by itself. Each thread sleeps on a word that only the other thread would change.",
             shown_by(hangs("opposite_order", "pl013_mutex")),
         )
 }
@@ -280,7 +286,7 @@ fn two<M: Sync, G: 'static>(order: Order, m: &Mutual<M, G>) -> Vec<Role> {
         }
         Order::TryAndGiveBack => loop {
             let right = me.take(RIGHT, Exclusive, || lock(right));
-            // By now the first thread holds the left lock and cannot give it back: the first try always fails.
+            // By now the first thread holds the left lock and cannot release it: the first try always fails.
             me.until_had("the first thread", LEFT);
             if me.try_take(LEFT, Exclusive, || try_lock(left)).is_some() {
                 break;
@@ -297,7 +303,7 @@ fn two<M: Sync, G: 'static>(order: Order, m: &Mutual<M, G>) -> Vec<Role> {
     vec![first, second]
 }
 
-/// How a thread comes to lock again what it may still hold.
+/// The ways in which a thread locks again while it may still hold the lock.
 #[derive(Clone, Copy)]
 enum Call {
     GuardInLet,
@@ -330,34 +336,39 @@ fn call_out() -> Step {
         )
         .columns(&["waits_count"])
         .isolated(&CALLS, mutexes, |_, case, mutex| tried((mutex.value)(case.value)))
-        .claim(hangs("guard_in_let", "std_mutex"), "a guard held over a call that locks again")
-        .claim(hangs("match_head", "std_mutex"), "the guard in a match's head lives as long")
+        .claim(hangs("guard_in_let", "std_mutex"), "a try hangs if a guard is held during a call that locks again")
+        .claim(
+            hangs("match_head", "std_mutex"),
+            "a try hangs if the guard is in the head of a `match`, where it lives until the end",
+        )
         .claim(
             hangs("wait_under_lock", "std_mutex"),
-            "waiting under the lock for a thread that needs the lock",
+            "a try hangs if a thread holds the lock and waits for a thread that needs the lock",
         )
         .claim(
             passes("if_let_else", "std_mutex"),
-            "in edition 2024 the guard in the head of `if let` is gone in the else",
+            "a try does not hang in the else of an `if let`: edition 2024 drops the guard in its head before the else",
         )
-        .claim(passes("copied_out", "std_mutex"), "copying the value out ends the guard")
+        .claim(
+            passes("copied_out", "std_mutex"),
+            "a try does not hang if the value is copied out first, since that ends the guard",
+        )
         .because(
-            "A guard gives back at the end of its scope. A temporary's scope is longer than it looks: to the end of a match, or to the end \
-             of the `let` statement.",
+            "A guard releases the lock at the end of its scope. The scope of a temporary is longer than it looks: to the \
+             end of the `match`, or of the `let` statement.",
             shown_by(hangs("match_head", "mutex")),
         )
         .because(
-            "In `if let` it goes to the end of the else before edition 2024, and before the else since.",
+            "In an `if let`, the guard lived to the end of the else before edition 2024. Since edition 2024 it is dropped before the else.",
             source("Rust edition guide 2024: scope of temporaries in `if let`"),
         )
-        .because("Locking again from the same thread is a wait for oneself.", Evidence::None)
         .because(
-            "The cure is one for all: finish with the guard (copy out, drop) before calling anything that you do not know.",
+            "One cure fits all cases: copy the value out or drop the guard before you call code that you do not know.",
             shown_by(passes("copied_out", "mutex")),
         )
 }
 
-/// The value is 0, so that every head below leads to the place that locks again.
+/// The value is 0, so that every condition below leads to the place that locks again.
 fn call<M: Sync, G: Deref<Target = u64> + 'static>(how: Call, m: &Mutual<M, G>) -> Vec<Role> {
     let (m, lock) = (forever((m.new)()), m.lock);
     let again = move |me: &Actor| drop(me.take(THE_LOCK, Exclusive, || lock(m)));
@@ -406,7 +417,7 @@ fn call<M: Sync, G: Deref<Target = u64> + 'static>(how: Call, m: &Mutual<M, G>) 
     vec![role("the thread", move |me| does(me, &take, &again))]
 }
 
-/// Keeps a read from being thought away.
+/// Keeps the compiler from removing a read.
 fn count(n: u64) {
     black_box(n);
 }

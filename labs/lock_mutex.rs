@@ -1,4 +1,4 @@
-//! What does a mutex cost alone, and in a crowd? Who waits longest?
+//! What does a mutex cost with and without contention? Who waits longest?
 //!
 //! Run it: `cargo run --release --bin lock_mutex -- --step`
 use std::time::Duration;
@@ -7,7 +7,7 @@ use underhood::{
     contenders::lock::{
         EMPTY, HANDOFF, Lock, MUTEX, PL012_FAIR, PL012_MUTEX, PL013_FAIR, PL013_MUTEX, STD_MUTEX, TOKIO_MUTEX,
     },
-    lab::{Evidence, Kind, Lab, ONCE, Step, at, at_least, at_most, ns, pick, ratio, source},
+    lab::{Kind, Lab, ONCE, Step, at, at_least, at_most, ns, pick, ratio, shown_by, source},
     measure::{
         acquire::{Hold, Queue, acquire},
         cost, throughput,
@@ -18,14 +18,14 @@ const LOCKS: &[&Lock] =
     &[&STD_MUTEX, &PL012_MUTEX, &PL013_MUTEX, &MUTEX, &HANDOFF, &PL012_FAIR, &PL013_FAIR, &TOKIO_MUTEX];
 
 pub(crate) fn lab() -> Lab {
-    underhood::lab!("lock_mutex", "What does a mutex cost alone, and in a crowd? Who waits longest?")
+    underhood::lab!("lock_mutex", "What does a mutex cost with and without contention? Who waits longest?")
         .step(alone())
         .step(crowd())
         .step(who_waits())
         .step(barging())
         .say(
             "barging",
-            "Four threads that hold a lock for 1 ms: parking_lot 0.13 gave it to one thread {value} times in a row on average, 0.12 {against}.",
+            "Four threads hold parking_lot 0.13's Mutex for 1 ms each. On average the same thread gets it {value} times in a row. With 0.12 that number is {against}.",
             ratio("pl013_mutex", "pl012_mutex"),
             "threads do something else between two acquisitions, or use unlock_fair",
         )
@@ -33,15 +33,15 @@ pub(crate) fn lab() -> Lab {
             "alone",
             "Alone, locking and unlocking std's mutex takes {value}.",
             "std_mutex",
-            "another core had the lock last: then its line has to come first",
+            "another core had the lock last, and its cache line has to come over first",
         )
         .not_said(&[
-            "Which mutex is the best: throughput and fairness are traded, and the crowd here does nothing but lock.",
-            "Anything about tails beyond what the samples support; the maximum is the longest sampled wait.",
-            "That a run of one thread is bad: it is also why the barging lock is fast.",
+            "Which mutex is the best: each trades throughput against fairness, and the threads here do nothing but lock.",
+            "Anything about tail latency beyond what the samples support: the maximum is only the longest sampled wait.",
+            "That many acquisitions in a row by one thread are bad: they are also the reason why a barging lock is fast.",
         ])
         .next(&[
-            "When would you take the fair one? (long holds, and somebody watches the slowest)",
+            "When would you take a fair mutex? (if holds are long, and the slowest thread matters)",
             "What does it cost if the holder loses its CPU? (lab lock_spin)",
             "How do you get rid of the lock altogether? (lab cache_scaling)",
         ])
@@ -55,11 +55,11 @@ pub(crate) fn lab() -> Lab {
 
 fn alone() -> Step {
     let with_empty = || LOCKS.iter().copied().chain([&EMPTY]);
-    // The others differ from these by what the lab's own tables show, and each bench takes its second.
+    // The lab's own tables show how the others differ from these, and each bench takes about a second.
     let benched = [&STD_MUTEX, &PL013_MUTEX, &MUTEX, &HANDOFF, &TOKIO_MUTEX, &EMPTY];
     Step::new("alone", Kind::Single, "op_ns")
         .ask_number(
-            "One thread locks and unlocks, nobody else is there. How long does std's mutex take, in ns?",
+            "Only one thread locks and unlocks. How long does std's mutex take, in ns?",
             "std_mutex",
             "",
         )
@@ -67,31 +67,34 @@ fn alone() -> Step {
         .slice(1.0 / 4.0)
         .over(ONCE, move |plan, p| cost::solo(plan, p.id(), with_empty().map(|l| l.writes())))
         .bench("alone/{case}", benched, |_, lock| cost::timed(&lock.writes()))
-        .claim(at_most(1.1, ratio("mutex", "std_mutex")), "our mutex costs at most 1.1 times std's")
-        .claim(at_most(1.1, ratio("mutex", "pl013_mutex")), "and at most 1.1 times parking_lot 0.13's")
+        .claim(at_most(1.1, ratio("mutex", "std_mutex")), "our mutex costs at most 1.1 times as much as std's")
+        .claim(at_most(1.1, ratio("mutex", "pl013_mutex")), "our mutex costs at most 1.1 times as much as parking_lot 0.13's")
         .claim(
             at_least(2.0, ratio("tokio_mutex", "std_mutex")),
             "tokio's mutex, a semaphore with a queue, costs at least twice as much",
         )
         .because(
-            "Alone, a mutex is one compare-and-swap to lock and one swap to unlock, in a line that the core has already: no system \
-             call, no waiting. See `lock` in src/structures/lock/mutex.rs.",
-            Evidence::None,
+            "Alone, a mutex is one compare-and-swap to lock and one swap to unlock, in a cache line that the core has already. It makes no \
+             system call and does not wait.",
+            source("`lock` and `unlock` in src/structures/lock/mutex.rs"),
         )
-        .because("So a mutex that nobody wants is cheap, and \"locks are slow\" is about something else.", Evidence::None)
+        .because(
+            "tokio's mutex is a semaphore with a queue of tasks, and a lock of its own protects that queue.",
+            source("tokio 1.54, src/sync/mutex.rs and src/sync/batch_semaphore.rs"),
+        )
 }
 
 fn crowd() -> Step {
     let benched = [&STD_MUTEX, &PL012_MUTEX, &PL013_MUTEX, &MUTEX, &HANDOFF, &PL013_FAIR];
     Step::new("crowd", Kind::Contended, "ops_per_s")
         .ask_best(
-            "All threads lock and unlock the same mutex, and hold it for nothing. Which lets through the most?",
+            "All threads lock and unlock the same mutex, and do nothing while they hold it. Which mutex lets through the most?",
             "hold_0",
         )
         .columns(&["hold_ns", "lane_op_ns", "min_max_share"])
         .contenders(LOCKS)
         .slice(1.0 / 3.0)
-        // The windows that a contender needs to be heard.
+        // Long enough for the number of windows that a contender needs.
         .slice_at_least(Duration::from_millis(50))
         .over([ns("hold_0", 0.0), ns("hold_1us", 1_000.0)], |plan, hold| {
             throughput::crowd(plan, hold.id(), hold.value, LOCKS.iter().map(|l| l.crowd(0)))
@@ -99,27 +102,27 @@ fn crowd() -> Step {
         .bench("crowd/{case}", benched, |plan, lock| throughput::timed(plan, 0.0, &lock.crowd(0)))
         .claim(
             at_most(0.5, ratio(("pl013_fair", "hold_0"), ("pl013_mutex", "hold_0"))).cores(2),
-            "held for nothing, a fair mutex lets through at most half of what its barging sister does",
+            "with nothing done under the lock, parking_lot's FairMutex lets through at most half of what its barging Mutex does",
         )
         .claim(
-            at_most(1.05e6, ("std_mutex", "hold_1us")).cores(2),
-            "held for 1 us, all threads together get at most a million through: the lock is the program",
+            at_least(0.7, ratio(("std_mutex", "hold_1us"), ("pl013_mutex", "hold_1us"))).cores(2),
+            "with a hold of 1 us, the choice between these two barging mutexes matters little: std's lets through at least 0.7 \
+             times what parking_lot's does",
         )
         .because(
-            "Held for nothing, what decides is whether the other thread is parked when the lock comes free. Where it is, a barging mutex \
-             is taken again by the thread that has the line in its cache, and a fair one is handed to somebody who must first wake up.",
-            Evidence::None,
+            "With nothing done under the lock, a barging mutex mostly goes to the thread that already has its cache \
+             line. A strictly fair mutex goes to the other thread each time, so each acquisition costs a hand-over.",
+            shown_by(at_most(0.5, ratio(("handoff", "hold_0"), ("mutex", "hold_0"))).cores(2)),
         )
         .because(
-            "parking_lot's waiters spin before they park, and its unlock_fair gives back by one exchange as unlock does if nobody is \
-             parked, so between two threads fairness may cost nothing.",
+            "parking_lot's waiting threads spin before they sleep. If none of them sleeps, unlock_fair is one atomic exchange, \
+             just as unlock is. So between two threads, fairness may cost nothing.",
             source("parking_lot 0.13, src/raw_mutex.rs"),
         )
         .because(
-            "Our handoff gives the lock to whoever drew the next number, even if that thread sleeps.",
+            "Our hand-off mutex gives the lock to the thread with the next number, even if that thread sleeps.",
             source("src/structures/lock/handoff.rs"),
         )
-        .because("Held for long, no mutex can do more than one hold after the other.", Evidence::None)
 }
 
 fn who_waits() -> Step {
@@ -132,7 +135,7 @@ fn who_waits() -> Step {
     ];
     Step::new("who_waits", Kind::Tail, "wait_p50_ns")
         .ask_number(
-            "Four threads for each CPU, each holds 1 us. How many ns does half of std's acquisitions wait at most?",
+            "There are four threads for each CPU, and each holds the lock for 1 us. What is the median wait for std's mutex, in ns?",
             "std_mutex",
             "4x_threads",
         )
@@ -154,20 +157,22 @@ fn who_waits() -> Step {
         })
         .claim(
             at_most(1_000.0, ("std_mutex", "4x_threads")),
-            "with four threads a CPU, at least half of std's acquisitions wait less than one hold: the others pay",
+            "with four threads for each CPU, at least half of std's acquisitions wait less than one hold, and the other \
+             acquisitions pay for that",
         )
         .claim(
-            at_least(10.0, ratio(("pl013_fair", "4x_threads"), ("std_mutex", "4x_threads"))),
-            "a fair mutex makes the median wait at least 10 times as long as std's",
+            at_least(10_000.0, ("handoff", "4x_threads")),
+            "a mutex that serves in strict order makes half of the acquisitions wait at least 10 us",
         )
         .because(
-            "A median says nothing of a lock: a barging mutex gives it to the one who runs, over and over (longest run), and the \
-             rest waits for whole time slices.",
-            Evidence::None,
+            "The median hides the long waits. A barging mutex gives the lock to the running thread again and again \
+             (longest run), while the others wait for whole time slices.",
+            shown_by(at_least(100.0, pick("std_mutex", "4x_threads", "longest_run_count"))),
         )
         .because(
-            "Jain's index is 1 where all get the same, and 1/threads where one gets all. The maximum is of the waits that were sampled, \
-             every eighth.",
+            "Jain's fairness index is 1 if all threads get the same, and 1/threads if one thread gets all. Every eighth wait \
+             is timed. The clock can't tell apart waits of a few tens of ns. Such a wait is given as \"at most\", and no ratio \
+             uses it.",
             source("Jain, Chiu, Hawe, DEC-TR-301, 1984"),
         )
 }
@@ -175,7 +180,8 @@ fn who_waits() -> Step {
 fn barging() -> Step {
     Step::new("barging", Kind::Chance, "mean_run_count")
         .ask_number(
-            "Four threads hold for 1 ms and lock again at once. How often in a row, on average, does one thread get std's mutex?",
+            "Four threads hold std's mutex for 1 ms each and lock it again at once. How many times in a row, on average, \
+             does one thread get it?",
             "std_mutex",
             "",
         )
@@ -193,23 +199,23 @@ fn barging() -> Step {
         )
         .claim(
             at_least(2.0, ratio("pl013_mutex", "pl012_mutex")),
-            "parking_lot changed its nature: the runs of 0.13 are at least twice as long as those of 0.12",
+            "parking_lot has changed: in 0.13 a thread gets the lock at least twice as many times in a row as in 0.12",
         )
-        .claim(at_most(1.1, "pl013_fair"), "a FairMutex goes round: no runs to speak of")
-        .claim(at_most(1.1, pick("handoff", "", "mean_run_count")), "and so does our hand-off mutex")
-        .because(
-            "Who unlocks wakes one waiter, but does not give it the lock; a wake-up takes microseconds and a new lock nanoseconds, so the \
-             holder always wins.",
-            Evidence::None,
+        .claim(at_most(1.1, "pl013_fair"), "parking_lot 0.13's FairMutex goes from thread to thread: at most 1.1 times in a row")
+        .claim(
+            at_most(1.1, pick("handoff", "", "mean_run_count")),
+            "our hand-off mutex goes from thread to thread: at most 1.1 times in a row",
         )
         .because(
-            "parking_lot up to 0.12 handed the lock over about every half millisecond (eventual fairness); 0.13 took that away, and what is \
-             written about \"fair parking_lot\" is about the past.",
-            source("parking_lot 0.13.0 CHANGELOG, #533"),
+            "An unlock wakes one waiting thread but does not give it the lock. Waking a thread takes microseconds, \
+             locking again only nanoseconds. So the thread that just had the lock usually wins.",
+            shown_by(at_least(2.0, ratio("mutex", "handoff"))),
         )
         .because(
-            "The holders sleep here, so no CPU is short; but a neighbour that takes one delays a wake-up, and with it changes who is next.",
-            Evidence::None,
+            "parking_lot 0.12 hands the lock over when a random time of at most 1 ms is up (eventual fairness). A hold of 1 ms \
+             is longer, so 0.12 hands over every time. With a hold of a microsecond, 0.12 too gives the lock to the thread \
+             that asks first. 0.13 has no such timer.",
+            source("parking_lot_core 0.9.12, src/parking_lot.rs; parking_lot 0.13.0 CHANGELOG, #533"),
         )
         .in_tour()
 }

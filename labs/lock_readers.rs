@@ -9,12 +9,12 @@ use underhood::{
         RWLOCK_FAIR, RWLOCK_SHARDED, STD_RWLOCK, TOKIO_RWLOCK, reads,
     },
     experiments::policy::{Lone, lone},
-    lab::{Evidence, Kind, Lab, Step, at, at_least, at_most, pick, ratio, sample::Sample, shown_by, source},
+    lab::{Kind, Lab, Step, at, at_least, at_most, pick, ratio, sample::Sample, shown_by, source},
     measure::{order::Order, throughput},
     record::AA,
 };
 
-/// What the windows take that a contender needs to be heard.
+/// Long enough for the windows that a contender needs.
 const LEAST: Duration = Duration::from_millis(50);
 
 pub(crate) fn lab() -> Lab {
@@ -27,26 +27,31 @@ pub(crate) fn lab() -> Lab {
     .step(phases())
     .say(
         "distributed",
-        "With {threads} threads that only read, distributed readers do {value}; under parking_lot 0.13's RwLock they do {against}: {ratio}.",
+        "{threads} threads only read. With our RwLock, where each reader has a slot of its own, they reach {value}. With \
+         parking_lot 0.13's RwLock they reach {against}: {ratio}.",
         ratio(("rwlock_sharded", "reads_100"), ("pl013_rwlock", "reads_100")),
-        "writes are frequent: each takes every reader's line away",
+        "writes are frequent: each write takes away the cache lines of all readers",
     )
     .say(
         "who_starves",
-        "Among three readers that hold for 1 ms, a writer waits {value} for parking_lot 0.12's lock if they read recursively; else {against}.",
-        ratio(("pl012_recursive", "one_writer"), ("pl012_rwlock", "one_writer")),
-        "the readers stay away long enough for the lock to fall free",
+        "Three readers hold parking_lot 0.12's lock for 1 ms each, again and again. With read_recursive, {value} of \
+         their reads overtake a waiting writer before the run ends. With an ordinary read it is {against}.",
+        ratio(
+            pick("pl012_recursive", "one_writer", "overtakes_count"),
+            pick("pl012_rwlock", "one_writer", "overtakes_count"),
+        ),
+        "the readers stay away long enough for the lock to become free",
     )
     .not_said(&[
-        "That distributed readers are free: 128 bytes for each slot, and a write that grows with the slots.",
+        "That distributed readers are free: each slot takes 128 bytes, and a write takes longer with more slots.",
         "That writer preference is right: it is a choice between two kinds of starvation.",
-        "Anything about a lock with a runtime's tasks as readers: tokio's is meant for those, and is taken here by threads that block.",
+        "Anything about async tasks as readers: tokio's lock is made for tasks, but here blocking threads take it.",
         "Anything about more threads than were measured.",
     ])
     .next(&[
         "From which hold time on does sharing pay at all? (lab lock_rwlock, step crossover)",
         "What if readers may see an old value? (a snapshot: lab lockfree_snapshot)",
-        "Why do most reader-writer locks deadlock when one thread reads twice? (lab lock_deadlock)",
+        "Why do most reader-writer locks deadlock when one thread takes the read lock twice? (lab lock_deadlock)",
     ])
     .sources(&[
         "B. B. Brandenburg, J. H. Anderson, \"Spin-Based Reader-Writer Synchronization for Multiprocessor Real-Time Systems\", 2010: phase-fair locks",
@@ -69,7 +74,8 @@ fn distributed() -> Step {
     ];
     Step::new("distributed", Kind::Contended, "ops_per_s")
         .ask_number(
-            "All threads read and hold for nothing. How many times a second do they get through our lock with distributed readers?",
+            "All threads read, and do nothing under the lock. How many times a second do they get through our RwLock \
+             with a slot for each reader?",
             "rwlock_sharded",
             "reads_100",
         )
@@ -86,31 +92,38 @@ fn distributed() -> Step {
         })
         .claim(
             at_least(1.5, ratio(("rwlock_sharded", "reads_100"), ("pl013_rwlock", "reads_100"))).cores(2),
-            "with readers only, distributed readers do at least 1.5 times what they do under parking_lot 0.13's RwLock",
+            "with readers only, our RwLock with a slot for each reader lets through at least 1.5 times what parking_lot 0.13's does",
         )
         .claim(
             at_most(1.0, ratio(("rwlock_sharded", "reads_50"), ("pl013_rwlock", "reads_50"))).cores(2),
-            "with half of the operations writing they do at most as much",
+            "if half of the operations write, our RwLock with a slot for each reader lets through no more than parking_lot's \
+             does",
         )
         .claim(
             at_most(0.5, ratio(("crossbeam_sharded", "reads_50"), ("pl013_rwlock", "reads_50"))).cores(2),
-            "and so does crossbeam's ShardedLock, which takes eight locks for a write: at most half",
+            "if half of the operations write, crossbeam's ShardedLock (eight locks for each write) lets through at most half \
+             of what parking_lot's does",
         )
         .claim(
             at_most(0.5, ratio(("tokio_rwlock", "reads_100"), ("pl013_rwlock", "reads_100"))).cores(2),
-            "with readers only, tokio's lock, taken by blocking threads, does at most half of parking_lot's",
+            "with readers only, tokio's lock, taken by blocking threads, lets through at most half of what parking_lot's does",
         )
         .because(
-            "Readers of an ordinary lock share the lock, but pull at one line to say so. Give each a line of its own to count itself in, and \
-             reading scales with the cores: `read` in src/structures/lock/rwlock_sharded.rs.",
+            "Readers share an ordinary lock, but each writes the same cache line to count itself in. If each reader has \
+             a cache line of its own, reading scales with the cores. See `read` in \
+             src/structures/lock/rwlock_sharded.rs.",
             // The two differ in where a reader counts itself, not in how many atomic instructions it needs.
             shown_by(at_least(1.5, ratio(("rwlock_sharded", "reads_100"), ("rwlock", "reads_100"))).cores(2)),
         )
         .because(
-            "Somebody has to pay: a writer bars and empties every slot, taking every reader's line away.",
+            "The writer pays for these slots. It closes each one and waits until it is empty, and so takes away the \
+             cache lines of all readers.",
             shown_by(at_most(0.5, ratio(("rwlock_sharded", "reads_50"), ("rwlock_sharded", "reads_100"))).cores(2)),
         )
-        .because("tokio's queue for tasks is behind a mutex of its own.", Evidence::None)
+        .because(
+            "tokio's lock keeps waiting tasks in a queue, and a mutex protects that queue.",
+            source("tokio 1.54, src/sync/batch_semaphore.rs"),
+        )
 }
 
 fn who_starves() -> Step {
@@ -128,7 +141,7 @@ fn who_starves() -> Step {
     let overtakes = |case, param| pick(case, param, "overtakes_count");
     Step::new("who_starves", Kind::Tail, "wait_p50_ns")
         .ask_best(
-            "A writer comes among readers who hold for 1 ms and come back at once. Which lock makes it wait least?",
+            "Readers hold the lock for 1 ms each and come back at once. One writer comes. Which lock makes the writer wait least?",
             "one_writer",
         )
         .columns(&["wait_max_ns", "others_max_ns", "overtakes_count", "turns_count"])
@@ -142,17 +155,17 @@ fn who_starves() -> Step {
             turn.into_iter()
                 .map(|(p, lock, case)| Sample {
                     case: case.into(),
-                    ..lone(lock, p.value, plan.slice, p.id())
+                    ..lone(lock, p.value, plan.slice, plan.seed ^ (plan.launch as u64) << 32, p.id())
                 })
                 .collect()
         })
         .claim(
             at_most(0.5, overtakes("pl013_rwlock", "one_writer")),
-            "a writer who waits for parking_lot 0.13's lock bars new readers: at most half a reader overtakes it",
+            "while a writer waits, parking_lot 0.13's lock keeps new readers out: on average at most 0.5 readers overtake the writer",
         )
         .claim(
             at_least(10.0, overtakes("pl012_recursive", "one_writer")),
-            "readers that may recurse pass it: at least 10 overtake",
+            "with parking_lot 0.12's read_recursive, at least 10 readers overtake the writer",
         )
         .claim(
             at_least(10.0, overtakes("rwlock", "one_reader")),
@@ -160,35 +173,40 @@ fn who_starves() -> Step {
         )
         .claim(
             at_most(1.0, overtakes("rwlock_fair", "one_reader")),
-            "where phases take turns (rwlock_fair), at most one writer does",
+            "under our phase-fair lock, at most one writer overtakes the reader",
         )
         .because(
-            "A lock has to choose. Let readers pass a waiting writer, and a stream of them keeps it out.",
+            "A lock has to choose. If readers may overtake a waiting writer, a stream of readers keeps the writer out.",
             shown_by(at_least(10.0, ratio(("pl012_recursive", "one_writer"), ("pl012_rwlock", "one_writer")))),
         )
         .because(
-            "Bar them, and a stream of writers keeps readers out.",
+            "If writers go first even when a reader waits (writer preference), a stream of writers keeps the reader out.",
             shown_by(at_least(10.0, overtakes("std_rwlock", "one_reader"))),
         )
         .because(
-            "Bar them, and a reader that reads twice can deadlock (lab lock_deadlock).",
+            "A lock can keep new readers out while a writer waits, and still not starve them. In parking_lot 0.12, on \
+             average at most three writers overtake the reader.",
+            shown_by(at_most(3.0, overtakes("pl012_rwlock", "one_reader"))),
+        )
+        .because(
+            "If a waiting writer keeps new readers out, a thread that reads twice can deadlock (lab lock_deadlock).",
             source("lab lock_deadlock, step read_twice"),
         )
         .because(
-            "Phase-fair: one phase of readers, one writer, in turn, so each waits for at most one of the other kind \
-             (src/structures/lock/rwlock_fair.rs).",
+            "A phase-fair lock alternates between one phase of readers and one writer. So each waits for at most one of \
+             the other kind (src/structures/lock/rwlock_fair.rs).",
             source("Brandenburg, Anderson, 2010"),
         )
         .because(
-            "The overtakes tell the policy; the waits are what it costs. All holders sleep, so no CPU is short. A wait that the end of the \
-             run cut short is a bound from below.",
+            "The number of overtakes shows the policy, and the waits show what it costs. All holders sleep while they have the \
+             lock, so there are enough CPUs. A wait that the end of the run cut short is a lower bound.",
             source("src/experiments/policy.rs"),
         )
 }
 
 fn phases() -> Step {
     const LOCKS: &[&Lock] = &[&PL013_MUTEX, &PL013_RWLOCK, &RWLOCK_SHARDED];
-    // How long it is held, in ns, and how many of a hundred operations read.
+    // How long the lock is held, in ns, and how many of a hundred operations read.
     let cells = [
         at("0_reads_100", (0.0, 100)),
         at("0_reads_90", (0.0, 90)),
@@ -202,7 +220,7 @@ fn phases() -> Step {
     ];
     Step::new("phases", Kind::Contended, "ops_per_s")
         .ask_number(
-            "All threads read and hold for 2 us. How many times a second do they get through parking_lot 0.13's RwLock?",
+            "All threads read, and hold the lock for 2 us. How many times a second do they get through parking_lot 0.13's RwLock?",
             "pl013_rwlock",
             "2us_reads_100",
         )
@@ -210,35 +228,38 @@ fn phases() -> Step {
         .contenders(LOCKS)
         .slice(0.2)
         .slice_at_least(LEAST)
-        // What is printed is the hold achieved.
+        // The hold that is printed was measured.
         .over(cells, |plan, p| {
             let (hold_ns, reads_percent) = p.value;
             throughput::crowd(plan, p.id(), hold_ns, LOCKS.iter().map(|l| l.crowd(reads_percent)))
         })
         .claim(
             at_most(1.0, ratio(("pl013_rwlock", "0_reads_50"), ("pl013_mutex", "0_reads_50"))).cores(2),
-            "short holds, half of them writing: the mutex wins",
+            "if nothing is done under the lock and half of the operations write, the mutex wins",
         )
         .claim(
             at_least(1.5, ratio(("pl013_rwlock", "2us_reads_100"), ("pl013_mutex", "2us_reads_100"))).cores(2),
-            "long holds, nobody writes: the reader-writer lock wins, by at least 1.5 times",
+            "with readers only and a hold of 2 us, the reader-writer lock wins: it does at least 1.5 times what the mutex does",
         )
         .claim(
             at_least(1.5, ratio(("rwlock_sharded", "0_reads_100"), ("pl013_mutex", "0_reads_100"))).cores(2),
-            "where nobody writes, distributed readers win at every hold, also at none: at least 1.5 times the mutex",
+            "if threads only read and do nothing under the lock, our RwLock with reader slots does at least 1.5 times what the \
+             mutex does",
         )
         .because(
-            "Two things decide. One is how long the lock is held against the journey of its line.",
+            "Two things decide which lock wins. One is how long the lock is held, compared with the time its cache line \
+             takes from core to core.",
             shown_by(at_most(1.0, ratio(("pl013_rwlock", "0_reads_100"), ("pl013_mutex", "0_reads_100"))).cores(2)),
         )
         .because(
-            "The other is how many of those who come may share it.",
+            "The other is the share of reads, since only readers can hold the lock together.",
             shown_by(at_most(0.7, ratio(("pl013_rwlock", "2us_reads_50"), ("pl013_rwlock", "2us_reads_100"))).cores(2)),
         )
         .because(
-            "A ratio above one in a cell means that the reader-writer lock wins there; below one, the mutex does. \"No difference shown\" \
-             is a border. The third dimension is the number of threads: run it with --threads.",
-            Evidence::None,
+            "If the ratio in a cell is above one, the reader-writer lock wins there. If it is below one, the mutex wins. A \
+             cell with \"no difference shown\" is at the border. The third dimension is the number of threads: set it with \
+             --threads.",
+            source("src/measure/throughput.rs"),
         )
 }
 

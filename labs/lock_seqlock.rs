@@ -8,8 +8,8 @@ use underhood::{
         self, ARC_SWAP, EMPTY, PL013_RWLOCK, RWLOCK, SEQLOCK, SEQLOCK_CRATE, STD_MUTEX, Tally, Value,
     },
     lab::{
-        Evidence, Kind, Lab, Point, Step, at, at_least, at_most, ns, pick, plan::Plan, ratio, sample::Sample,
-        shown_by, source,
+        Kind, Lab, Point, Step, at, at_least, at_most, ns, pick, plan::Plan, ratio, sample::Sample, shown_by,
+        source,
     },
     measure::{
         cost::{self, Solo},
@@ -18,7 +18,7 @@ use underhood::{
 };
 
 const VALUES: &[&Value] = &[&SEQLOCK_CRATE, &SEQLOCK, &ARC_SWAP, &RWLOCK, &PL013_RWLOCK, &STD_MUTEX];
-/// A quad of windows takes 9 ms, and fewer than four of them say nothing.
+/// A quad of windows takes 9 ms, and fewer than four quads show nothing.
 const LEAST: Duration = Duration::from_millis(50);
 
 pub(crate) fn lab() -> Lab {
@@ -30,26 +30,35 @@ pub(crate) fn lab() -> Lab {
     .step(beside_writer())
     .say(
         "alone",
-        "Copying four words out from behind a sequence lock takes {value}; under parking_lot's read lock {against}: {ratio}.",
+        "If a thread reads four words under a sequence lock again and again, a read takes {value}. Under parking_lot's read \
+         lock it takes {against}: {ratio}.",
         ratio(("seqlock", "read_4"), ("pl013_rwlock", "read_4")),
         "somebody writes all the time, or the value is large or has pointers in it",
     )
     .say(
         "beside_writer",
-        "Beside a writer that pauses for 100 us, readers of a sequence lock do {value}, those of parking_lot's RwLock {against}: {ratio}.",
+        "Beside a writer that pauses for 100 us, the read rate of a sequence lock is {value}, that of parking_lot's RwLock \
+         {against}: {ratio}.",
         ratio(("seqlock", "pause_100us"), ("pl013_rwlock", "pause_100us")),
-        "the writer does not pause: then readers begin again and again",
+        "the writer does not pause: then readers retry again and again",
     )
     .not_said(&[
-        "That a sequence lock replaces a reader-writer lock: it copies, so nothing with a pointer, a destructor or a lock in it may be inside.",
-        "That the fastest at pause_0 is the best: some let the readers in because they keep the writer out; see writes_per_s. The crate's writer takes \
-         a mutex for each write, about three times the work of ours (see write_4), and so disturbs its readers less often.",
-        "That it wins at any size: at 16 words, 128 bytes, the copy is what a read costs, under a lock as well.",
-        "Anything about a writer that loses its CPU in the middle: then all readers spin (ours) or yield (the crate) until it is back.",
-        "How long the pause really was: it is what was asked for; writes_per_s is what came of it.",
+        "How long one read takes from beginning to end: copies that follow each other overlap in the processor.",
+        "That a sequence lock replaces a reader-writer lock: readers copy the value, so it must not contain a pointer, a \
+         destructor or a lock.",
+        "That the fastest contender at pause_0 is the best. Some read fast only because they keep the writer out: see \
+         writes_per_s. The crate's writer takes a mutex for each write. Alone, its write takes about 1.7 times as long as ours \
+         (see write_4), so it disturbs its readers less often.",
+        "That a sequence lock wins at any size: at 16 words (128 bytes), the copy is most of a read's cost, under a lock \
+         too.",
+        "Anything about a writer that loses its CPU in the middle of a write. Until it is back, all readers spin (ours) or \
+         yield (the crate).",
+        "How long the pause really was. A row names the pause that was asked for, and writes_per_s is the rate of writes \
+         that it led to.",
     ])
     .next(&[
-        "Why must the reader's second look come after a fence, and not be an Acquire load? (the copy's loads must not move down)",
+        "Why does the reader's second load of the version number need a fence before it, and why is an Acquire load not \
+         enough? (the loads of the copy must not move below it)",
         "What would you do for a value of a kilobyte, or one with pointers? (a snapshot: lab lockfree_snapshot)",
         "Where does Linux use one? (the clock that the vDSO reads)",
     ])
@@ -71,7 +80,8 @@ fn alone() -> Step {
     ];
     Step::new("alone", Kind::Single, "op_ns")
         .ask_number(
-            "One thread copies four words out, nobody else is there. What does it take behind our sequence lock, in ns?",
+            "One thread reads four words under our sequence lock, and no other thread uses it. How many ns does a read \
+             take?",
             "seqlock",
             "read_4",
         )
@@ -82,32 +92,33 @@ fn alone() -> Step {
         .bench("read_4/{case}", [&SEQLOCK_CRATE, &SEQLOCK], |_, v| cost::timed(&v.read_4()))
         .claim(
             at_most(1.02, ratio(("seqlock", "read_4"), ("seqlock_crate", "read_4"))),
-            "our read of four words takes at most 1.02 times as long as that of the crate seqlock: as fast",
+            "our read of four words is as fast as that of the crate seqlock: it takes at most 1.02 times as long",
         )
         .claim(
             at_least(3.0, ratio(("pl013_rwlock", "read_4"), ("seqlock", "read_4"))),
-            "a read under parking_lot's RwLock takes at least 3 times as long",
+            "a read under parking_lot's RwLock takes at least 3 times as long as under our sequence lock",
         )
         .claim(
             at_least(2.0, ratio(("seqlock", "read_16"), ("seqlock", "read_1"))),
-            "a reader pays by the word: 16 take at least twice as long as one",
+            "a read costs more the larger the value is: 16 words take at least twice as long as one",
         )
         .because(
-            "The reader looks at a number, copies, and looks at the number again. That is loads, no store and no read-modify-write. The \
-             fence between them costs nothing on x86.",
+            "The reader loads a version number, copies the value, and loads the number again. It does no store and no \
+             read-modify-write. The fence before the second load of the number costs nothing on x86.",
             shown_by(at_most(2.0, ratio(("seqlock", "read_4"), ("empty", "read_4")))),
         )
         .because(
-            "A read lock writes twice, by atomic instructions, even alone.",
+            "A read lock writes twice with atomic instructions, even if no other thread is there.",
             shown_by(at_least(3.0, ratio(("rwlock", "read_4"), ("empty", "read_4")))),
         )
         .because(
-            "The words are atomics, so that a torn copy is thrown away and not undefined behaviour (`try_read` in \
+            "The words are atomics, so a torn copy is not undefined behaviour: the reader throws it away (`try_read` in \
              src/structures/lock/seqlock.rs).",
             source("src/structures/lock/seqlock.rs"),
         )
         .because(
-            "The crate copies plain memory, which is a data race by the letter and lets the compiler take wider loads.",
+            "The crate copies plain memory. By the rules of the language that is a data race, but it lets the compiler use \
+             wider loads.",
             source("H.-J. Boehm, MSPC 2012; seqlock 0.2.0"),
         )
 }
@@ -116,7 +127,8 @@ fn beside_writer() -> Step {
     let pauses = [ns("pause_0", 0.0), ns("pause_1us", 1e3), ns("pause_10us", 1e4), ns("pause_100us", 1e5)];
     Step::new("beside_writer", Kind::Contended, "ops_per_s")
         .ask_best(
-            "One thread writes four words, pauses and writes again; the others read. Pausing for a microsecond, who reads the most?",
+            "One thread writes four words, pauses and writes again, while the others read. With a pause of a microsecond, \
+             which of these allows the most reads?",
             "pause_1us",
         )
         .columns(&["lane_op_ns", "retries_per_read_count", "most_retries_count", "writes_per_s", "starved_share"])
@@ -126,36 +138,44 @@ fn beside_writer() -> Step {
         .over(pauses, read_and_retried)
         .claim(
             at_least(3.0, ratio(("seqlock", "pause_100us"), ("pl013_rwlock", "pause_100us"))).cores(2),
-            "beside a writer that pauses for 100 us, the sequence lock gives at least 3 times the reads of parking_lot's RwLock",
+            "beside a writer that pauses for 100 us, the sequence lock allows at least 3 times as many reads as parking_lot's \
+             RwLock",
         )
         .claim(
             at_most(0.5, ratio(("seqlock", "pause_0"), ("seqlock", "pause_100us"))).cores(2),
-            "beside a writer that never pauses, it keeps at most half of that",
+            "beside a writer that never pauses, the sequence lock keeps at most half of its read rate beside one that pauses \
+             for 100 us",
         )
         .claim(
             at_most(0.1, pick("seqlock", "pause_10us", "retries_per_read_count")).cores(2),
-            "with a pause of 10 us at most one read in ten begins again",
+            "with a pause of 10 us, readers retry at most once in ten reads",
         )
         .because(
-            "Each write takes the line from every reader, and each reader that was in the middle begins again.",
+            "Each write takes the cache line away from every reader. A reader that was in the middle of its copy must \
+             retry.",
             shown_by(at_least(0.005, pick("seqlock", "pause_0", "retries_per_read_count")).cores(2)),
         )
         .because(
-            "Nobody delays the writer, and the writer pays nothing for it; the readers do.",
-            Evidence::None,
+            "The writer never waits for a reader. But it loses its cache line to the readers, and must fetch it back for \
+             the next write.",
+            source("`write` in src/structures/lock/seqlock.rs"),
         )
         .because(
-            "The retries say how much is copied in vain. They are counted in a pass of their own, because counting costs more than reading.",
+            "The retries show how many copies are thrown away. They are counted in a separate pass, because counting costs \
+             more than reading.",
             source("`counting_retries` in src/contenders/copied.rs"),
         )
         .because(
-            "The most retries of one read say that there is no bound: a reader beside a stream of writes is not wait-free.",
+            "One read can retry many times, and nothing bounds the number: a reader beside a stream of writes is not \
+             wait-free.",
             shown_by(at_least(10.0, pick("seqlock", "pause_0", "most_retries_count")).cores(2)),
         )
         .because(
-            "A lock's readers wait instead, and delay the writer too. Only reads are counted; writes_per_s is what the writer got done \
-             meanwhile.",
-            Evidence::None,
+            "Readers of a lock wait instead, and they delay the writer too. The read rate counts only reads. The column \
+             writes_per_s shows how many writes the same time had.",
+            shown_by(
+                at_least(1.0, ratio(pick("seqlock", "pause_0", "writes_per_s"), pick("pl013_rwlock", "pause_0", "writes_per_s"))).cores(2),
+            ),
         )
 }
 
@@ -163,7 +183,7 @@ fn read_and_retried(plan: &Plan, pause: &Point<f64>) -> Vec<Sample> {
     let tallies: Vec<Arc<Tally>> = VALUES.iter().map(|_| Arc::default()).collect();
     let crowds = VALUES.iter().zip(&tallies).map(|(v, tally)| v.beside_writer(pause.value, tally));
     let rows = throughput::beside(plan, pause.id(), crowds);
-    // Who counts retries reads more slowly, so they are counted afterwards and what that pass took is thrown away.
+    // Counting retries makes reads slower. So they are counted in a second pass, whose times are thrown away.
     let retried = Arc::default();
     let least = if plan.is_smoke() { Duration::ZERO } else { LEAST };
     let count = Plan { slice: (plan.slice / 2).max(least), ..plan.clone() };
@@ -175,7 +195,7 @@ fn read_and_retried(plan: &Plan, pause: &Point<f64>) -> Vec<Sample> {
     rows.into_iter().map(told).collect()
 }
 
-/// What the lanes say of themselves; it is of all their time, windows that did not count included.
+/// What the lanes report about themselves. It covers all their time, also the windows that did not count.
 fn with_tally(row: Sample, value: &Value, tally: &Tally, retried: &Tally) -> Sample {
     let row = match (tally.reads_per_write(), row.values.get("ops_per_s").copied()) {
         (Some(reads), Some(per_s)) if reads > 0.0 => row.with("writes_per_s", per_s / reads),

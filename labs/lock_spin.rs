@@ -10,9 +10,7 @@ use std::{
 
 use underhood::{
     contenders::lock::{EMPTY, Lock, MCS, SPIN_MUTEX, STD_MUTEX, TAS, TICKET, TTAS},
-    lab::{
-        Evidence, Kind, Lab, ONCE, Step, at, at_least, at_most, ns, pick, plan::Plan, ratio, shown_by, source,
-    },
+    lab::{Kind, Lab, ONCE, Step, at, at_least, at_most, ns, pick, plan::Plan, ratio, shown_by, source},
     machine::pin_current_thread,
     measure::{
         acquire::{Hold, Queue, acquire},
@@ -21,7 +19,7 @@ use underhood::{
 };
 
 const LOCKS: &[&Lock] = &[&STD_MUTEX, &TAS, &TTAS, &TICKET, &MCS, &SPIN_MUTEX];
-/// Where threads fall off the cliff: the crate `spin` does what ttas does.
+/// For the steps in which threads lose their CPU. The crate `spin` is left out: it does what ttas does.
 const OURS: &[&Lock] = &[&STD_MUTEX, &TAS, &TTAS, &TICKET, &MCS];
 /// std's mutex is among the benches of lock_mutex.
 const BENCHED: [&Lock; 3] = [&TAS, &TICKET, &MCS];
@@ -34,30 +32,35 @@ pub(crate) fn lab() -> Lab {
         .step(holder_away())
         .say(
             "beyond",
-            "With twice as many threads as CPUs, a ticket lock held for 1 us lets {value} through; std's mutex {against}: {ratio}.",
+            "With twice as many threads as CPUs, the throughput of a ticket lock held for 1 us is {value}, that of std's \
+             mutex {against}: {ratio}.",
             ratio(("ticket", "2x_threads"), ("std_mutex", "2x_threads")),
-            "every thread has a CPU of its own: then it keeps up",
+            "every thread has a CPU of its own: then the ticket lock keeps up",
         )
         .say(
             "holder_away",
-            "While the holder sleeps for 1 ms, each acquisition of a spin lock burns {value} of CPU time, one of std's mutex {against}.",
+            "While the holder sleeps for 1 ms, each acquisition of a spin lock burns {value} of CPU time, and one of std's \
+             mutex {against}.",
             ratio(("ttas", "asleep_1ms"), ("std_mutex", "asleep_1ms")),
-            "the holder never sleeps, faults or loses its CPU, which user space cannot promise",
+            "the holder never sleeps, has no page fault and keeps its CPU (user space cannot promise that)",
         )
         .say(
             "alone",
-            "Alone, a test-and-set lock takes {value}, {ratio} of std's mutex.",
+            "Without contention, locking and unlocking a test-and-set lock takes {value}: {ratio} of the time of std's \
+             mutex.",
             ratio("tas", "std_mutex"),
-            "anybody else wants it",
+            "another thread wants the lock",
         )
         .not_said(&[
-            "\"Spin locks are faster\": std's mutex spins too, for about a hundred turns, and then stops.",
-            "That ticket or mcs are bad: within the cores they are fair, and mcs is what large machines need; they want every thread to run.",
+            "\"Spin locks are faster\": std's mutex spins too, about a hundred times, and then sleeps.",
+            "That ticket or MCS locks are bad. With no more threads than cores they are fair, and large machines need MCS \
+             locks. But both need a CPU for every thread.",
             "Anything about kernel spin locks: there the holder cannot be preempted.",
-            "What many sockets do to tas: two cores pull at a line less hard than a hundred.",
+            "How a test-and-set lock behaves on many sockets: two cores contend for a cache line less than a hundred cores do.",
         ])
         .next(&[
-            "How long should a lock spin before it sleeps? (as long as a sleep and a wake-up take: then at worst twice the best)",
+            "How long should a lock spin before it sleeps? (as long as a sleep and a wake-up take: then it costs at most \
+             twice the best choice)",
             "What is priority inversion, and why does a spinning thread of high priority never end it?",
             "Why do hypervisors trap long PAUSE loops? (a holder's virtual CPU can be descheduled as well)",
         ])
@@ -72,34 +75,39 @@ pub(crate) fn lab() -> Lab {
 fn alone() -> Step {
     let with_empty = || LOCKS.iter().copied().chain([&EMPTY]);
     Step::new("alone", Kind::Single, "op_ns")
-        .ask_best("One thread locks and unlocks, nobody else is there. Which lock is cheapest?", "")
+        .ask_best("Only one thread locks and unlocks. Which lock is cheapest?", "")
         .contenders(with_empty())
         .slice(0.2)
         .over(ONCE, move |plan, p| cost::solo(plan, p.id(), with_empty().map(|l| l.writes())))
         .bench("alone/{case}", BENCHED, |_, lock| cost::timed(&lock.writes()))
         .claim(
             at_most(0.9, ratio("tas", "std_mutex")),
-            "alone, a test-and-set lock costs at most 0.9 times std's mutex: it is given back with a plain store",
+            "alone, a test-and-set lock takes at most 0.9 times as long as std's mutex: a plain store releases it",
         )
         .claim(
             at_least(1.0, ratio("mcs", "tas")),
-            "a queue of waiting threads costs something even when it is empty: mcs takes longer than tas",
+            "a queue of waiting threads costs something even when it is empty: an MCS lock takes longer than a test-and-set \
+             lock",
         )
         .because(
-            "A lock that may have sleepers must learn of them when it unlocks, so its unlock is a read-modify-write. A spin lock has nobody \
-             to wake, and stores. Compare `drop` in src/structures/lock/tas.rs and `unlock` in src/structures/lock/mutex.rs.",
+            "If threads may sleep on a lock, its unlock must find out whether one does. So that unlock is a \
+             read-modify-write. A spin lock has no thread to wake, so its unlock is a plain store. Compare `drop` in \
+             src/structures/lock/tas.rs and `unlock` in src/structures/lock/mutex.rs.",
             source("src/structures/lock/tas.rs, src/structures/lock/mutex.rs"),
         )
-        .because("That store, and less code, is all that spinning gains alone.", Evidence::None)
 }
 
 fn within() -> Step {
     Step::new("within", Kind::Contended, "ops_per_s")
-        .ask_best("As many threads as CPUs, each holds 1 us. Which lock lets through the most?", "hold_1us")
+        .ask_best(
+            "As many threads as CPUs contend for one lock, and each holds it for 1 us. Which lock has the highest \
+             throughput?",
+            "hold_1us",
+        )
         .columns(&["hold_ns", "lane_op_ns", "min_max_share"])
         .contenders(LOCKS)
         .slice(0.25)
-        // A quad of windows takes 9 ms, and fewer than four of them say nothing.
+        // A quad of windows takes 9 ms, and fewer than four quads show nothing.
         .slice_at_least(Duration::from_millis(50))
         .over([ns("hold_0", 0.0), ns("hold_1us", 1_000.0)], |plan, hold| {
             throughput::crowd(plan, hold.id(), hold.value, LOCKS.iter().map(|l| l.crowd(0)))
@@ -107,31 +115,33 @@ fn within() -> Step {
         .bench("within_1us/{case}", BENCHED, |plan, lock| throughput::timed(plan, 1_000.0, &lock.crowd(0)))
         .claim(
             at_least(0.8, ratio(("ticket", "hold_1us"), ("std_mutex", "hold_1us"))).cores(2),
-            "while every thread has its CPU, a ticket lock held for 1 us lets through at least 0.8 times what std does",
+            "if every thread has a CPU, a ticket lock held for 1 us has at least 0.8 times the throughput of std's mutex",
         )
         .claim(
             at_least(0.95, pick("ticket", "hold_1us", "min_max_share")).cores(2),
-            "and shares it out evenly: the least busy thread gets at least 0.95 of what the busiest one gets",
+            "the ticket lock is fair: the least busy thread gets at least 0.95 of what the busiest one gets",
         )
         .because(
-            "A thread that spins sees the lock fall free after one journey of the cache line, about a tenth of a wake-up.",
-            Evidence::None,
+            "A spinning thread sees that the lock is free as soon as the cache line arrives. That takes much less time than \
+             a wake-up.",
+            source("lab lock_semaphore, step handover: a hand-over to a thread that spins and to one that sleeps"),
         )
         .because(
-            "That is the whole case for spinning: the holder runs, holds for less than a sleep and a wake-up take, and nobody else wants \
-             the CPU.",
+            "Spinning pays on three conditions. The holder has a CPU, its hold is shorter than a sleep and a wake-up, and \
+             no other thread wants the CPU.",
             source("A. R. Karlin et al., SOSP 1991"),
         )
         .because(
-            "tas tries with a write each time and so also takes the line from the holder; ttas only looks.",
+            "A test-and-set lock writes at each try, so it also takes the cache line away from the holder. A lock that tests \
+             before it sets (test-and-test-and-set) only reads while it waits.",
             source("T. E. Anderson, IEEE TPDS 1990"),
         )
         .because(
-            "ticket and mcs serve in order.",
+            "Ticket and MCS locks serve threads in order of arrival.",
             shown_by(at_least(0.95, pick("mcs", "hold_1us", "min_max_share")).cores(2)),
         )
         .because(
-            "In mcs each thread looks at a word of its own.",
+            "In an MCS lock, each waiting thread spins on a word of its own.",
             source("src/structures/lock/mcs.rs"),
         )
 }
@@ -139,13 +149,14 @@ fn within() -> Step {
 fn beyond() -> Step {
     Step::new("beyond", Kind::Tail, "ops_per_s")
         .ask_number(
-            "Twice as many threads as CPUs, each holds 1 us. How many times a second does a ticket lock let somebody in?",
+            "Twice as many threads as CPUs contend for a ticket lock, and each holds it for 1 us. How many acquisitions are \
+             there in a second?",
             "ticket",
             "2x_threads",
         )
         .columns(&["cpu_per_op_ns", "wait_p50_ns", "wait_max_ns", "longest_run_count", "min_max_share"])
         .contenders(OURS)
-        // Some turns of the scheduler, whose slices are a few milliseconds.
+        // Long enough for several time slices of the scheduler, each a few milliseconds.
         .slice(0.3)
         .over_all([at("1x_threads", 1), at("2x_threads", 2), at("4x_threads", 4)], |plan, points| {
             acquire(plan, points, OURS.iter().map(|l| l.acquire()), |times| {
@@ -154,32 +165,37 @@ fn beyond() -> Step {
         })
         .claim(
             at_most(0.1, ratio(("ticket", "2x_threads"), ("std_mutex", "2x_threads"))),
-            "with twice as many threads as CPUs, a ticket lock lets through at most a tenth of what std's mutex does",
+            "with twice as many threads as CPUs, a ticket lock has at most a tenth of the throughput of std's mutex",
         )
         .claim(
             at_most(0.1, ratio(("mcs", "2x_threads"), ("std_mutex", "2x_threads"))),
-            "an mcs lock falls off the same cliff: at most a tenth",
+            "an MCS lock loses as much: it has at most a tenth of the throughput of std's mutex",
         )
         .claim(
             at_least(5.0, ratio(("ttas", "2x_threads"), ("ticket", "2x_threads"))),
-            "who serves in any order falls less deep: ttas lets through at least 5 times what ticket does",
+            "a lock that serves in any order loses less: \"test, then test-and-set\" has at least 5 times the throughput of a \
+             ticket lock",
         )
         .because(
-            "The thread whose turn it is may have no CPU, and those who have the CPUs spin until their time slices are over.",
+            "The thread whose turn it is may have no CPU, and the threads that have the CPUs spin until their time slices are over.",
             shown_by(at_least(
                 10.0,
                 ratio(pick("ticket", "2x_threads", "cpu_per_op_ns"), pick("std_mutex", "2x_threads", "cpu_per_op_ns")),
             )),
         )
         .because(
-            "With an order of service every hand-over costs a time slice, milliseconds for a hold of a microsecond.",
+            "If the lock serves in order of arrival, every hand-over costs a time slice: milliseconds for a hold of a \
+             microsecond.",
             shown_by(at_least(1e6, pick("ticket", "2x_threads", "wait_p50_ns"))),
         )
         .because(
-            "Without an order the lock goes to somebody who runs, and only a holder that loses its CPU stops everybody.",
+            "A lock that keeps no order goes to a thread that runs. Only a holder that loses its CPU stops the others.",
             shown_by(at_least(10.0, pick("ttas", "2x_threads", "longest_run_count"))),
         )
-        .because("std's waiters sleep, so the CPU is left to the holder.", Evidence::None)
+        .because(
+            "std's waiters sleep, so the CPU is left to the holder.",
+            shown_by(at_most(3_000.0, pick("std_mutex", "2x_threads", "cpu_per_op_ns"))),
+        )
         .in_tour()
 }
 
@@ -188,7 +204,7 @@ fn beyond() -> Step {
 enum Holder {
     /// Computes for 100 us on a CPU of its own.
     Runs,
-    /// The same, beside a thread that computes on every CPU.
+    /// The same, while on every CPU another thread computes.
     Preempted,
     /// Sleeps for 1 ms.
     Asleep,
@@ -202,7 +218,8 @@ fn holder_away() -> Step {
     ];
     Step::new("holder_away", Kind::Tail, "cpu_per_op_ns")
         .ask_number(
-            "The holder sleeps for 1 ms under the lock (a page from disk, a log line). How much CPU time does an acquisition of std's mutex cost, in ns?",
+            "The holder sleeps for 1 ms while it has the lock (it reads a page from disk, or writes a line to a log). How much \
+             CPU time does an acquisition of std's mutex cost, in ns?",
             "std_mutex",
             "asleep_1ms",
         )
@@ -222,19 +239,19 @@ fn holder_away() -> Step {
         )
         .claim(
             at_least(1e6, pick("ticket", "preempted_100us", "wait_max_ns")),
-            "beside a neighbour on every CPU, somebody waits at least 1 ms for a ticket lock that is held for 100 us",
+            "if another thread computes on every CPU, the longest wait for a ticket lock held for 100 us is at least 1 ms",
         )
         .claim(
             at_least(1e6, pick("std_mutex", "preempted_100us", "wait_max_ns")),
-            "and so he does for std's mutex: nobody can take a lock from a holder that is not running",
+            "the longest wait for std's mutex is at least 1 ms too: nobody can take a lock from a holder that has no CPU",
         )
         .because(
-            "Spinning is a bet that the holder is running.",
+            "Spinning pays only if the holder is running.",
             source("A. R. Karlin et al., SOSP 1991"),
         )
         .because(
-            "A page fault, a system call or another program on its CPU ends that. Each waiting thread then burns a CPU for as long as the \
-             holder is away.",
+            "A page fault, a system call or another program on its CPU can stop the holder. Each waiting thread then burns \
+             a CPU until the holder runs again.",
             shown_by(at_least(5e5, ("ticket", "asleep_1ms"))),
         )
         .because(
@@ -242,13 +259,13 @@ fn holder_away() -> Step {
             shown_by(at_most(3.0, pick("std_mutex", "asleep_1ms", "switches_per_op_count"))),
         )
         .because(
-            "The wait itself is as long for both. The kernel knows nothing of user-space locks and takes the CPU from a holder as from \
-             anybody. (In the kernel, holding a spin lock switches preemption off.)",
-            Evidence::None,
+            "The kernel knows nothing of user-space locks, so it preempts a holder like any other thread. (In the kernel, \
+             holding a spin lock switches preemption off.)",
+            source("Linux, include/linux/spinlock_api_smp.h"),
         )
 }
 
-/// Every acquisition is timed: where the lock has fallen off the cliff there are only a few of them.
+/// Every acquisition is timed, since there are only a few where the throughput has collapsed.
 fn queue(plan: &Plan, threads: usize, hold: Hold) -> Queue {
     Queue { threads, hold, think_ns: 0.0, sample_every: 1, time: plan.slice }
 }
@@ -265,7 +282,7 @@ fn held(plan: &Plan, holder: Holder) -> Result<Queue, String> {
     Ok(queue(plan, plan.threads.max(2), hold))
 }
 
-/// A thread that computes on every CPU meanwhile: each contender gets about half of its CPU, and loses it at any moment.
+/// Runs one computing thread on every CPU meanwhile, so each contender gets about half of its CPU and may lose it at any moment.
 fn beside_neighbours<R>(plan: &Plan, measure: impl FnOnce() -> R) -> R {
     /// Also ends the neighbours when the measurement panics.
     struct Over<'a>(&'a AtomicBool);

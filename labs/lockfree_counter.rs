@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use underhood::{
     contenders::counter::{
-        CAS_COUNTER, COUNTER, Counter, Exchanges, PER_THREAD, SHARDED_64, THREAD_LOCAL, exchanging, floor,
+        CAS_COUNTER, CAS_GUESS, COUNTER, Counter, PER_THREAD, SHARDED_64, THREAD_LOCAL, Tally, exchanging,
+        floor, in_a_row,
     },
     experiments::looked_at,
     lab::{
-        Contender, Evidence, Kind, Lab, ONCE, Step, at, at_least, at_most, pick, ratio, sample::Sample,
-        shown_by, source,
+        Contender, Kind, Lab, ONCE, Step, at, at_least, at_most, pick, ratio, sample::Sample, shown_by,
+        source,
     },
     measure::{
         cost::{self, Solo},
@@ -19,6 +20,7 @@ use underhood::{
 };
 
 const COUNTERS: &[&Counter] = &[&PER_THREAD, &COUNTER, &CAS_COUNTER, &SHARDED_64];
+const TOGETHER: &[&Counter] = &[&PER_THREAD, &COUNTER, &CAS_COUNTER, &CAS_GUESS, &SHARDED_64];
 const NEAR_THE_FLOOR: &[&Counter] = &[&PER_THREAD, &SHARDED_64, &COUNTER];
 const LOOKED_AT: &[&Counter] = &[&COUNTER, &PER_THREAD, &CAS_COUNTER, &SHARDED_64];
 
@@ -34,23 +36,26 @@ pub(crate) fn lab() -> Lab {
     .step(memory())
     .say(
         "crowd",
-        "With {threads} threads that add, a shard for each does {value}, one atomic word {against}: {ratio}.",
+        "With {threads} threads that add, a counter with a shard for each thread does {value}, one atomic word {against}: \
+         {ratio}.",
         ratio("sharded_64", "counter"),
         "somebody reads the sum often: see lab cache_scaling",
     )
     .say(
         "alone",
-        "Adding to an atomic word that nobody else wants takes {value}; a load and a store {against}.",
+        "Adding to an atomic word that no other thread wants takes {value}. A load and a store take {against}.",
         ratio(("counter", "add"), ("per_thread", "add")),
         "two threads may write the word: then a load and a store lose additions",
     )
     .not_said(&[
-        "That a sharded sum is exact at a moment: it is added up one shard after the other.",
-        "What a mix of additions and reads does: lab cache_scaling, step counter.",
+        "That the sum of a sharded counter is exact at any moment: it is added up one shard after the other.",
+        "How a mix of additions and reads behaves: see lab cache_scaling, step counter.",
     ])
     .next(&[
-        "When is a sharded counter wrong? (additions other than one: a reader may see a sum that never was; the zoo has it)",
-        "Is fetch_add wait-free everywhere? (where the machine has the instruction; else it is the loop)",
+        "When is a sharded counter wrong? (if threads add other numbers than one: a reader may see a sum that the counter \
+         never had)",
+        "Is fetch_add wait-free everywhere? (only where the machine has the instruction; elsewhere it is a \
+         compare-and-exchange loop)",
         "Why pad to 128 bytes? (lab cache_line)",
     ])
     .sources(&[
@@ -79,26 +84,24 @@ fn alone() -> Step {
         )
         .claim(
             at_least(1.0, ratio(("cas_counter", "add"), ("counter", "add"))),
-            "the loop takes at least as long as the one instruction",
+            "a compare-and-exchange loop takes at least as long as one fetch_add",
         )
         .claim(
             at_least(10.0, ratio(("sharded_64", "read"), ("counter", "read"))),
             "reading 64 shards takes at least 10 times as long as reading one word",
         )
         .because(
-            "An atomic read-modify-write drains the store buffer and holds the line while it works, even if nobody else wants it.",
-            Evidence::None,
+            "An atomic read-modify-write waits until the earlier stores are done and holds the line while it works, even if nobody else \
+             wants it.",
+            source("AMD64 Architecture Programmer's Manual, volume 2, 7.4.2: locked instructions"),
         )
         .because(
-            "Alone that is some cycles more, not a multiple: a load of what was just stored waits for the store, too (store forwarding).",
-            shown_by(at_most(1.9, ratio(("counter", "add"), ("per_thread", "add")))),
-        )
-        .because(
-            "A counter of its own for each thread needs no atomic read-modify-write, since only one thread writes it.",
+            "If each thread has a number of its own, no atomic read-modify-write is needed: only one thread writes each \
+             number.",
             source("`PerThread` in src/contenders/counter.rs"),
         )
         .because(
-            "What the adder saves, the reader pays: a line for each shard.",
+            "What the adding thread saves, the reader pays: it loads a cache line for each shard.",
             shown_by(at_least(4.0, ratio(("sharded_64", "read"), ("counter", "read")))),
         )
 }
@@ -106,7 +109,8 @@ fn alone() -> Step {
 fn against_the_floor() -> Step {
     Step::new("floor", Kind::Single, "op_ns")
         .ask_best(
-            "An addition to a number that only this thread can see, a thread-local: the floor. Does anything that others can read come near it?",
+            "The cheapest addition is to a thread-local number, which only its own thread can see. Does any counter that \
+             other threads can read come near it?",
             "",
         )
         .contenders(std::iter::once(&THREAD_LOCAL).chain(NEAR_THE_FLOOR.iter().map(|c| -> &Contender { c.as_ref() })))
@@ -116,83 +120,98 @@ fn against_the_floor() -> Step {
             cost::solo(plan, p.id(), std::iter::once(floor).chain(NEAR_THE_FLOOR.iter().map(|c| c.adds())))
         })
         .claim(
-            at_most(1.5, ratio("sharded_64", "thread_local")),
-            "an addition to a shard takes at most 1.5 times one to a thread-local",
+            at_least(1.5, ratio("sharded_64", "thread_local")),
+            "an addition to a shard takes at least 1.5 times as long as one to a thread-local: it needs an atomic \
+             instruction",
         )
         .claim(
             at_most(1.5, ratio("per_thread", "thread_local")),
-            "a number for each thread, written by that one only, does keep to that",
+            "a number for each thread, which only that thread writes, takes at most 1.5 times as long as a thread-local",
         )
         .because(
-            "With more threads than shards, two threads may share a shard. So a shard needs the atomic instruction, which is the \
-             whole price.",
-            Evidence::None,
+            "With more threads than shards, two threads may share a shard, so a shard needs the atomic instruction. A \
+             number for each thread needs none and takes less time.",
+            shown_by(at_least(1.5, ratio("sharded_64", "per_thread"))),
         )
         .because(
-            "A structure that can promise one writer for each number does without the atomic instruction.",
+            "A structure that can promise one writer for each number needs no atomic instruction.",
             source("`PerThread` in src/contenders/counter.rs"),
         )
         .because(
-            "All find their number by an index that the compiler does not know. At a fixed address the processor may pass a stored value on \
-             without memory, and the address would be what is measured.",
+            "All contenders find their number by an index that the compiler does not know. At a fixed address, the processor \
+             may forward a stored value without going to memory. Then the step would measure that effect.",
             source("`floor` in src/contenders/counter.rs"),
         )
-        .because("The floor itself is no counter: nobody else can read it.", source("`floor` in src/contenders/counter.rs"))
+        .because("A thread-local number is no counter: no other thread can read it.", source("`floor` in src/contenders/counter.rs"))
+}
+
+fn with(row: Sample, name: &str, value: Option<f64>) -> Sample {
+    match value {
+        Some(value) => row.with(name, value),
+        None => row,
+    }
 }
 
 fn id(counter: &Counter) -> &'static str {
     AsRef::<Contender>::as_ref(counter).id
 }
 
-/// Lanes that add; the loop's count their failed exchanges.
-fn lanes(counter: &Counter, tally: &Arc<Exchanges>) -> Crowd {
+/// Lanes that add. Those of the compare-and-exchange loop also count their failed exchanges.
+fn lanes(counter: &Counter, tally: &Arc<Tally>) -> Crowd {
     if id(counter) == id(&CAS_COUNTER) { exchanging(tally) } else { counter.crowd(0) }
 }
 
 fn crowd() -> Step {
     Step::new("crowd", Kind::Contended, "ops_per_s")
         .ask_best(
-            "All threads add to the same counter. How often does an exchange of the compare-and-exchange loop fail for each that succeeds?",
+            "All threads add to the same counter. Which of these does the most additions?",
             "",
         )
-        .columns(&["failed_ratio", "lane_op_ns", "min_max_share"])
-        .contenders(COUNTERS)
+        .columns(&["failed_ratio", "adds_in_a_row_count", "lane_op_ns", "min_max_share"])
+        .contenders(TOGETHER)
         .slice(1.0 / 2.0)
         .over(ONCE, |plan, p| {
-            let tally = Arc::default();
-            let rows = throughput::crowd(plan, p.id(), 0.0, COUNTERS.iter().map(|c| lanes(c, &tally)));
-            let with_failed = |row: Sample| match tally.failed_ratio() {
-                Some(ratio) if row.case == id(&CAS_COUNTER) && row.unmeasured.is_none() => {
-                    row.with("failed_ratio", ratio)
-                }
+            let (tally, runs) = (Arc::default(), Arc::default());
+            let rows = throughput::crowd(plan, p.id(), 0.0, TOGETHER.iter().map(|c| lanes(c, &tally)));
+            // Looking at each count costs time, so it is done afterwards and its rate is thrown away.
+            throughput::crowd(plan, p.id(), 0.0, [in_a_row(&runs)]);
+            let told = |row: Sample| match (row.unmeasured.is_none(), &row.case) {
+                (true, case) if case == id(&CAS_COUNTER) => with(row, "failed_ratio", tally.failed_ratio()),
+                (true, case) if case == id(&COUNTER) => with(row, "adds_in_a_row_count", runs.adds_in_a_row()),
                 _ => row,
             };
-            rows.into_iter().map(with_failed).collect()
+            rows.into_iter().map(told).collect()
         })
         .bench("crowd/{case}", [&COUNTER, &SHARDED_64], |plan, c| throughput::timed(plan, 0.0, &c.crowd(0)))
         .claim(
             at_least(3.0, ratio("sharded_64", "counter")).cores(2),
-            "a shard for each thread does at least 3 times what one word does",
+            "a counter with a shard for each thread does at least 3 times what one word does",
         )
         .claim(
             at_most(1.0, ratio("cas_counter", "counter")).cores(2),
-            "the loop does less than the one instruction",
+            "the compare-and-exchange loop does fewer additions than fetch_add",
         )
         .claim(
-            at_least(0.1, pick("cas_counter", "", "failed_ratio")).cores(2),
-            "at least one exchange in ten is for nothing",
+            at_least(2.0, pick("counter", "", "adds_in_a_row_count")).cores(2),
+            "a core adds at least twice in a row before the cache line goes to another core",
         )
         .because(
-            "fetch_add is wait-free: the line comes, the addition is done.",
+            "fetch_add is wait-free: once the core has the cache line, the addition is done.",
             source("M. Herlihy, Wait-Free Synchronization, 1991"),
         )
         .because(
-            "The loop loads, computes and exchanges. If the line was taken in between, all of it was for nothing: lock-free, and any one \
-             thread may lose each time.",
+            "A compare-and-exchange loop loads, computes and exchanges. If another thread added in between, the exchange fails \
+             and the loop tries again.",
             shown_by(at_least(0.01, pick("cas_counter", "", "failed_ratio")).cores(2)),
         )
         .because(
-            "Both are bounded by one journey of the line for each addition or few; only not sharing the line helps.",
+            "The loop's first load fetches the cache line for reading. The exchange must then fetch it again for writing. A \
+             loop that guesses the value instead of loading it (`cas_guess`) does more additions.",
+            shown_by(at_least(1.0, ratio("cas_guess", "cas_counter")).cores(2)),
+        )
+        .because(
+            "How often the cache line moves between cores limits every counter in one word. Only threads that do not share a \
+             cache line are faster.",
             shown_by(at_least(3.0, ratio("sharded_64", "counter")).cores(2)),
         )
 }
@@ -206,21 +225,23 @@ fn worst() -> Step {
         )
         .claim(
             at_least(1e6, ("counter", "4x_threads")).cores(2),
-            "an addition that is wait-free by its steps is not so by the clock: with four threads a CPU the longest takes at least a millisecond",
+            "wait-free bounds the steps and not the time: with four threads for each CPU, the longest addition takes at \
+             least a millisecond",
         )
         .claim(
-            at_most(0.01, pick("cas_counter", "4x_threads", "halted_share")).cores(2),
-            "but nobody stops the others: for at most a hundredth of the time no thread gets on",
+            at_most(0.05, pick("cas_counter", "4x_threads", "halted_share")).cores(2),
+            "in the compare-and-exchange loop no thread stops the others: for at most a twentieth of the time no thread \
+             makes progress",
         )
         .claim(
             at_least(0.9, pick("counter", "1x_threads", "jain_share")).cores(2),
             "with a thread for each CPU the shared word is fair: Jain's index is at least 0.9",
         )
         .because(
-            "Wait-free bounds the steps, not the time: a thread whose turn is over waits for its next one in the middle of an addition.",
+            "Wait-free bounds the steps, not the time. A thread may lose its CPU in the middle of an addition, and then \
+             waits for its next time slice.",
             shown_by(at_least(10.0, ratio(("counter", "4x_threads"), ("counter", "1x_threads"))).cores(2)),
         )
-        .because("How much a thread gets depends on how near it is to the line.", Evidence::None)
 }
 
 fn memory() -> Step {
@@ -228,15 +249,18 @@ fn memory() -> Step {
         .ask_number("How many bytes does a counter of 64 shards take?", "sharded_64", "")
         .isolated(COUNTERS, ONCE, |_, counter, _| counter.weighed())
         .check_after()
-        .claim(at_least(8000.0, "sharded_64"), "a shard is 128 bytes: 64 of them take at least 8,000")
-        .claim(at_least(20.0, ratio("sharded_64", "counter")), "at least 20 times one word on a line of its own")
+        .claim(at_least(8000.0, "sharded_64"), "a shard takes 128 bytes: 64 of them take at least 8,000 bytes")
+        .claim(
+            at_least(20.0, ratio("sharded_64", "counter")),
+            "64 shards take at least 20 times as much memory as one word on a cache line of its own",
+        )
         .because(
-            "Each shard has two cache lines to itself, since x86 fetches lines in pairs. There must be a shard for each thread that \
-             may come.",
+            "Each shard has two cache lines to itself, since x86 fetches lines in pairs. There must be a shard for each \
+             thread that may add.",
             shown_by(at_least(8000.0, "sharded_64")),
         )
         .because(
-            "What is counted is what the allocator has given out.",
+            "The bytes are those that the allocator has given out.",
             source("`instance` in src/measure/allocated.rs"),
         )
 }

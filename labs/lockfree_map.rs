@@ -9,7 +9,7 @@ use underhood::{
         map_mix::{CACHE, Mix, race},
     },
     experiments::looked_at,
-    lab::{Evidence, Kind, Lab, ONCE, Step, at, at_least, at_most, pick, ratio, shown_by, source},
+    lab::{Kind, Lab, ONCE, Step, at, at_least, at_most, between, pick, ratio, shown_by, source},
     measure::{cost, keys::Skew, throughput},
 };
 
@@ -28,25 +28,30 @@ pub(crate) fn lab() -> Lab {
     .step(memory())
     .say(
         "mix",
-        "With {threads} threads that only read, papaya does {value} operations, a HashMap behind std's mutex {against}: {ratio}.",
+        "{threads} threads only read. Counted in operations, papaya does {value}, a HashMap behind std's mutex {against}: \
+         {ratio}.",
         ratio(("papaya_0_2", "100_0_0"), ("one_lock", "100_0_0")),
-        "half of the operations write, or the threads do something else between two of them",
+        "half of the operations write, or the threads do something else between two operations",
     )
     .say(
         "skew",
-        "On one hot key, one operation in ten a write, dashmap does {value}, one mutex {against}: {ratio}.",
+        "If all threads use one hot key and one operation in ten writes, dashmap does {value}, a HashMap behind one mutex \
+         {against}: {ratio}.",
         ratio(("dashmap_6", "one_key"), ("one_lock", "one_key")),
-        "the keys are asked for evenly: then its shards are worth their price",
+        "all keys are used equally often: then the threads use different shards, and dashmap's lead is larger",
     )
     .not_said(&[
-        "How often an exchange of dashmap, papaya or scc fails: they count nothing of the kind, and from outside it cannot be seen.",
-        "Anything about large maps: 8,192 keys, half of them inside, so that the map is in the cache.",
-        "Anything about a faster hasher, which would make the locks' share larger for all; about growing; about iterating.",
+        "How often a compare-and-exchange of dashmap, papaya or scc fails: they do not count it, and it cannot be seen from \
+         outside.",
+        "Anything about large maps: there are 8,192 keys, and half of them are in the map, so the map fits in the cache.",
+        "Anything about a faster hasher, with which the locks would be a larger part of the cost. Nor anything about \
+         growing or iterating.",
     ])
     .next(&[
-        "Why must the share of hits be constant? (a miss is cheaper than a hit: a map that slowly fills up is measured on another workload)",
-        "What does a hot key need? (a copy for each thread, or one that readers need not lock: lab lockfree_snapshot)",
-        "What happens to the others if a thread is stopped inside? (lab lockfree_progress)",
+        "Why must the share of hits be constant? (a miss is cheaper than a hit: while a map slowly fills up, the measured \
+         workload changes)",
+        "What does a hot key need? (a copy for each thread, or a value that readers need not lock: lab lockfree_snapshot)",
+        "What happens to the other threads if one is stopped inside an operation? (lab lockfree_progress)",
     ])
     .sources(&[
         "jonhoo/bustle: mixes of operations on shared maps; its share of hits drifts with the threads",
@@ -59,7 +64,8 @@ pub(crate) fn lab() -> Lab {
 fn alone() -> Step {
     Step::new("alone", Kind::Single, "op_ns")
         .ask_number(
-            "One thread, nobody else is there; nine operations in ten read. What does one take on a HashMap behind a mutex, in ns?",
+            "One thread alone uses a HashMap behind a mutex, and nine operations in ten read. How many ns does one \
+             operation take?",
             "one_lock",
             "",
         )
@@ -68,22 +74,23 @@ fn alone() -> Step {
         .over(ONCE, |plan, p| cost::solo(plan, p.id(), MAPS.iter().map(|m| m.alone())))
         .claim(
             at_least(0.9, ratio("dashmap_6", "one_lock")),
-            "a mutex that nobody wants is cheap: dashmap takes at least nine tenths of what a map behind one takes",
+            "an uncontended mutex is cheap: dashmap takes at least nine tenths of the time of a HashMap behind a mutex",
         )
         .claim(
             at_most(3.0, ratio("papaya_0_2", "one_lock")),
             "papaya, whose writers allocate each entry, takes at most three times as long",
         )
         .because(
-            "Hashing (std's SipHash) and finding the key are there in any case, and the same for all.",
+            "Every map must hash the key (std's SipHash, once for each operation) and find it.",
             source("src/contenders/map.rs"),
         )
         .because(
-            "An uncontended lock adds two atomic instructions; a map of many locks adds one lock as well, and the choice of it.",
+            "An uncontended lock adds two atomic instructions. A map with many locks also takes one lock, and must first \
+             choose it.",
             shown_by(at_least(1.0, ratio("sharded_16", "one_lock"))),
         )
         .because(
-            "papaya adds an entry into its reclamation and, on insertion, an allocation.",
+            "In papaya, each operation also enters the scheme for memory reclamation, and each insertion allocates.",
             source("ibraheemdev/papaya, docs"),
         )
 }
@@ -94,7 +101,8 @@ fn mix() -> Step {
         .map(|(id, each_percent)| at(id, Mix { each_percent, ..CACHE }));
     Step::new("mix", Kind::Contended, "ops_per_s")
         .ask_best(
-            "All threads, keys as a cache sees them (Zipf), read / insert / remove in percent. Which map does the most if half of the operations write?",
+            "All threads use one map, with keys as a cache sees them (a Zipf distribution). Settings are read / insert / \
+             remove in percent. Which map does the most if half of the operations write?",
             "50_25_25",
         )
         .columns(COLUMNS)
@@ -106,34 +114,41 @@ fn mix() -> Step {
         })
         .claim(
             at_most(1.5, ratio(("one_rwlock", "100_0_0"), ("one_lock", "100_0_0"))).cores(2),
-            "if all read, a reader-writer lock around the map is no cure: at most 1.5 times what the mutex does",
+            "if all threads only read, a reader-writer lock helps little: it does at most 1.5 times what the mutex does",
         )
         .claim(
             at_least(3.0, ratio(("papaya_0_2", "100_0_0"), ("one_lock", "100_0_0"))).cores(2),
-            "readers that write nothing shared do at least 3 times what the mutex does: papaya",
+            "papaya's readers write nothing that is shared: they do at least 3 times what the mutex does",
         )
         .claim(
             at_most(0.5, ratio(("papaya_0_2", "50_25_25"), ("papaya_0_2", "100_0_0"))).cores(2),
-            "with a half of writes it keeps at most half of that rate",
+            "if half of the operations write, papaya keeps at most half of its rate with readers only",
         )
         .claim(
             at_least(1.0, ratio(("sharded_16", "50_25_25"), ("dashmap_6", "50_25_25"))).cores(2),
-            "with a half of writes, 16 mutexes by hand do at least what dashmap does",
+            "if half of the operations write, 16 HashMaps behind a mutex each do at least what dashmap does",
         )
         .because(
-            "A read under any lock writes the lock's line twice, so readers of one lock fight for it as writers do.",
+            "A read under any lock writes the lock's cache line twice. Readers of one lock contend for that line, so an \
+             RwLock gains little over a mutex.",
             shown_by(at_most(3.0, ratio(("one_rwlock", "100_0_0"), ("one_lock", "100_0_0"))).cores(2)),
         )
         .because(
-            "Shards divide the fight; only readers that announce themselves in a line of their own do not fight.",
-            shown_by(at_least(1.5, ratio(("papaya_0_2", "100_0_0"), ("sharded_16", "100_0_0"))).cores(2)),
+            "With shards, fewer threads contend for one lock.",
+            shown_by(at_least(2.0, ratio(("sharded_16", "100_0_0"), ("one_lock", "100_0_0"))).cores(2)),
         )
         .because(
-            "Writers pay for that: an entry for each insertion, and somebody must find out when the old one may be freed.",
+            "papaya's readers take no lock. They announce themselves in a cache line of their own, so they do not contend.",
+            source("ibraheemdev/papaya, docs"),
+        )
+        .because(
+            "Writers pay for that: each insertion allocates an entry, and some thread must find out when an old entry may \
+             be freed.",
             shown_by(at_most(0.5, ratio(("papaya_0_2", "50_25_25"), ("papaya_0_2", "100_0_0"))).cores(2)),
         )
         .because(
-            "The share of hits is a half in every row and is counted, early and late; what drifts gets no number.",
+            "Half of the lookups hit in every row. The hits are counted early and late in the run, and a row whose share \
+             of hits drifts gets no number.",
             source("src/contenders/map_mix.rs"),
         )
 }
@@ -154,55 +169,66 @@ fn skew() -> Step {
         )
         .claim(
             at_most(1.2, ratio(("dashmap_6", "one_key"), ("one_lock", "one_key"))).cores(2),
-            "on one hot key dashmap is one lock again: at most 1.2 times what the mutex does",
+            "with one hot key, dashmap is like one lock again: it does at most 1.2 times what the mutex does",
         )
         .claim(
             at_least(2.0, ratio(("papaya_0_2", "one_key"), ("dashmap_6", "one_key"))).cores(2),
             "readers without a lock keep an advantage on a hot key that is written: papaya does at least twice what dashmap does",
         )
         .because(
-            "Sharding divides keys, not the wish for one of them: a hot key is one shard, one lock, one line.",
-            source("perfbook, chapter 10"),
+            "Sharding spreads the keys over many locks, but a hot key stays in one shard. For that key, 16 mutexes do what one \
+             does.",
+            shown_by(between(0.8, 1.25, ratio(("sharded_16", "one_key"), ("one_lock", "one_key"))).cores(2)),
         )
         .because(
-            "A map whose readers take no lock moves the key's line only when somebody writes it. What decides is the price of that write.",
-            Evidence::None,
+            "dashmap too has one lock for the hot key, a reader-writer lock of its own. Yet it does more operations than a map \
+             behind a std mutex. The reason is not shown here.",
+            shown_by(at_least(1.2, ratio(("dashmap_6", "one_key"), ("one_lock", "one_key"))).cores(2)),
         )
         .because(
-            "The entry is inserted and removed here, not overwritten. So papaya allocates, retires and frees one where dashmap changes a \
-             slot under its lock.",
+            "If readers take no lock, the key's cache line moves only when a thread writes it.",
+            shown_by(at_least(1.5, ratio(("papaya_0_2", "one_key"), ("one_lock", "one_key"))).cores(2)),
+        )
+        .because(
+            "Here the entry is inserted and removed, not overwritten. So papaya allocates, retires and frees an entry, \
+             while dashmap changes a slot under its lock.",
             source("ibraheemdev/papaya, docs"),
         )
-        .because("Between few threads one write in ten can cost what nine readers save.", Evidence::None)
 }
 
 fn worst() -> Step {
     looked_at::longest(MAPS, |m| m.mixed(CACHE, &Arc::default()))
         .ask_number(
-            "Four threads for each CPU, one operation in ten writes. How long does the longest take behind one mutex, in ns?",
+            "There are four threads for each CPU, and one operation in ten writes. How many ns does the longest operation \
+             take behind one mutex?",
             "one_lock",
             "4x_threads",
         )
         .claim(
             at_most(0.01, pick("papaya_0_2", "4x_threads", "halted_share")).cores(2),
-            "nobody stops the others of papaya: for at most a hundredth of the time no thread gets on",
+            "in papaya no thread stops the others: for at most a hundredth of the time no thread makes progress",
         )
         .claim(
             at_least(0.001, pick("one_lock", "4x_threads", "halted_share")).cores(2),
-            "one mutex stops all others when its holder is preempted: for at least a thousandth of the time",
+            "if the holder of the one mutex is preempted, all others stop: for at least a thousandth of the time",
         )
         .because(
-            "Where the gaps of all threads overlap, nobody got on: the holder of the one lock had no CPU, or the thread that was to be woken \
-             was not awake yet.",
+            "A gap is a time in which a thread finishes nothing. Where the gaps of all threads overlap, no thread made \
+             progress. Behind a lock, its holder may have no CPU, or the woken thread may not be awake yet.",
             source("`common` in src/measure/worst.rs"),
         )
-        .because("With more locks the others find another one.", Evidence::None)
+        .because(
+            "Without a lock, all threads can stand still at once too, for example while they wait for a CPU or for the \
+             allocator. This step cannot tell these causes apart.",
+            source("`common` in src/measure/worst.rs"),
+        )
 }
 
 fn memory() -> Step {
     Step::new("memory", Kind::Count, "element_bytes")
         .ask_number(
-            "4,096 keys of 4 bytes with values of 8. How many bytes does each take in papaya, which allocates entries one by one?",
+            "A map has 4,096 keys of 4 bytes with values of 8 bytes. How many bytes does each entry take in papaya, which \
+             allocates entries one by one?",
             "papaya_0_2",
             "",
         )
@@ -211,22 +237,24 @@ fn memory() -> Step {
         .check_after()
         .claim(
             at_least(1.5, ratio("papaya_0_2", "one_lock")),
-            "an allocation for each entry: papaya takes at least 1.5 times what a HashMap behind a mutex takes",
+            "papaya allocates each entry, so it takes at least 1.5 times the memory of a HashMap behind a mutex",
         )
         .claim(
             at_most(1.5, ratio("sharded_16", "one_lock")),
-            "16 maps by hand take at most 1.5 times what one takes",
+            "16 HashMaps behind a mutex each take at most 1.5 times the memory of one",
         )
         .because(
-            "std's map has 16 bytes for such an entry and one of metadata, and between 7/16 and 7/8 of its places are filled.",
+            "std's map takes 16 bytes for such an entry and one byte of metadata. Between 7/16 and 7/8 of its slots are \
+             filled.",
             shown_by(at_most(40.0, "one_lock")),
         )
         .because(
-            "papaya's table has a pointer and a byte for each place, and each entry is a block of its own.",
+            "papaya's table has a pointer and a byte for each slot, and each entry is an allocation of its own.",
             shown_by(at_least(1.5, ratio("papaya_0_2", "one_lock"))),
         )
         .because(
-            "How full a table is depends on the number of keys: others would show other bytes.",
+            "How full a table is depends on the number of keys. With another number, an entry would take more or fewer \
+             bytes.",
             source("`weigh` in src/contenders/map.rs"),
         )
 }

@@ -14,10 +14,7 @@ use underhood::{
             ARC_SWAP, CROSSBEAM_EPOCH, HAPHAZARD, Published, RWLOCK_ARC, SNAPSHOT_EPOCH, SNAPSHOT_HAZARD,
         },
     },
-    lab::{
-        Bound, Contender, Evidence, Kind, Lab, Point, Step, What, at, at_least, at_most, count, pick, ratio,
-        shown_by, source,
-    },
+    lab::{Bound, Contender, Kind, Lab, Point, Step, at, at_least, at_most, count, shown_by, source},
     measure::{keys::Skew, progress::stop_one, throughput::Crowd},
 };
 
@@ -55,28 +52,36 @@ pub(crate) fn lab() -> Lab {
     .step(counters())
     .say(
         "bags",
-        "crossbeam's ArrayQueue has no lock, and yet the other thread stood still in {value} of {against} stops inside an operation.",
-        of_pauses("array_queue"),
-        "a thread is stopped for a moment only: the others spin, and go on when it does",
+        "crossbeam's ArrayQueue has no lock. Yet when one thread was stopped inside an operation, the other made no \
+         progress in {value} of the stops.",
+        ("array_queue", "one_other"),
+        "a thread is stopped only for a moment: the others spin, and go on when that thread goes on",
     )
     .say(
         "bags",
-        "Behind a mutex the other thread stood still in {value} of {against} stops inside an operation.",
-        of_pauses("mutex_deque"),
-        "the thread does anything else than push and pop: then it is seldom inside",
+        "Behind a mutex, when one thread was stopped inside an operation, the other made no progress in {value} of the \
+         stops.",
+        ("mutex_deque", "one_other"),
+        "the thread also does other work than push and pop: then it is seldom stopped inside an operation",
     )
     .not_said(&[
-        "Which structure halts the more often: once is a proof, and the share depends on how much of a call is the operation and how much the count \
-         that this lab keeps beside it.",
-        "That what was never halted is lock-free: that is argued in its file, explored by a model, and only not contradicted here.",
-        "That a share of 0 is 0: of n stops without a halt one may say that bad places are likely rarer than 3 / n, and a run has 30 to 70 stops a row.",
-        "How often it happens to you: a thread is stopped here every few milliseconds, and does nothing else than these operations.",
-        "Anything about wait-freedom: a thread that loses again and again while another gets on is in `parted` only if it loses for 3 ms.",
+        "Which structure halts more often. One halt proves that a structure can block, but the share also depends on the \
+         other work in each call.",
+        "That a structure that was never halted is lock-free. Its source file argues that it is, and a model explores it. This \
+         lab only finds nothing that contradicts it.",
+        "That a measured share of 0 means never. After n stops without a halt, the true share is likely below 3 / n. Most \
+         rows have fewer than 100 stops, and some have hardly any.",
+        "How often it happens in your program: here a thread is stopped every few milliseconds, and it does nothing but \
+         these operations.",
+        "Anything about wait-freedom. A thread may lose again and again while another makes progress. Only after 3 ms does \
+         that count in the column \"stops that halted only some others\".",
     ])
     .next(&[
-        "Is a lock-free structure over malloc lock-free? (no: see the halts inside the library)",
-        "What is obstruction-free good for? (nobody else is in the way for long: transactional memory was built on it)",
-        "Why do crates accept the hole? (one exchange for an operation instead of two, and no node to allocate)",
+        "Is a lock-free structure that calls malloc lock-free? (no: see the halts inside the C library)",
+        "What is an obstruction-free structure good for? (for threads that seldom conflict, and only for a short time: \
+         transactional memory was built on it)",
+        "Why do crates accept a queue that can block like this? (one exchange for each operation instead of two, and no \
+         node to allocate)",
     ])
     .sources(&[
         "M. Herlihy, Wait-Free Synchronization, 1991; M. Herlihy, V. Luchangco, M. Moir, Obstruction-Free Synchronization, 2003",
@@ -86,21 +91,18 @@ pub(crate) fn lab() -> Lab {
     ])
 }
 
-fn of_pauses(case: &'static str) -> What {
-    ratio(pick(case, "one_other", "halted_count"), pick(case, "one_other", "pauses_count"))
-}
-
-/// One pause without progress is a proof, but it must be caught: so often at least, if a structure has places that stop the others.
+/// One pause without progress is a proof, but a run must catch one. This is the least share to expect if a structure has places that stop
+/// the others.
 fn now_and_then(case: &'static str, param: &'static str) -> Bound {
     at_least(0.001, (case, param))
 }
 
-/// In none of the stops that were caught, which are few: see `not_said`.
+/// Expects no halt in any of the stops that were caught. There are few: see `not_said`.
 fn never(case: &'static str, param: &'static str) -> Bound {
     at_most(0.0, (case, param))
 }
 
-/// One thread of each contender in turn is stopped, among so many lanes of it.
+/// Runs each contender in turn with some lanes, and stops one of its threads.
 fn step<C: AsRef<Contender> + Sync + 'static, T: Clone + Send + Sync + 'static>(
     name: &'static str,
     roster: &'static [&'static C],
@@ -122,124 +124,157 @@ fn step<C: AsRef<Contender> + Sync + 'static, T: Clone + Send + Sync + 'static>(
 
 fn bags() -> Step {
     step("bags", BAGS, OTHERS, |bag, others| (*others, bag.crowd()))
-    .ask_number("A thread is stopped somewhere in a push or a pop. In what share of the stops do the others stand still, behind a mutex?", "mutex_deque", "one_other")
+    .ask_number(
+        "A thread is stopped somewhere in a push or a pop. Behind a mutex, in what share of the stops do the other threads \
+         make no progress?",
+        "mutex_deque",
+        "one_other",
+    )
     .claim(
         at_least(0.02, ("mutex_deque", "one_other")),
-        "a mutex is blocking: in at least one stop in 50 the others stand still",
+        "a mutex is blocking: in at least one stop in 50 the other threads make no progress",
     )
     .claim(
         never("queue_hazard", "two_others"),
-        "our queue with hazard pointers stops them in none of the stops that were caught inside",
+        "in our queue with hazard pointers, none of the stops caught inside an operation halts the others",
     )
-    .claim(never("stack_epoch", "two_others"), "nor does our stack with epochs, in any that was caught")
+    .claim(
+        never("stack_epoch", "two_others"),
+        "in our stack with epochs, none of the stops caught inside an operation halts the others",
+    )
     .claim(
         now_and_then("mpmc", "one_other"),
-        "our bounded queue is blocking in disguise: no lock in sight, and yet they stand still",
+        "our bounded queue can block although it has no lock: some stops halt the others",
     )
-    .claim(now_and_then("array_queue", "one_other"), "so is crossbeam's ArrayQueue")
+    .claim(now_and_then("array_queue", "one_other"), "crossbeam's ArrayQueue can block in the same way")
     .claim(
         now_and_then("seg_queue", "one_other"),
-        "so is crossbeam's SegQueue: a pop waits for the push that has claimed its slot",
+        "crossbeam's SegQueue can block too: a pop waits for the push that has claimed its slot",
     )
     .because(
-        "Between the claim of a slot and its publication a bounded queue has a hole that nobody else can fill or pass.",
+        "A push to a bounded queue first claims a slot and then publishes the value. In between, the queue has a hole that \
+         no other thread can fill or pass.",
         shown_by(now_and_then("mpmc", "one_other")),
     )
     .because(
-        "Between lock and unlock a mutex is nothing but a hole.",
+        "With a mutex, the others wait in the same way for everything between lock and unlock.",
         shown_by(now_and_then("mutex_deque", "one_other")),
     )
     .because(
-        "Treiber's stack and Michael's and Scott's queue have none: each intermediate state is one that others can finish or ignore.",
+        "Treiber's stack and the Michael-Scott queue have no such hole: other threads can finish or ignore every \
+         intermediate state.",
         shown_by(never("queue_hazard", "one_other")),
     )
     .because(
-        "The allocator under them is a lock now and then: stops inside the C library are counted apart.",
+        "The allocator takes a lock now and then, so stops inside the C library are counted separately.",
         source("src/measure/halt.rs"),
-    )
-    .because(
-        "No halt in n stops says only that bad places are rarer than about 3 / n.",
-        Evidence::None,
     )
 }
 
 fn pipes() -> Step {
     step("pipes", PIPES, [at("producer_stopped", Side::Producer), at("consumer_stopped", Side::Consumer)], |pipe, stopped| (1, pipe.tries(*stopped)))
-    .ask_number("One producer, one consumer, who only ask and never wait. One of them is stopped: does std's channel still answer the other?", "std_channel", "producer_stopped")
-    .claim(never("ring", "producer_stopped"), "our ring always answers the consumer: empty is an answer")
-    .claim(never("ring", "consumer_stopped"), "and the producer: full is one, too")
+    .ask_number(
+        "One producer and one consumer use only calls that should not wait. The producer is stopped. In what share of the \
+         stops does std's channel give the consumer no answer?",
+        "std_channel",
+        "producer_stopped",
+    )
+    .claim(never("ring", "producer_stopped"), "our ring always answers the consumer (\"empty\" is an answer)")
+    .claim(never("ring", "consumer_stopped"), "our ring always answers the producer (\"full\" is an answer)")
     .claim(
         now_and_then("std_channel", "producer_stopped"),
-        "std's bounded channel does not always: try_recv waits for the slot that a stopped sender has claimed",
+        "std's bounded channel does not always answer: try_recv waits for the slot that a stopped sender has claimed",
     )
     .because(
-        "The ring is wait-free: each side writes its own counter only, after the value, and reads the other's.",
+        "The ring is wait-free: each side writes only its own counter, after the value, and reads the other side's counter.",
         shown_by(never("ring", "producer_stopped")),
     )
     .because(
-        "A queue for many that is used by one and one has its claims all the same, and with them the hole.",
+        "A queue for many producers and consumers claims slots even if there is only one of each. So it has the same hole.",
         shown_by(now_and_then("std_channel", "producer_stopped")),
     )
 }
 
 fn published() -> Step {
     step("published", SNAPSHOTS, OTHERS, |snapshot, others| (*others, snapshot.crowd(2)))
-    .ask_number("Every second operation replaces a shared value, the others read it. Behind an RwLock<Arc>: in what share of the stops do the others stand still?", "rwlock_arc", "one_other")
+    .ask_number(
+        "Every second operation replaces a shared value, and the others read it. Behind an RwLock<Arc>, in what share of the \
+         stops do the other threads make no progress?",
+        "rwlock_arc",
+        "one_other",
+    )
     .claim(at_least(0.01, ("rwlock_arc", "one_other")), "a reader-writer lock is blocking, for readers too")
     .claim(
         never("snapshot_hazard", "two_others"),
-        "our snapshot with hazard pointers stops them in none of the stops that were caught inside",
+        "in our snapshot with hazard pointers, none of the stops caught inside an operation halts the others",
     )
-    .claim(never("arc_swap", "two_others"), "nor does arc-swap, in any that was caught")
+    .claim(
+        never("arc_swap", "two_others"),
+        "in arc-swap, none of the stops caught inside an operation halts the others",
+    )
     .because(
-        "A thread that publishes makes the value first and then turns one pointer: there is no state in between.",
+        "A thread that publishes first makes the value and then exchanges one pointer: there is no state in between.",
         shown_by(never("snapshot_hazard", "one_other")),
     )
     .because(
-        "What a stopped reader may hold up is not the others' progress but the freeing: lab lockfree_reclaim.",
+        "A stopped reader does not stop the other threads, but it may delay the freeing of old values: see lab \
+         lockfree_reclaim.",
         source("labs/lockfree_reclaim.rs"),
     )
 }
 
 fn maps() -> Step {
     step("maps", MAPS, OTHERS, |map, others| (*others, map.mixed(Mix { each_percent: 25, skew: Skew::OneKey }, &Arc::default())))
-    .ask_number("All threads insert, remove and read one key. In what share of the stops do the others stand still on dashmap?", "dashmap_6", "one_other")
+    .ask_number(
+        "All threads insert, remove and read one key. With dashmap, in what share of the stops do the other threads make no \
+         progress?",
+        "dashmap_6",
+        "one_other",
+    )
     .claim(
         at_least(0.02, ("dashmap_6", "one_other")),
-        "a sharded map is blocking: in at least one stop in 50",
+        "a sharded map is blocking: in at least one stop in 50 the other threads make no progress",
     )
-    .claim(at_least(0.02, ("one_lock", "one_other")), "a map behind one mutex as well")
+    .claim(
+        at_least(0.02, ("one_lock", "one_other")),
+        "a map behind one mutex is blocking as well: in at least one stop in 50 the other threads make no progress",
+    )
     .claim(
         never("papaya_0_2", "two_others"),
-        "papaya stops the others in none of the stops that were caught inside",
+        "in papaya, none of the stops caught inside an operation halts the others",
     )
     .because(
-        "More locks make it less likely that the others want the one that is held, and the hot key makes it certain.",
+        "With many locks it is less likely that the others want the one that is held. With one hot key they always do.",
         shown_by(now_and_then("sharded_16", "one_other")),
     )
     .because(
-        "papaya's insertions and removals are exchanges of one pointer.",
-        shown_by(never("papaya_0_2", "one_other")),
+        "papaya's insertions and removals take no lock: each exchanges one pointer.",
+        source("papaya 0.2, `insert_at` and `update_at` in src/raw/mod.rs"),
     )
-    .because("scc locks a bucket for a change.", shown_by(now_and_then("scc_3", "one_other")))
     .because(
-        "Growth, where papaya's threads help or wait, does not happen here: there is one key.",
-        source("ibraheemdev/papaya, docs"),
+        "But papaya does not use the slot of a removed entry again, so now and then it needs a new table. Threads may have to \
+         wait for the new table, so a stop may halt the others.",
+        source("papaya 0.2, `get_or_alloc_next` in src/raw/mod.rs"),
     )
+    .because("scc locks a bucket to change it.", shown_by(now_and_then("scc_3", "one_other")))
 }
 
 fn counters() -> Step {
     step("counters", COUNTERS, OTHERS, |counter, others| (*others, counter.crowd(0)))
-    .ask_number("All threads count. In what share of the stops do the others stand still behind a mutex?", "mutex", "one_other")
+    .ask_number(
+        "All threads count. Behind a mutex, in what share of the stops do the other threads make no progress?",
+        "mutex",
+        "one_other",
+    )
     .claim(at_least(0.01, ("mutex", "one_other")), "a mutex is blocking")
     .claim(
         never("cas_counter", "two_others"),
-        "a compare-and-exchange loop stops the others in none of the stops that were caught inside",
+        "in a compare-and-exchange loop, none of the stops caught inside an operation halts the others",
     )
-    .because("An instruction is done or not done.", shown_by(never("counter", "one_other")))
+    .because("fetch_add is one instruction: it is either done or not done.", shown_by(never("counter", "one_other")))
     .because(
-        "The loop of the compare-and-exchange can be stopped between its look and its exchange. Then it is the stopped thread whose \
-         exchange fails later.",
+        "A thread in a compare-and-exchange loop can be stopped between its load and its exchange. Then its own exchange \
+         fails later, and the others go on.",
         shown_by(never("cas_counter", "one_other")),
     )
 }

@@ -4,12 +4,12 @@
 use underhood::{
     contenders::bag::{Bag, MUTEX_DEQUE, QUEUE_EPOCH, QUEUE_HAZARD, SEG_QUEUE, SPIN_DEQUE, crowded},
     experiments::{looked_at, stopped},
-    lab::{Evidence, Kind, Lab, ONCE, Step, at, at_least, at_most, pick, ratio, shown_by, source},
+    lab::{Kind, Lab, ONCE, Step, at, at_least, at_most, pick, ratio, shown_by, source},
     measure::{cost, throughput},
 };
 
 const QUEUES: &[&Bag] = &[&MUTEX_DEQUE, &QUEUE_EPOCH, &QUEUE_HAZARD, &SEG_QUEUE];
-/// Without the one that is not asked about: with more threads than CPUs each window lasts for turns of the scheduler.
+/// Without the queue that no claim is about: with more threads than CPUs, each window lasts several time slices of the scheduler.
 const FEWER: &[&Bag] = &[&MUTEX_DEQUE, &QUEUE_EPOCH, &SEG_QUEUE];
 static LOOKED_AT: [&Bag; 4] = [&MUTEX_DEQUE, &SPIN_DEQUE, &QUEUE_EPOCH, &SEG_QUEUE];
 
@@ -26,24 +26,29 @@ pub(crate) fn lab() -> Lab {
     .step(memory())
     .say(
         "crowd",
-        "With {threads} threads that push and pop, our lock-free queue does {value} pairs, a deque behind std's mutex {against}: {ratio}.",
-        ratio("queue_epoch", "mutex_deque"),
+        "{threads} threads push and pop. Counted in pairs of one push and one pop, crossbeam's SegQueue does {value}, a \
+         deque behind std's mutex {against}: {ratio}.",
+        ratio("seg_queue", "mutex_deque"),
         "the threads do something else between two operations: then the mutex is hardly contended",
     )
     .say(
         "stopped",
-        "While one thread is stopped inside, the others keep {value} of their rate with the lock-free queue, {against} behind a mutex.",
+        "While one thread is stopped inside an operation, the others keep {value} of their rate with the lock-free queue, \
+         and {against} behind a mutex.",
         ratio("queue_hazard", "mutex_deque"),
-        "the thread is stopped between two operations, which is nearly always so",
+        "the thread is stopped between two operations: in practice that is nearly always the case",
     )
     .not_said(&[
-        "That lock-free queues are faster: alone they are not, and in a crowd it depends on who sleeps.",
-        "How SegQueue behaves when a thread is stopped: it cannot be stopped from outside at a chosen place. A reader waits for a stopped writer there.",
-        "Anything about many values inside: each thread has at most one in the queue.",
+        "That lock-free queues are faster: with one thread they are not, and under contention it depends on which threads \
+         sleep.",
+        "How SegQueue behaves when a thread is stopped: this lab cannot stop a thread at a chosen place inside it. There a \
+         reader waits for a stopped writer.",
+        "Anything about long queues: each thread has at most one value in the queue.",
     ])
     .next(&[
-        "What is a failed exchange worth? (a line fetched for nothing, and a try again)",
-        "Why does the mutex not collapse with four threads a CPU? (it sleeps; a spin lock would)",
+        "What does a failed compare-and-swap cost? (the cache line was fetched for nothing, and the thread must try again)",
+        "Why does the mutex not collapse with four threads for each CPU? (threads that wait for it sleep; with a spin lock \
+         it would collapse)",
         "When may a popped node be freed? (lab lockfree_reclaim)",
     ])
     .sources(&[
@@ -56,7 +61,7 @@ pub(crate) fn lab() -> Lab {
 
 fn alone() -> Step {
     Step::new("alone", Kind::Single, "op_ns")
-        .ask_best("One thread pushes a value and pops it, nobody else is there. Which queue is cheapest?", "")
+        .ask_best("Only one thread pushes a value and pops it. Which queue is cheapest?", "")
         .contenders(QUEUES)
         .slice(1.0 / 3.0)
         .over(ONCE, |plan, p| cost::solo(plan, p.id(), QUEUES.iter().map(|q| q.alone())))
@@ -66,26 +71,29 @@ fn alone() -> Step {
         )
         .claim(
             at_least(1.2, ratio("queue_hazard", "queue_epoch")),
-            "a hazard pointer for each look costs more than one announcement: at least 1.2 times",
+            "our queue takes at least 1.2 times as long with hazard pointers as with epochs",
         )
-        .because("A lock that nobody wants is two atomic instructions for each operation.", Evidence::None)
         .because(
-            "The lock-free queue has its exchanges, an allocation for each push, and a free later. It has a fence for each entry \
-             (epochs), or for each pointer that it follows (hazard pointers).",
+            "An uncontended lock costs two atomic instructions for each operation.",
+            source("lab lock_mutex, step alone"),
+        )
+        .because(
+            "The lock-free queue does its exchanges, allocates a node for each push, and frees it later. It also needs a \
+             fence for each entry into an epoch, or for each pointer that it follows (hazard pointers).",
             source("src/structures/lockfree/queue.rs"),
         )
         .because(
             "SegQueue allocates once for 31 values.",
             source("crossbeam-queue 0.3, seg_queue.rs"),
         )
-        .because("Lock-free says how it behaves, not how fast it is.", source("1024cores.net"))
+        .because("Lock-free is a promise about progress, not about speed.", source("1024cores.net"))
 }
 
 fn crowd() -> Step {
     let benched = [&MUTEX_DEQUE, &QUEUE_EPOCH, &SEG_QUEUE];
     Step::new("crowd", Kind::Contended, "ops_per_s")
         .ask_best(
-            "Every thread pushes and pops, in the same queue, a thread for each CPU. Which does the most?",
+            "There is one thread for each CPU, and all of them push and pop on the same queue. Which queue does the most?",
             "",
         )
         .columns(&["failed_ratio", "lane_op_ns", "min_max_share"])
@@ -94,59 +102,62 @@ fn crowd() -> Step {
         .bench("crowd/{case}", benched, |plan, queue| throughput::timed(plan, 0.0, &queue.crowd()))
         .claim(
             at_least(1.0, ratio("queue_epoch", "mutex_deque")).cores(2),
-            "our queue with epochs does at least what the mutex does",
+            "our queue with epochs does at least what the deque behind a mutex does",
         )
         .claim(
             at_least(0.5, ratio("queue_epoch", "seg_queue")).cores(2),
-            "and at least half of what SegQueue does, which allocates 31 values at a time",
+            "our queue with epochs does at least half of what SegQueue does, which allocates for 31 values at a time",
         )
         .claim(
             at_least(0.05, pick("queue_epoch", "", "failed_ratio")).cores(2),
-            "at least one exchange in twenty is for nothing",
+            "in our queue with epochs, at least one exchange in twenty fails and is tried again",
+        )
+        .claim(
+            at_least(2.0, ratio("seg_queue", "mutex_deque")).cores(2),
+            "crossbeam's SegQueue does at least twice what a deque behind std's mutex does",
         )
         .because(
-            "Failed exchanges are work for nothing: a line fetched, and a try again. Throughput hides them; here they are counted.",
-            shown_by(at_least(0.01, pick("queue_epoch", "", "failed_ratio")).cores(2)),
+            "The threads of a lock-free queue contend too: they exchange the same two words, head and tail. And our queue \
+             allocates a node for each value, while the deque behind the mutex keeps its buffer.",
+            source("src/structures/lockfree/queue.rs; step memory"),
         )
         .because(
-            "A mutex moves its line less often under pressure. A thread that finds it taken goes to sleep, and its holder does \
-             several operations in a row: faster, and less fair (min/max).",
-            Evidence::None,
+            "SegQueue allocates once for 31 values, and our queue for each value.",
+            shown_by(at_least(1.2, ratio("seg_queue", "queue_epoch")).cores(2)),
+        )
+        .because(
+            "SegQueue is unfair: its least busy thread gets less than half of what its busiest one gets.",
+            shown_by(at_most(0.5, pick("seg_queue", "", "min_max_share")).cores(2)),
         )
 }
 
 fn more_threads() -> Step {
     Step::new("crowded", Kind::Contended, "ops_per_s")
         .ask_best(
-            "Four threads for each CPU: what share of its rate does a deque behind a mutex lose, since a holder may lose its CPU?",
+            "There are four threads for each CPU, so the holder of a lock may lose its CPU. Which queue does the most?",
             "4x_threads",
         )
         .columns(&["failed_ratio", "min_max_share"])
         .contenders(FEWER)
         .over([at("1x_threads", 1), at("4x_threads", 4)], |plan, times| crowded(plan, times, FEWER))
         .claim(
-            at_most(0.8, ratio(("mutex_deque", "4x_threads"), ("mutex_deque", "1x_threads"))).cores(2),
-            "the mutex loses at least a fifth of its rate",
+            at_least(0.8, ratio(("mutex_deque", "4x_threads"), ("mutex_deque", "1x_threads"))).cores(2),
+            "with four threads for each CPU, the deque behind a mutex keeps at least four fifths of its rate",
         )
         .claim(
             at_least(0.9, ratio(("queue_epoch", "4x_threads"), ("queue_epoch", "1x_threads"))).cores(2),
-            "the lock-free queue keeps at least 0.9 of its rate",
+            "with four threads for each CPU, the lock-free queue keeps at least 0.9 of its rate",
         )
         .because(
-            "What is always said: a preempted holder blocks everybody. It does, but the end of a time slice seldom hits a hold of \
-             some ns. And a thread that finds the mutex taken sleeps, and leaves its CPU to the holder.",
+            "A preempted holder blocks everybody. But a time slice seldom ends during a hold of a few ns. And a thread that \
+             finds the mutex taken sleeps, and leaves its CPU to the holder.",
             shown_by(
                 at_least(0.8, ratio(("mutex_deque", "4x_threads"), ("mutex_deque", "1x_threads"))).cores(2),
             ),
         )
         .because(
-            "The lock-free queue is hit as well, in its memory: a thread that is preempted inside an epoch stops all freeing until it \
-             runs again, and new nodes are cold.",
-            Evidence::None,
-        )
-        .because(
-            "The claim about progress is about what can happen; the next step makes it happen.",
-            Evidence::None,
+            "Lock-free is a promise about the worst case. The next step causes that case on purpose.",
+            source("M. Herlihy, Wait-Free Synchronization, 1991"),
         )
 }
 
@@ -163,19 +174,23 @@ fn one_stopped() -> Step {
         .over(ONCE, |plan, p| stopped::all(plan, p.id(), &stopped::QUEUES))
         .claim(
             at_most(0.01, "mutex_deque"),
-            "behind a mutex, the others keep less than a hundredth: blocking",
+            "behind a mutex, the other threads keep less than a hundredth of their rate: it is blocking",
         )
-        .claim(at_least(0.8, "queue_hazard"), "with hazard pointers they keep at least four fifths: lock-free")
+        .claim(
+            at_least(0.8, "queue_hazard"),
+            "with hazard pointers, the other threads keep at least four fifths of their rate: the queue is lock-free",
+        )
         .claim(
             at_least(0.5, "queue_epoch"),
-            "with epochs as well, though memory grows meanwhile (lab lockfree_reclaim)",
+            "with epochs, the other threads go on as well, though memory grows meanwhile (lab lockfree_reclaim)",
         )
         .because(
-            "This is what lock-free means, and all that it means: whichever thread is stopped, wherever, the others get on.",
+            "Lock-free means this and no more: whichever thread is stopped, and wherever, some other thread makes \
+             progress.",
             source("M. Herlihy, Wait-Free Synchronization, 1991"),
         )
         .because(
-            "The stopper sleeps holding the mutex, or between its look at the head and its exchange.",
+            "The stopped thread sleeps while it holds the mutex, or between its load of the head and its exchange.",
             source("`Stops` in src/experiments/stopped.rs"),
         )
         .because(
@@ -196,26 +211,27 @@ fn memory() -> Step {
         .check_after()
         .claim(
             at_least(2.0, ratio("queue_epoch", "mutex_deque")),
-            "a node for each value: at least twice what a deque takes",
+            "our queue allocates a node for each value: it takes at least twice the memory of a deque",
         )
         .claim(
             at_most(0.67, ratio("seg_queue", "queue_epoch")),
-            "SegQueue, with 31 values in a block, takes at most two thirds of that",
+            "SegQueue, with 31 values in a block, takes at most two thirds of the memory of our queue",
         )
         .because(
             "A node is the value and a pointer, and glibc gives at least 32 bytes for that.",
             shown_by(at_least(32.0, "queue_epoch")),
         )
         .because(
-            "A deque doubles: between 8 and 16 bytes a value, and it keeps them when it is empty.",
+            "A deque doubles its buffer, so it takes between 8 and 16 bytes for each value. It keeps the buffer when it is \
+             empty.",
             shown_by(at_least(8.0, pick("mutex_deque", "", "left_bytes"))),
         )
         .because(
-            "SegQueue has a word of state for each value, and frees a block when all have left it.",
+            "SegQueue has a word of state for each value, and frees a block when all its values are popped.",
             shown_by(at_most(8.0, pick("seg_queue", "", "left_bytes"))),
         )
         .because(
-            "What is counted is what the allocator has given out.",
+            "The bytes are those that the allocator has given out.",
             source("`weigh` in src/contenders/bag.rs"),
         )
 }

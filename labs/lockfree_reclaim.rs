@@ -6,8 +6,8 @@ use underhood::{
         CROSSBEAM_EPOCH, HAPHAZARD, Published, SNAPSHOT_EPOCH, SNAPSHOT_HAZARD, SNAPSHOT_LEAK,
     },
     lab::{
-        Contender, Evidence, Kind, Lab, ONCE, Step, at, at_least, at_most, pick, ratio, sample::Sample,
-        shown_by, source,
+        Contender, Kind, Lab, ONCE, Step, at, at_least, at_most, pick, ratio, sample::Sample, shown_by,
+        source,
     },
     measure::{cost, throughput},
     record::AA,
@@ -28,9 +28,10 @@ pub(crate) fn lab() -> Lab {
     .step(replace())
     .say(
         "stalled",
-        "One reader asleep inside, 10,000 nodes replaced: epochs keep {value} of them, hazard pointers {against}.",
+        "One reader sleeps inside an operation while 10,000 nodes are replaced. Our epochs keep {value} of them, our hazard \
+         pointers {against}.",
         ratio(("snapshot_epoch", "asleep_10000"), ("snapshot_hazard", "asleep_10000")),
-        "readers are never descheduled inside for long: then epochs keep a few batches",
+        "no reader is ever descheduled for long inside an operation: then epochs keep a few batches",
     )
     .say(
         "read",
@@ -40,13 +41,15 @@ pub(crate) fn lab() -> Lab {
     )
     .not_said(&[
         "Which scheme is the best: one bounds memory, the other bounds the reader's cost.",
-        "What a stalled reader costs in bytes: the nodes here are counted, and of one size.",
-        "Anything about schemes that need the operating system's help (membarrier), which take the fence from the reader.",
+        "What a stalled reader costs in bytes: here nodes are counted, and all have one size.",
+        "Anything about schemes with help from the operating system (membarrier), in which the reader needs no fence.",
     ])
     .next(&[
-        "Why not count references? (each reader writes the node's own line: RwLock<Arc> in lab lockfree_snapshot)",
-        "How would you bound epochs? (kick out, or wait for, a reader that stays too long: then it is no longer wait-free)",
-        "What stamp does a retired node get, and why is the reader's own epoch too old? (head of src/structures/reclaim/epoch.rs: the model found it)",
+        "Why not count references? (each reader writes the node's own cache line: RwLock<Arc> in lab lockfree_snapshot)",
+        "How would you bound the memory of epochs? (force out a reader that stays too long, or wait for it: then the scheme \
+         is no longer wait-free)",
+        "With which epoch is a retired node stamped, and why is the reader's own epoch too old? (see the head of \
+         src/structures/reclaim/epoch.rs: the model found the mistake)",
     ])
     .sources(&[
         "K. Fraser, Practical lock-freedom, 2004: epochs",
@@ -59,7 +62,7 @@ pub(crate) fn lab() -> Lab {
 fn read() -> Step {
     Step::new("read", Kind::Single, "op_ns")
         .ask_number(
-            "A reader protects a node, looks at it and lets go. What does it take with epochs, in ns?",
+            "A reader protects a node, reads it and lets go. How many ns does that take with epochs?",
             "snapshot_epoch",
             "",
         )
@@ -69,26 +72,30 @@ fn read() -> Step {
         .bench("read/{case}", THAT_FREE, |_, scheme| cost::timed(&scheme.reads()))
         .claim(
             at_most(1.0, ratio("snapshot_epoch", "crossbeam_epoch")),
-            "going in and out of an epoch takes at most as long as crossbeam's pin",
+            "entering and leaving one of our epochs takes at most as long as crossbeam's pin",
         )
         .claim(
             at_most(1.0, ratio("snapshot_hazard", "haphazard")),
-            "protecting by a hazard pointer takes at most as long as haphazard's",
+            "protecting a node with our hazard pointers takes at most as long as with the crate haphazard",
         )
         .claim(
             at_least(3.0, ratio("snapshot_epoch", "snapshot_leak")),
-            "any protection at all costs at least 3 times a bare look: the fence",
+            "any protection costs at least 3 times as much as a bare read, because of the fence",
         )
         .because(
-            "Both schemes write a word of the reader's own: \"I am inside\", or \"I use this node\". It must be seen before they \
-             look, so they pay a full fence.",
+            "With epochs and with hazard pointers, the reader writes a word of its own: \"I am inside\", or \"I use this \
+             node\". Others must see that word before the reader loads the pointer, so both pay for a full fence.",
             shown_by(at_least(3.0, ratio("snapshot_epoch", "snapshot_leak"))),
         )
         .because(
-            "Epochs pay it once for each operation, hazard pointers for each pointer they follow.",
+            "Epochs pay for the fence once for each operation, hazard pointers for each pointer that they follow.",
             source("`enter` in src/structures/reclaim/epoch.rs, `protect` in src/structures/reclaim/hazard.rs"),
         )
-        .because("crossbeam finds its thread by a thread-local, ours has a handle.", source("crossbeam-epoch 0.9"))
+        .because(
+            "crossbeam finds the thread's record through a thread-local. In our schemes, each thread has a handle to its \
+             record.",
+            source("crossbeam-epoch 0.9"),
+        )
 }
 
 fn stalled() -> Step {
@@ -99,7 +106,8 @@ fn stalled() -> Step {
     ];
     Step::new("stalled", Kind::Count, "garbage_count")
         .ask_number(
-            "A reader falls asleep inside while another thread replaces 10,000 nodes. How many of them does the epoch scheme keep?",
+            "A reader falls asleep inside an operation while another thread replaces 10,000 nodes. How many of them does \
+             the epoch scheme keep?",
             "snapshot_epoch",
             "asleep_10000",
         )
@@ -119,36 +127,44 @@ fn stalled() -> Step {
         })
         .claim(
             at_least(9.0, ratio(("snapshot_epoch", "asleep_10000"), ("snapshot_epoch", "asleep_1000"))),
-            "with epochs the garbage grows with the work: ten times the replacements, at least 9 times the garbage",
+            "with epochs the garbage grows with the work: ten times as many replacements leave at least 9 times as much \
+             garbage",
         )
         .claim(
             at_least(9.0, ratio(("crossbeam_epoch", "asleep_10000"), ("crossbeam_epoch", "asleep_1000"))),
-            "crossbeam's, too",
+            "with crossbeam's epochs the garbage grows in the same way",
         )
         .claim(
             at_most(70.0, pick("snapshot_hazard", "asleep_10000", "peak_count")),
-            "with hazard pointers at most 70 nodes wait at any time: a batch, and what is protected",
+            "with our hazard pointers, at most 70 nodes wait to be freed at any time: one batch, and the protected nodes",
         )
         .claim(
             at_most(400.0, pick("snapshot_epoch", "awake_10000", "peak_count")),
-            "with everybody awake, epochs keep at most 400: a few batches, until all have been seen outside",
+            "with all readers awake, our epochs keep at most 400 nodes: a few batches, until all readers have been seen \
+             outside",
         )
         .because(
-            "Epochs know only which threads are inside, not what they read: one sleeper keeps everything that is retired after it went in.",
+            "Epochs show only which threads are inside an operation, not what they read. One sleeping reader keeps every node \
+             that is retired after the reader went in.",
             shown_by(at_least(
                 20.0,
                 ratio(("snapshot_epoch", "asleep_10000"), ("snapshot_epoch", "awake_10000")),
             )),
         )
         .because(
-            "A hazard pointer names its node, so a sleeper keeps that node and no other.",
+            "A hazard pointer names its node, so a sleeping reader keeps that node and no other. Other nodes wait only \
+             until their batch is checked.",
             shown_by(at_most(70.0, pick("snapshot_hazard", "asleep_10000", "peak_count"))),
         )
         .because(
-            "This is the whole trade: one fence for each operation and unbounded memory, or one for each pointer and a bound.",
+            "The choice is one fence for each operation and unbounded memory, or one fence for each pointer and bounded \
+             memory.",
             source("M. Michael, Hazard Pointers, IEEE TPDS 2004"),
         )
-        .because("Leaking is the ceiling of speed, and keeps all.", shown_by(at_least(9_999.0, ("snapshot_leak", "awake_10000"))))
+        .because(
+            "A structure that frees nothing keeps all nodes. It shows how fast the others could be at most.",
+            shown_by(at_least(9_999.0, ("snapshot_leak", "awake_10000"))),
+        )
 }
 
 fn replace() -> Step {
@@ -160,22 +176,25 @@ fn replace() -> Step {
         .over(ONCE, |plan, p| throughput::crowd(plan, p.id(), 0.0, THAT_FREE.iter().map(|s| s.crowd(1))))
         .claim(
             at_least(1.0, ratio("snapshot_epoch", "crossbeam_epoch")).cores(2),
-            "epochs do at least what crossbeam's do",
+            "our epochs do at least as many replacements as crossbeam's",
         )
         .claim(
             at_least(1.0, ratio("snapshot_hazard", "haphazard")).cores(2),
-            "hazard pointers do at least what haphazard's do",
+            "our hazard pointers do at least as many replacements as haphazard's",
         )
         .because(
-            "The allocation and the exchange of a line between cores are there in any case.",
-            Evidence::None,
+            "Every scheme allocates a node and exchanges one pointer that all cores want.",
+            source("src/contenders/published.rs"),
         )
         .because(
-            "What differs is how a thread is found, and how often somebody looks at all readers: once in 64 retirements here, at 1,000 \
-             waiting nodes with haphazard.",
+            "The schemes differ in how they find a thread's record, and in how often they look at all readers. Ours look once \
+             in 64 retirements, haphazard when 1,000 nodes wait.",
             source("src/structures/reclaim; haphazard 0.1"),
         )
-        .because("Leaking is not in this step: it would take a gigabyte a second.", Evidence::None)
+        .because(
+            "The scheme that frees nothing is not in this step: it would leak a gigabyte a second.",
+            source("`THAT_FREE` in labs/lockfree_reclaim.rs"),
+        )
 }
 
 #[allow(dead_code, reason = "used when this file is a binary root")]

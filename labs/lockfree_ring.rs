@@ -9,8 +9,8 @@ use underhood::{
         pipe::{self, LINE, Pipe, RING, RTRB, STD_CHANNEL, line},
     },
     lab::{
-        Bound, Contender, Evidence, Kind, Lab, ONCE, Step, at, at_least, at_most, between, count, pick,
-        plan::Plan, ratio, sample::Sample, shown_by, source,
+        Bound, Contender, Kind, Lab, ONCE, Step, at, at_least, at_most, between, count, pick, plan::Plan,
+        ratio, sample::Sample, shown_by, source,
     },
     machine::core_to_core::handoff_ns,
     measure::{handover, throughput, worst},
@@ -34,25 +34,28 @@ pub(crate) fn lab() -> Lab {
     .step(memory())
     .say(
         "one_way",
-        "From one thread to another, a value takes {value} through our ring and {against} through crossbeam's ArrayQueue: {ratio}.",
-        ratio(("ring", "room_1024"), ("array_queue", "room_1024")),
-        "more than one thread pushes or pops, or the ring is nearly always empty: see ping_pong",
+        "Passing a value through a single-producer, single-consumer ring takes {value} with ours and {against} with the crate \
+         rtrb's: {ratio}.",
+        ratio(("ring", "room_1024"), ("rtrb", "room_1024")),
+        "more than one thread pushes or pops, or the ring is nearly always empty: see step ping_pong",
     )
     .say(
         "ping_pong",
-        "A hand-over by the ring takes {value}, {ratio} of what one cache line takes from core to core ({against}).",
+        "A hand-over through our ring takes {value}: {ratio} of the time that one cache line takes from core to core \
+         ({against}).",
         ratio("ring", "line"),
         "the two threads are on hyper-threads of one core, or on two sockets",
     )
     .not_said(&[
-        "What a channel costs whose receiver sleeps: everything is polled here, and two cores do nothing else.",
-        "That a ring is the better queue: it has one producer and one consumer, and the compiler sees to it.",
+        "The cost of a channel whose receiver sleeps: here all threads poll, and two cores do nothing else.",
+        "That a ring is the better queue: it allows only one producer and one consumer, and the compiler enforces that.",
         "Anything about large values: here they are 8 bytes.",
     ])
     .next(&[
-        "Why does the ring keep a copy of the other side's counter? (the line stays where it is)",
-        "What happens if the consumer is stopped? (the producer gets its value back: full is an answer)",
-        "Is a bounded queue for many lock-free? (claims are; a stopped claimer blocks its slot: src/structures/lockfree/mpmc.rs)",
+        "Why does the ring keep a copy of the other side's counter? (so that the counter's cache line stays where it is)",
+        "What happens if the consumer is stopped? (the producer gets its value back, with the answer \"full\")",
+        "Is a bounded queue for many threads lock-free? (only the claim of a slot is: a thread that is stopped after its claim \
+         blocks that slot, see src/structures/lockfree/mpmc.rs)",
     ])
     .sources(&[
         "Lee, Bu, Chandranmenon, MCRingBuffer, IPDPS 2009: cached counters in a ring",
@@ -68,7 +71,8 @@ fn one_way() -> Step {
     };
     Step::new("one_way", Kind::Contended, "transfer_ns")
         .ask_number(
-            "One thread pushes as fast as it can, another pops. How many ns does each value take through the crate rtrb's ring of 1,024?",
+            "One thread pushes as fast as it can, and another pops. How many ns does each value take through a ring of the \
+             crate rtrb with room for 1,024?",
             "rtrb",
             "room_1024",
         )
@@ -95,37 +99,43 @@ fn one_way() -> Step {
         )
         .claim(
             room_1024(0.5, "ring", "array_queue"),
-            "a queue for one producer and one consumer takes at most half of what one for many takes, used by one and one",
+            "with one producer and one consumer, our ring takes at most half as long as crossbeam's ArrayQueue, which is for \
+             many threads",
         )
         .claim(
             room_1024(1.0, "mpmc", "array_queue"),
-            "our queue for many takes at most as long as crossbeam's",
+            "our bounded queue for many threads takes at most as long as crossbeam's ArrayQueue",
         )
         .claim(
             room_1024(1.0, "mpmc", "std_channel"),
-            "our queue for many takes at most as long as std's bounded channel",
+            "our bounded queue for many threads takes at most as long as std's bounded channel",
         )
         .claim(
             room_1024(1.0, "mpmc", "crossbeam_channel"),
-            "our queue for many takes at most as long as crossbeam's bounded channel",
+            "our bounded queue for many threads takes at most as long as crossbeam's bounded channel",
         )
-        .claim(room_1024(1.0, "mpmc", "flume"), "our queue for many takes at most as long as flume's")
+        .claim(
+            room_1024(1.0, "mpmc", "flume"),
+            "our bounded queue for many threads takes at most as long as flume's bounded channel",
+        )
         .claim(
             at_most(1.0, pick("ring", "room_1024", "line_ratio")).cores(2),
-            "a value through the ring takes less than one journey of a line: lines carry many values",
+            "a value through the ring takes less time than a cache line from core to core: one line carries many values",
         )
         .because(
-            "A stream is not a chain of hand-overs: while the reader works on one line of eight values, the writer fills the next.",
+            "In a stream, the hand-overs overlap: while the consumer reads one cache line of eight values, the producer \
+             fills the next.",
             shown_by(at_most(1.0, pick("ring", "room_1024", "line_ratio")).cores(2)),
         )
         .because(
-            "The ring looks at the other side's counter only when its copy says full or empty, so most operations touch no line that \
-             travels.",
+            "Each side keeps a copy of the other side's counter, and loads the counter itself only when the copy says full \
+             or empty. So most operations touch no cache line that moves between cores.",
             source("`push` in src/structures/lockfree/ring.rs"),
         )
         .because(
-            "A queue for many must claim each place by a compare-and-exchange in a line that both sides ask for.",
-            source("src/structures/lockfree/mpmc.rs"),
+            "A queue for many producers and consumers claims each slot with a compare-and-exchange, even if one thread pushes \
+             and one pops. How much that costs depends on the queue.",
+            source("crossbeam-queue 0.3, `push_or_else` in src/array_queue.rs"),
         )
 }
 
@@ -138,7 +148,8 @@ fn line_ns(plan: &Plan) -> Option<f64> {
 fn ping_pong() -> Step {
     Step::new("ping_pong", Kind::Contended, "transfer_ns")
         .ask_number(
-            "One value goes to another thread and back, over and over. Bare cache line first: how many ns does one way take?",
+            "One value goes to another thread and back, again and again. If only a bare cache line carries it, how many ns \
+             does one way take?",
             "line",
             "",
         )
@@ -152,25 +163,27 @@ fn ping_pong() -> Step {
         .bench("ping_pong/{case}", [&RING], |plan, ring| handover::timed(plan, &ring.ping_pong()))
         .claim(
             at_least(1.0, ratio("ring", "line")).cores(2),
-            "no queue beats the bare line: our ring takes at least 1.0 times as long",
+            "no queue beats the bare cache line: our ring takes at least 1.0 times as long",
         )
         .claim(
             at_most(4.0, ratio("ring", "line")).cores(2),
-            "and at most 4 times: the value's line and the counter's travel one after the other, and the counter's once more",
+            "our ring takes at most 4 times as long: the value's cache line moves, then the counter's, then the counter's \
+             once more",
         )
         .claim(at_most(1.1, ratio("ring", "rtrb")).cores(2), "our ring takes at most 1.1 times as long as rtrb's")
         .because(
-            "The first row is the limit of the machine: one line from core to core, what `underhood check` calls a hand-off; every other \
-             row's ratio is the multiple of it.",
+            "The first row is the limit of the machine: one cache line from core to core, which `underhood check` calls a \
+             hand-off. Each other row's ratio is a multiple of that time.",
             source("`line` in src/contenders/pipe.rs"),
         )
         .because(
-            "A queue moves at least two lines, one with the value and one with the counter that says so.",
+            "A queue moves at least two cache lines: one with the value, and one with the counter that says that the value \
+             is there.",
             shown_by(at_least(1.2, ratio("ring", "line")).cores(2)),
         )
         .because(
-            "What is fast in a stream is not fast here: the copy of the counter is always out of date.",
-            Evidence::None,
+            "What makes a stream fast does not help here: each side must load the other side's counter every time.",
+            source("`pop` in src/structures/lockfree/ring.rs"),
         )
 }
 
@@ -179,35 +192,38 @@ fn shared() -> Step {
         at_least(least, ratio(case, against)).cores(2)
     };
     Step::new("shared", Kind::Contended, "ops_per_s")
-        .ask_best("Every thread pushes a value and pops one, all in the same bounded queue. Which does the most?", "")
+        .ask_best("Every thread pushes a value and pops one, and all use the same bounded queue. Which queue does the most?", "")
         .columns(&["lane_op_ns", "min_max_share"])
         .contenders(FOR_MANY)
         .slice(1.0 / 2.0)
         .over(ONCE, |plan, p| throughput::crowd(plan, p.id(), 0.0, FOR_MANY.iter().map(|q| q.crowd())))
-        .claim(rates(1.0, "mpmc", "array_queue"), "our queue does at least what crossbeam's does")
+        .claim(rates(1.0, "mpmc", "array_queue"), "our queue does at least what crossbeam's ArrayQueue does")
         .claim(rates(1.0, "mpmc", "crossbeam_channel"), "our queue does at least what crossbeam's channel does")
-        .claim(rates(1.0, "mpmc", "flume"), "our queue does at least what flume's does")
+        .claim(rates(1.0, "mpmc", "flume"), "our queue does at least what flume's bounded channel does")
         .claim(
             rates(0.5, "crossbeam_channel", "array_queue"),
-            "a channel without an empty wait costs little more than the queue in it: at least half",
+            "if a channel never waits, it costs little more than the queue in it: crossbeam's does at least half of what \
+             ArrayQueue does",
         )
         .because(
-            "Both queues number their slots and claim a number with a compare-and-exchange.",
+            "Our queue and crossbeam's ArrayQueue number their slots, and a thread claims a number with a \
+             compare-and-exchange.",
             source("src/structures/lockfree/mpmc.rs; crossbeam-queue 0.3, array_queue.rs"),
         )
         .because(
-            "Both are blocking in disguise: a thread that loses its CPU between the claim and the publication leaves a hole that the others \
-             wait at.",
+            "Our queue and ArrayQueue can block although they have no lock. If a thread loses its CPU between the claim and \
+             the publication, the others wait at its slot.",
             source("D. Vyukov, Bounded MPMC queue, 1024cores.net"),
         )
         .because(
-            "What a loser does decides between the two. crossbeam's backs off (Backoff in crossbeam-utils); ours tries again at once and \
-             takes the line from the thread that is about to publish.",
+            "Our queue and ArrayQueue differ in what a thread does when its claim fails. In crossbeam's queue it backs off \
+             (Backoff in crossbeam-utils). In ours it tries again at once, and takes the cache line from the thread that is \
+             about to publish.",
             source("crossbeam-utils 0.8, backoff.rs; src/structures/lockfree/mpmc.rs"),
         )
         .because("flume is a deque behind a lock.", source("flume 0.12"))
         .because(
-            "What more threads than CPUs do to a queue: lab lockfree_queue.",
+            "Lab lockfree_queue shows what happens to a queue with more threads than CPUs.",
             source("labs/lockfree_queue.rs"),
         )
 }
@@ -215,7 +231,8 @@ fn shared() -> Step {
 fn worst() -> Step {
     Step::new("worst", Kind::Tail, "halted_share")
         .ask_number(
-            "Many push and pop in one bounded queue, four threads for each CPU. For what share of the time does nobody finish anything in crossbeam's?",
+            "Four threads for each CPU push and pop on one bounded queue, crossbeam's ArrayQueue. For what share of the \
+             time does no thread finish an operation?",
             "array_queue",
             "4x_threads",
         )
@@ -227,23 +244,25 @@ fn worst() -> Step {
         })
         .claim(
             at_least(0.01, ("mpmc", "4x_threads")).cores(2),
-            "blocking in disguise: a thread that is preempted between claim and publication stops all others, for at least a hundredth of the time",
+            "in our queue, a thread preempted between claim and publication stops all others for at least a hundredth of \
+             the time",
         )
         .claim(
             at_least(0.9, pick("mpmc", "1x_threads", "jain_share")).cores(2),
             "with a thread for each CPU our queue is fair: Jain's index is at least 0.9",
         )
         .because(
-            "No lock is in sight, and yet a preempted thread can stop the others: they look at its slot for the rest of their turns.",
+            "The queue has no lock, and yet a preempted thread can stop the others. They spin on its slot for the rest of \
+             their time slices.",
             shown_by(at_least(10.0, ratio(("mpmc", "4x_threads"), ("mpmc", "1x_threads"))).cores(2)),
         )
         .because(
-            "Compare lab lockfree_queue, step worst, whose linked queue has no such place.",
+            "Compare lab lockfree_queue, step worst: its linked queue has no such slot.",
             source("labs/lockfree_queue.rs"),
         )
         .because(
-            "How often a claim fails is not counted: a counter in the loop would be in every measurement of it.",
-            Evidence::None,
+            "How often a claim fails is not counted: a counter in the loop would be part of every measurement of the queue.",
+            source("src/structures/lockfree/mpmc.rs"),
         )
         .because("Each operation ends with a look at the clock.", source("src/measure/worst.rs"))
 }
@@ -251,7 +270,8 @@ fn worst() -> Step {
 fn memory() -> Step {
     Step::new("memory", Kind::Count, "element_bytes")
         .ask_number(
-            "A queue for 1,024 values of 8 bytes is full. How many bytes does it take for each in crossbeam's ArrayQueue?",
+            "A queue has room for 1,024 values of 8 bytes, and 1,000 are in it. How many bytes does crossbeam's ArrayQueue \
+             take for each value?",
             "array_queue",
             "",
         )
@@ -260,19 +280,19 @@ fn memory() -> Step {
         .check_after()
         .claim(
             between(16.0, 18.0, "mpmc"),
-            "a slot of ours is the value and a word: between 16 and 18 bytes",
+            "a slot of our queue is the value and one more word: it takes between 16 and 18 bytes",
         )
         .claim(
             at_most(0.9, ratio("flume", "array_queue")),
-            "flume's deque does without the word: at most nine tenths of crossbeam's",
+            "flume's deque needs no such word: it takes at most nine tenths of what crossbeam's ArrayQueue takes",
         )
         .because(
-            "Each slot says whose turn it is in a word beside the value; a locked deque needs no such word, since the lock says it for \
-             all.",
+            "In each slot, a word beside the value says whose turn it is. A deque behind a lock needs no such word, since \
+             the lock protects all slots.",
             shown_by(at_most(0.6, ratio("flume", "array_queue"))),
         )
         .because(
-            "1,000 values are in, so that the bytes for each are a little more than those of a place.",
+            "The queue holds 1,000 values, so the bytes for each value are a little more than those of a slot.",
             source("`weigh` in src/contenders/bag.rs"),
         )
 }

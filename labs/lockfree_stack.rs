@@ -4,12 +4,12 @@
 use underhood::{
     contenders::bag::{Bag, CROSSBEAM_TREIBER, MUTEX_VEC, SPIN_VEC, STACK_EPOCH, STACK_HAZARD, crowded},
     experiments::looked_at,
-    lab::{Evidence, Kind, Lab, ONCE, Step, at, at_least, at_most, pick, ratio, shown_by, source},
+    lab::{Kind, Lab, ONCE, Step, at, at_least, at_most, between, pick, ratio, shown_by, source},
     measure::{cost, throughput},
 };
 
 const STACKS: &[&Bag] = &[&MUTEX_VEC, &STACK_EPOCH, &STACK_HAZARD, &CROSSBEAM_TREIBER];
-/// Two of them: with more threads than CPUs each window lasts for turns of the scheduler.
+/// Only two stacks: with more threads than CPUs, each window lasts several time slices of the scheduler.
 const TWO: &[&Bag] = &[&MUTEX_VEC, &STACK_EPOCH];
 static LOOKED_AT: [&Bag; 4] = [&MUTEX_VEC, &SPIN_VEC, &STACK_EPOCH, &CROSSBEAM_TREIBER];
 
@@ -22,7 +22,8 @@ pub(crate) fn lab() -> Lab {
         .step(memory())
         .say(
             "crowd",
-            "With {threads} threads that push and pop, our lock-free stack does {value} pairs, a Vec behind std's mutex {against}: {ratio}.",
+            "{threads} threads push and pop. Counted in pairs of one push and one pop, our lock-free stack does {value}, a Vec \
+             behind std's mutex {against}: {ratio}.",
             ratio("stack_epoch", "mutex_vec"),
             "the threads do something else between two operations: then neither is contended",
         )
@@ -33,14 +34,14 @@ pub(crate) fn lab() -> Lab {
             "the Vec must grow, or the allocator is a slow one",
         )
         .not_said(&[
-            "That a lock-free stack scales: it has one word that all exchange.",
-            "Anything about elimination or batches, which take a stack past its one word.",
+            "That a lock-free stack scales: all threads exchange the same word.",
+            "Anything about elimination or batches, with which some operations do not touch that one word.",
             "Anything about deep stacks: each thread has at most one value in it.",
         ])
         .next(&[
             "What goes wrong if a popped node is freed at once? (ABA, and a read of freed memory)",
             "How would you make it scale? (elimination: a push and a pop that meet cancel out)",
-            "When is a failed exchange cheaper than a lock? (when it seldom fails)",
+            "When is an exchange that may fail cheaper than a lock? (when it seldom fails)",
         ])
         .sources(&[
             "R. K. Treiber, Systems Programming: Coping with Parallelism, IBM RJ 5118, 1986",
@@ -52,7 +53,7 @@ pub(crate) fn lab() -> Lab {
 
 fn alone() -> Step {
     Step::new("alone", Kind::Single, "op_ns")
-        .ask_best("One thread pushes a value and pops it, nobody else is there. Which stack is cheapest?", "")
+        .ask_best("Only one thread pushes a value and pops it. Which stack is cheapest?", "")
         .contenders(STACKS)
         .slice(1.0 / 3.0)
         .over(ONCE, |plan, p| cost::solo(plan, p.id(), STACKS.iter().map(|s| s.alone())))
@@ -65,7 +66,8 @@ fn alone() -> Step {
             "a Vec behind a mutex takes at most as long as any of them: it allocates nothing",
         )
         .because(
-            "A push is an allocation and an exchange. A pop is an entry (a fence), an exchange, and a node to be freed later.",
+            "A push allocates a node and does one exchange. A pop enters an epoch (a fence), does one exchange, and leaves \
+             a node to be freed later.",
             source("src/structures/lockfree/stack.rs"),
         )
         .because(
@@ -73,8 +75,8 @@ fn alone() -> Step {
             shown_by(at_most(1.0, ratio("mutex_vec", "stack_epoch"))),
         )
         .because(
-            "crossbeam's epochs find their thread by a thread-local and announce it on push as well. Ours have an explicit handle, and \
-             push needs no protection.",
+            "crossbeam's epochs find the thread's record through a thread-local, and the stack on them enters an epoch on \
+             push as well. Our epochs have an explicit handle, and our push needs no protection.",
             source("`push` in src/structures/lockfree/stack.rs and in src/contenders/treiber.rs"),
         )
 }
@@ -83,7 +85,7 @@ fn crowd() -> Step {
     let benched = [&MUTEX_VEC, &STACK_EPOCH, &CROSSBEAM_TREIBER];
     Step::new("crowd", Kind::Contended, "ops_per_s")
         .ask_best(
-            "Every thread pushes and pops: one word is fought for by all. How often does an exchange fail for each that succeeds?",
+            "Every thread pushes and pops on one stack. Which of these does the most?",
             "1x_threads",
         )
         .columns(&["failed_ratio", "lane_op_ns", "min_max_share"])
@@ -92,28 +94,28 @@ fn crowd() -> Step {
         .bench("crowd/{case}", benched, |plan, stack| throughput::timed(plan, 0.0, &stack.crowd()))
         .claim(
             at_least(1.0, ratio("stack_epoch", "crossbeam_treiber")).cores(2),
-            "our stack with epochs does at least what the same over crossbeam-epoch does",
+            "our stack with epochs does at least what the same stack over crossbeam-epoch does",
         )
         .claim(
-            at_least(0.1, pick("stack_epoch", "", "failed_ratio")).cores(2),
-            "at least one exchange in ten is for nothing",
+            at_least(0.1, pick("stack_epoch", "1x_threads", "failed_ratio")).cores(2),
+            "in our stack with epochs, at least one exchange in ten fails and is tried again",
         )
         .claim(
             at_least(1.0, ratio("stack_epoch", "mutex_vec")).cores(2),
-            "it does at least what a Vec behind a mutex does",
+            "our stack with epochs does at least what a Vec behind a mutex does",
         )
         .because(
-            "All operations meet in one word, so there is nothing to do in parallel: the more threads, the more failed exchanges, each \
-             of them a line fetched for nothing.",
-            Evidence::None,
+            "All operations change the same word, so nothing happens in parallel: two threads together do no more than one \
+             does alone.",
+            source("step alone, and this one's lane_op_ns"),
         )
-        .because("A pop reads the node, too, which another core has just written.", Evidence::None)
         .because(
-            "Lock-free guarantees that somebody gets on, and nobody in particular; min/max shows how unevenly.",
+            "Lock-free means that some thread makes progress, but not which one. The column \"slowest thread against fastest\" \
+             shows how unevenly the threads make progress.",
             source("M. Herlihy, Wait-Free Synchronization, 1991"),
         )
         .because(
-            "The ABA mistake that makes a hand-made one wrong is in its file.",
+            "The file of our stack describes the ABA mistake, which makes many hand-written stacks wrong.",
             source("src/structures/lockfree/stack.rs"),
         )
 }
@@ -121,31 +123,35 @@ fn crowd() -> Step {
 fn more_threads() -> Step {
     Step::new("crowded", Kind::Contended, "ops_per_s")
         .ask_best(
-            "Four threads for each CPU. Does the stack behind a mutex lose more than the lock-free one?",
+            "There are four threads for each CPU, so the holder of a lock may lose its CPU. Which stack does the most?",
             "4x_threads",
         )
         .columns(&["failed_ratio", "min_max_share"])
         .contenders(TWO)
         .over([at("1x_threads", 1), at("4x_threads", 4)], |plan, times| crowded(plan, times, TWO))
         .claim(
-            at_most(0.8, ratio(("mutex_vec", "4x_threads"), ("mutex_vec", "1x_threads"))).cores(2),
-            "the mutex loses at least a fifth of its rate",
+            at_least(0.8, ratio(("mutex_vec", "4x_threads"), ("mutex_vec", "1x_threads"))).cores(2),
+            "with four threads for each CPU, the Vec behind a mutex keeps at least four fifths of its rate",
         )
         .claim(
             at_least(0.9, ratio(("stack_epoch", "4x_threads"), ("stack_epoch", "1x_threads"))).cores(2),
-            "the lock-free stack keeps at least 0.9 of its rate",
+            "with four threads for each CPU, the lock-free stack keeps at least 0.9 of its rate",
         )
         .because(
-            "As many threads run as there are CPUs, four times as many or not: the exchanges fail as often as before.",
-            Evidence::None,
+            "Only as many threads run as there are CPUs, so the exchanges fail as often as before.",
+            shown_by(between(
+                0.5,
+                2.0,
+                ratio(pick("stack_epoch", "4x_threads", "failed_ratio"), pick("stack_epoch", "1x_threads", "failed_ratio")),
+            )),
         )
         .because(
-            "A preempted holder stops the others until it runs again. But a hold of a few ns is seldom hit, and a mutex that sleeps \
-             gives its CPU away.",
+            "A preempted holder stops the others until it runs again. But a time slice seldom ends during a hold of a few \
+             ns. And a thread that waits for the mutex sleeps, and leaves its CPU to others.",
             shown_by(at_least(0.8, ratio(("mutex_vec", "4x_threads"), ("mutex_vec", "1x_threads"))).cores(2)),
         )
         .because(
-            "What a stopped thread does to the others is made to happen in lab lockfree_queue, step stopped.",
+            "Lab lockfree_queue, step stopped, stops a thread on purpose and shows what happens to the others.",
             source("labs/lockfree_queue.rs"),
         )
 }
@@ -162,26 +168,27 @@ fn memory() -> Step {
         .check_after()
         .claim(
             at_least(2.0, ratio("stack_epoch", "mutex_vec")),
-            "a node for each value: at least twice what a Vec takes",
+            "our stack allocates a node for each value: it takes at least twice the memory of a Vec",
         )
         .claim(
             at_least(3.2, pick("stack_epoch", "", "left_bytes")),
-            "emptied, epochs still keep at least a tenth of it for readers that might come",
+            "after the last pop, the stack with epochs still keeps at least a tenth of its nodes for possible readers",
         )
         .because(
             "A node is the value and a pointer, and glibc gives at least 32 bytes for that.",
             shown_by(at_least(32.0, "stack_epoch")),
         )
         .because(
-            "A Vec doubles: between 8 and 16 bytes a value, and it keeps them when it is empty.",
+            "A Vec doubles its buffer, so it takes between 8 and 16 bytes for each value. It keeps the buffer when it is \
+             empty.",
             shown_by(at_least(8.0, pick("mutex_vec", "", "left_bytes"))),
         )
         .because(
-            "The lock-free stack keeps its last batches of nodes that somebody might still be reading.",
+            "The lock-free stack keeps its last batches of popped nodes, because a thread might still be reading them.",
             shown_by(at_least(3.2, pick("stack_epoch", "", "left_bytes"))),
         )
         .because(
-            "What is counted is what the allocator has given out.",
+            "The bytes are those that the allocator has given out.",
             source("`weigh` in src/contenders/bag.rs"),
         )
 }

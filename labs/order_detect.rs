@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use underhood::{
     lab::{
-        Bound, Contender, Evidence, Kind, Lab, ONCE, Point, Step, What, at, at_least, at_most, pick,
-        sample::Sample, shown_by, source,
+        Bound, Contender, Kind, Lab, ONCE, Point, Step, What, at, at_least, at_most, pick, sample::Sample,
+        shown_by, source,
     },
     measure::order::Order,
 };
 
-// The zoo belongs to the tests: the library does not contain a broken twin, and so cannot lend one.
+// The zoo of broken programs belongs to the tests: the library contains no broken code, so this lab cannot get it there.
 #[path = "../tests/zoo/lab.rs"]
 #[allow(
     dead_code,
@@ -25,7 +25,7 @@ mod zoo;
 use zoo::{chaotic, stress};
 
 /// Every structure with ordering mutants, as `tests/model/scenarios/mod.rs` lists them.
-const STRUCTURES: [&str; 35] = [
+const STRUCTURES: [&str; 37] = [
     "lock/mutex",
     "lock/rwlock",
     "task/executor",
@@ -36,9 +36,11 @@ const STRUCTURES: [&str; 35] = [
     "lockfree/queue",
     "lockfree/snapshot",
     "lockfree/stack",
+    "lockfree/deque",
     "reclaim/epoch",
     "reclaim/hazard",
     "reclaim/leak",
+    "alloc/inbox",
     "reclaim/place",
     "lock/seqlock",
     "lock/tas",
@@ -70,19 +72,21 @@ pub(crate) fn lab() -> Lab {
         .step(mutants())
         .say(
             "threads",
-            "With a random pause before each atomic step, an ABA in a lock-free stack is found after {value} rounds of fifty turns on this machine.",
+            "With a random pause before each atomic step, an ABA mistake in a lock-free stack is found after {value} rounds of \
+             fifty turns here.",
             pick("chaos", "aba", "found_after_count"),
-            "the program is larger than two lanes of a few operations: the number is of this program",
+            "the program is larger than two threads with a few operations each: the number is for this program",
         )
         .not_said(&[
-        "That what no instrument found is right: each says only where it looked.",
+        "That a program is right if no instrument finds a mistake: each instrument looks only at some executions.",
         "How long they take on your program: these are the smallest programs that have the mistake.",
-        "That ThreadSanitizer is weak: it is asked for races on plain memory, and most of these mistakes have none.",
+        "That ThreadSanitizer is weak: it looks for races on plain memory, and in about half of these mistakes it finds none.",
     ])
         .next(&[
         "Why does stress miss what chaos finds? (the window is two instructions wide; a pause makes it an operation wide)",
         "What does linearizable mean? (an order of the operations, each between its call and its return, explains every answer)",
-        "Which bug can no test on x86 find? (an ordering that x86 gives for free: a model, or an ARM machine)",
+        "Which bug can no test on x86 find? (a missing ordering that x86 gives for free: a model or an ARM machine finds \
+         it)",
         "How do you know that your tests would notice? (mutants: weaken each ordering and see them fail)",
     ])
         .sources(&[
@@ -93,7 +97,7 @@ pub(crate) fn lab() -> Lab {
     ])
 }
 
-/// One mistake each, as its place in the zoo's list.
+/// One setting for each mistake: its place in the zoo's list.
 fn faults() -> impl Iterator<Item = Point<usize>> {
     stress::machine::faults::FAULTS.iter().enumerate().map(|(i, fault)| at(fault.name, i))
 }
@@ -109,8 +113,8 @@ fn always(what: impl Into<What>) -> Bound {
 fn threads() -> Step {
     Step::new("threads", Kind::Chance, "found_share")
         .ask_number(
-            "A stack that takes a re-used node for the old one (ABA) is hammered by two threads for a moment; then somebody counts whether \
-             anything is lost or came twice. In what share of tries is the mistake found?",
+            "Two threads push and pop for a moment on a stack that takes a re-used node for the old one (ABA). A check then \
+             counts whether any value is lost or came twice. What share of the tries finds the mistake?",
             "stress",
             "aba",
         )
@@ -118,7 +122,7 @@ fn threads() -> Step {
         .contenders(INSTRUMENTS)
         .slice(0.25)
         .over_all(faults(), |plan, faults| {
-            // Every fault with every instrument that this process can be, in random order.
+            // Every fault with every instrument that this process can run, in random order.
             let mut turn: Vec<_> =
                 INSTRUMENTS.iter().flat_map(|i| faults.iter().map(move |fault| (i, fault))).collect();
             Order::new(plan.seed ^ (plan.launch as u64) << 32).shuffle(&mut turn);
@@ -126,81 +130,86 @@ fn threads() -> Step {
         })
         .claim(
             never(("stress", "len_from_two_loads")),
-            "sums never see a length that the queue never had: nothing is lost",
+            "a check of sums never finds a wrong length of a queue, because no value is lost",
         )
         .claim(
             never(("chaos", "sharded_fifo")),
-            "nor that a queue in two shards is no queue, with pauses or without",
+            "a check of sums never finds that a queue in two shards is not FIFO, with pauses or without",
         )
         .claim(
             always(("chaos_linear", "sharded_fifo")).cores(2),
-            "a whole history shows it every time",
+            "a check of the whole history finds the sharded queue every time",
         )
         .claim(
             always(("chaos", "aba")).cores(2),
-            "a random pause at each step brings out the ABA every time",
+            "with a random pause at each atomic step, the ABA is found every time",
         )
         .claim(
             never(("chaos", "relaxed_unlock")).cores(2),
-            "x86: no run on real threads shows an unlock that is merely Relaxed",
+            "x86: no run on real threads finds an unlock that is only Relaxed",
         )
         .because(
-            "Stress waits until two threads happen to be at the wrong two steps at once. A pause before each atomic step (chaos) makes \
-             that window as wide as a whole operation. It costs a wrapper and finds most races of steps in milliseconds.",
+            "A stress test waits until two threads happen to be at the wrong two steps at once. A pause before each atomic \
+             step (chaos) makes that window as wide as a whole operation. It costs a wrapper around the atomics, and finds \
+             most such races in milliseconds.",
             shown_by(always(("chaos", "check_then_count")).cores(2)),
         )
         .because(
-            "What is then asked matters as much. Sums (nothing lost, nothing twice, nothing from nowhere) cannot see an answer that is \
-             possible alone and impossible together.",
+            "What the test then checks matters as much. Sums check that no value is lost, comes twice or comes from nowhere. \
+             They cannot find answers that are possible one by one, but impossible together.",
             shown_by(never(("chaos", "len_from_two_loads"))),
         )
         .because(
-            "An order of the operations that explains every answer (linearizability) can. It needs the times of calls and returns, whose \
-             recording slows the threads.",
+            "A check for linearizability can find them. It looks for an order of the operations that explains every answer. \
+             It needs the times of all calls and returns, and recording them slows the threads.",
             shown_by(always(("chaos_linear", "len_from_two_loads")).cores(2)),
         )
         .because(
-            "An ordering that this CPU does not use shows in none of the four.",
+            "If this CPU gives an ordering for free, none of the four instruments finds out that the code lacks it.",
             shown_by(never(("chaos_linear", "relaxed_unlock")).cores(2)),
         )
         .because(
-            "The twins are in tests/zoo/. Each ran beside a sound twin, whose alarms are counted.",
+            "The broken programs are in tests/zoo/. Each ran beside a correct twin, and alarms on that twin are counted.",
             source("tests/zoo/"),
         )
 }
 
 fn models() -> Step {
     let checkers = [
-        Contender::new("loom").called("loom, sums"),
-        Contender::new("loom_linear").called("loom, histories"),
+        Contender::new("loom").called("loom, sums checked"),
+        Contender::new("loom_linear").called("loom, histories checked"),
         Contender::new("tsan").called("ThreadSanitizer"),
     ];
     Step::new("models", Kind::Count, "found_share")
         .ask_number(
-            "loom runs each program in every order that two preemptions allow, with every value that a load may return. Does it find the ABA \
-             when all that is asked is whether the sums come out?",
+            "loom runs each program in every order that two preemptions allow, with every value that a load may return. \
+             Does it find the ABA (1) or not (0), if the test only checks sums?",
             "loom",
             "aba",
         )
         .columns(&["executions_count", "sound_executions_count", "alarms_count"])
         .contenders(&checkers)
         .recorded(faults(), "cargo test --test model -- record_zoo --ignored")
-        .claim(always(("loom", "relaxed_unlock")), "loom finds the unlock that is merely Relaxed")
-        .claim(always(("loom", "aba")), "and the ABA")
-        .claim(never(("loom", "sharded_fifo")), "sums miss the sharded queue in a model too")
-        .claim(always(("loom_linear", "sharded_fifo")), "histories in a model find it")
-        .claim(always(("loom_linear", "len_from_two_loads")), "and the length from two loads")
+        .claim(always(("loom", "relaxed_unlock")), "loom finds the unlock that is only Relaxed")
+        .claim(always(("loom", "aba")), "loom finds the ABA")
+        .claim(never(("loom", "sharded_fifo")), "a check of sums misses the sharded queue in a model too")
+        .claim(always(("loom_linear", "sharded_fifo")), "a check of histories in a model finds the sharded queue")
+        .claim(
+            always(("loom_linear", "len_from_two_loads")),
+            "a check of histories in a model also finds the length from two loads",
+        )
         .because(
-            "A model does not wait for luck. It counts through the interleavings of a small program, and through the old values that \
-             Relaxed lets a load return, which x86 never shows.",
+            "A model does not wait for luck. It goes through the interleavings of a small program, and through the old \
+             values that a Relaxed load may return. x86 never shows those values.",
             shown_by(always(("loom_linear", "relaxed_unlock"))),
         )
         .because(
-            "What it is asked limits it like any other.",
+            "Like any other instrument, a model finds only what the test checks.",
             shown_by(never(("loom", "len_from_two_loads"))),
         )
         .because(
-            "Under it the clock of a history must be one of its own words, else it takes two orders of calls for the same.",
+            "In a model, the clock of a history must be one of the model's own atomic words. Otherwise the model takes two \
+             different orders of calls for the same one.",
             source("tests/zoo/round.rs, `Stage`"),
         )
         .because(
@@ -209,7 +218,7 @@ fn models() -> Step {
             shown_by(always(("tsan", "relaxed_unlock"))),
         )
         .because(
-            "It sees no mistake among atomics.",
+            "ThreadSanitizer finds no mistake that involves only atomics.",
             shown_by(never(("tsan", "announce_without_fence"))),
         )
 }
@@ -217,7 +226,8 @@ fn models() -> Step {
 fn mutants() -> Step {
     Step::new("mutants", Kind::Count, "killed_share")
         .ask_number(
-            "Each memory ordering of each structure here is weakened, one at a time, and its models run again. What share of the mutants is found?",
+            "Each memory ordering of each structure here is weakened, one at a time, and its models run again. What share \
+             of the mutants of the mutex is found?",
             "lock/mutex",
             "",
         )
@@ -225,27 +235,26 @@ fn mutants() -> Step {
         .contenders(&STRUCTURES.map(Contender::new))
         .recorded(ONCE, "cargo test --test model -- record_mutants --ignored")
         .claim(always("lock/mutex"), "every weakened ordering of the mutex is found")
-        .claim(always("lockfree/mpmc"), "and of the bounded queue")
+        .claim(always("lockfree/mpmc"), "every weakened ordering of the bounded queue is found")
         .because(
-            "A suite that passes says nothing until it is known to fail. So every ordering in src/structures/ is weakened, every \
-             read-modify-write split, every wake-up dropped, and some scenario must object.",
+            "A test suite that passes says little unless it is known that it can fail. So every ordering in src/structures/ is \
+             weakened, every read-modify-write is split, and every wake-up is dropped. Some scenario must then fail.",
             source("tests/model/mutate.rs"),
         )
         .because(
-            "A mutant that survives is either an ordering that was stronger than needed (then the source was weakened) or stands in \
-             tests/model/survivors.rs with its reason.",
+            "A mutant may survive because the ordering was stronger than needed: then the source was weakened. Every other \
+             survivor is listed in tests/model/survivors.rs with its reason.",
             source("tests/model/survivors.rs"),
         )
-        .because("A structure without a mutant has only Relaxed steps or none of its own.", Evidence::None)
 }
 
-/// An instrument that this process can be.
+/// An instrument that this process can run.
 struct Instrument {
     is: Contender,
     trial: fn(fault: usize, time: Duration) -> Sample,
 }
 
-/// On one of the two machines, whose types are not the same ones.
+/// An instrument on one of the two machines (`stress`, `chaotic`), whose types differ.
 macro_rules! instrument {
     ($id:literal, $name:literal, $machine:ident, $oracle:ident, $begin:expr) => {
         Instrument {
@@ -278,10 +287,16 @@ macro_rules! instrument {
 }
 
 const INSTRUMENTS: &[Instrument] = &[
-    instrument!("stress", "stress, sums", stress, Conserved, |_| {}),
-    instrument!("stress_linear", "stress, histories", stress, Linear, |_| {}),
-    instrument!("chaos", "chaos, sums", chaotic, Conserved, chaotic::sync::chaos::begin),
-    instrument!("chaos_linear", "chaos, histories", chaotic, Linear, chaotic::sync::chaos::begin),
+    instrument!("stress", "stress test, sums checked", stress, Conserved, |_| {}),
+    instrument!("stress_linear", "stress test, histories checked", stress, Linear, |_| {}),
+    instrument!("chaos", "chaos test, sums checked", chaotic, Conserved, chaotic::sync::chaos::begin),
+    instrument!(
+        "chaos_linear",
+        "chaos test, histories checked",
+        chaotic,
+        Linear,
+        chaotic::sync::chaos::begin
+    ),
 ];
 
 impl AsRef<Contender> for Instrument {

@@ -3,16 +3,15 @@
 //! Run it: `cargo run --release --bin order_litmus -- --step`
 use underhood::{
     lab::{
-        Bound, Evidence, Kind, Lab, Setting, Step, at_least, at_most, pick, ratio, sample::Sample, shown_by,
-        source,
+        Bound, Kind, Lab, Setting, Step, at_least, at_most, pick, ratio, sample::Sample, shown_by, source,
     },
     measure::outcomes::{MANNERS, PROGRAMS, Program, Tally, by_lot, litmus},
 };
 
 const SB: &[Setting<Program>] = &[PROGRAMS[0]];
 const OTHERS: &[Setting<Program>] = &[PROGRAMS[1], PROGRAMS[2], PROGRAMS[3], PROGRAMS[4], PROGRAMS[5]];
-/// "Never" needs so many instances in each launch in which the threads demonstrably met. That is a hundred or more in a run of five launches, of
-/// which likely less than 3 in 100 hide the outcome (the rule of three).
+/// To say "never", each launch needs this many instances in which the threads demonstrably met. A run of five launches then has a hundred
+/// or more. If none of these shows the outcome, its share is likely below 3 in 100 (the rule of three).
 const LEAST_MET: u64 = 20;
 
 pub(crate) fn lab() -> Lab {
@@ -21,20 +20,22 @@ pub(crate) fn lab() -> Lab {
         .step(all())
         .say(
             "store_then_load",
-            "With Release and Acquire, two threads that each store and then look at the other's word have both missed it on this CPU: seen {value} \
-             times in {against} tries.",
+            "Two threads each store to a word of their own and then load the other's. With Release and Acquire both loads \
+             may still see the old value (store buffering): on this CPU that happened {value} times in {against} tries.",
             ratio(("sb", "rel_acq"), pick("sb", "rel_acq", "samples_count")),
-            "the two do not run at the same time: then each sees what the other has stored",
+            "the two do not run at the same time: then the later one sees what the other has stored",
         )
         .not_said(&[
-            "That an outcome never seen is impossible: only the language's model says that, and another CPU may show it.",
-            "How likely a reordering is, here or in your program: in nearly all tries one thread is done before the other begins, and the count says how \
-             often they met as much as what the CPU does.",
+            "That an outcome that was never seen is impossible: only the language's memory model can say that, and another \
+             CPU may show the outcome.",
+            "How likely a reordering is, here or in your program. In most tries the threads did not demonstrably meet, so \
+             the count also depends on how often they met.",
             "That Relaxed is safe on x86: the compiler reorders as well, and the next machine is an ARM.",
         ])
         .next(&[
-            "Which of them breaks a lock written without SeqCst? (Peterson's: store buffering)",
-            "Why is the compare-and-exchange loop of a lock not affected? (a read-modify-write empties the buffer on x86)",
+            "Which reordering breaks a lock that is written without SeqCst? (store buffering, in Peterson's lock)",
+            "Why is the compare-and-exchange loop of a lock not affected? (a read-modify-write empties the store buffer on \
+             x86)",
             "Which tool would you use to prove it? (a model of the language: loom, GenMC, herd7; not a stress test)",
         ])
         .sources(&[
@@ -45,7 +46,7 @@ pub(crate) fn lab() -> Lab {
         ])
 }
 
-/// Once is enough. No share: how often it is seen depends on how often the harness lets the threads meet.
+/// Seen once is enough. No share is claimed, because it depends on how often the harness lets the threads meet.
 fn seen(case: &'static str, param: &'static str) -> Bound {
     at_least(1.0, (case, param)).cores(2)
 }
@@ -70,31 +71,34 @@ fn counted(name: &'static str, programs: &'static [Setting<Program>]) -> Step {
 fn store_then_load() -> Step {
     counted("store_then_load", SB)
         .ask_number(
-            "x = 1; r0 = y beside y = 1; r1 = x, all with Release and Acquire, a few million times. How often do both read 0?",
+            "One thread runs x = 1; r0 = y, and another y = 1; r1 = x, all with Release and Acquire. In a few million runs, \
+             how often do both read 0?",
             "sb",
             "rel_acq",
         )
         .claim(seen("sb", "relaxed"), "interesting: both read 0 with Relaxed; the language allows it")
         .claim(
             seen("sb", "rel_acq"),
-            "interesting: with Release and Acquire as well, which order no store before a load",
+            "interesting: both read 0 with Release and Acquire as well, since these do not order a store before a later \
+             load",
         )
-        .claim(never("sb", "seqcst"), "forbidden: never if all are SeqCst")
-        .claim(never("sb", "fence"), "forbidden: never with a SeqCst fence in between")
+        .claim(never("sb", "seqcst"), "forbidden: both never read 0 if all accesses are SeqCst")
+        .claim(never("sb", "fence"), "forbidden: both never read 0 with a SeqCst fence between the store and the load")
         .because(
-            "A store waits in the core's store buffer until the line is there; the load after it does not wait. \
-             So each thread can read the old value of the other's word, on every common CPU, x86 included.",
+            "A store waits in the core's store buffer until the cache line is there. The load after it does not wait. So each \
+             thread can read the old value of the other's word, on every common CPU, x86 included. A full fence waits until \
+             the buffer is empty. With a fence, this never happened.",
             shown_by(never("sb", "fence")),
         )
         .because(
-            "It is the one reordering that x86 shows, and the reason for every \"announce, fence, look\": \
-             Peterson's lock, park and unpark (lab order_wakeup), hazard pointers.",
+            "Store buffering is the only reordering that x86 shows. It is the reason for the pattern \"announce, fence, look\" \
+             in Peterson's lock, park and unpark (lab order_wakeup) and hazard pointers.",
             source("J. Alglave, L. Maranget, M. Tautschnig, Herding Cats, TOPLAS 2014"),
         )
-        .because("SeqCst compiles to a store that empties the buffer.", shown_by(never("sb", "seqcst")))
+        .because("A SeqCst store compiles to an instruction that empties the store buffer.", shown_by(never("sb", "seqcst")))
         .because(
-            "loom treats SeqCst accesses as Release and Acquire and reports this one falsely (its issue 180), and knows the fence. \
-             See `part` in src/measure/outcomes.rs.",
+            "loom treats SeqCst accesses as Release and Acquire, so it wrongly reports this outcome for them (its issue \
+             180). It does model SeqCst fences. See `part` in src/measure/outcomes.rs.",
             source("tokio-rs/loom#180"),
         )
         .in_tour()
@@ -103,7 +107,8 @@ fn store_then_load() -> Step {
 fn all() -> Step {
     counted("all", OTHERS)
         .ask_number(
-            "Which other outcomes that the language allows does this CPU show? Here: a message whose flag is seen before its text.",
+            "Which other outcomes that the language allows does this CPU show? For example, how often is a message's flag \
+             seen before its text?",
             "mp",
             "relaxed",
         )
@@ -111,44 +116,49 @@ fn all() -> Step {
             never("mp", "relaxed"),
             "x86: the flag is never seen before the text, though Relaxed allows it",
         )
-        .claim(never("mp", "rel_acq"), "forbidden: nor with Release and Acquire, anywhere")
+        .claim(never("mp", "rel_acq"), "forbidden: with Release and Acquire, no CPU ever shows the flag before the text")
         .claim(
             never("lb", "relaxed"),
-            "x86: no load sees a store that comes after it in the other thread, though Relaxed allows it",
+            "x86: two threads that each load and then store never both see the other's store, though Relaxed allows it",
         )
-        .claim(never("corr", "relaxed"), "forbidden: one word never goes back, even with Relaxed")
+        .claim(
+            never("corr", "relaxed"),
+            "forbidden: two loads of one word never see a new value and then an old one, even with Relaxed",
+        )
         .claim(
             never("two_writes", "rel_acq"),
-            "x86: two stores of each thread are seen in order, though Release allows both first ones to be last",
+            "x86: the two stores of each thread take effect in order, though Release allows both first stores to end up \
+             last",
         )
         .claim(
-            never("iriw", "rel_acq"),
+            never("iriw", "rel_acq").cores(4),
             "x86: two readers agree which write came first, though Release and Acquire allow that they don't",
         )
-        .claim(never("iriw", "seqcst"), "forbidden: with SeqCst they agree anywhere")
+        .claim(never("iriw", "seqcst").cores(4), "forbidden: with SeqCst the two readers agree on every CPU")
         .because(
-            "What x86 forbids, the compiler may still do, and ARM or POWER do show.",
+            "The compiler may still do what x86 forbids, and ARM or POWER CPUs do show it.",
             source("J. Alglave, L. Maranget, M. Tautschnig, Herding Cats, TOPLAS 2014"),
         )
         .because(
-            "A program that relies on it is wrong in the language and right on this machine, until it is recompiled: \
-             \"never seen in millions of runs\" is no proof.",
-            Evidence::None,
+            "A program that relies on the order of x86 is wrong in the language. It is right on this machine until it is \
+             recompiled: \"never seen in millions of runs\" is no proof.",
+            source("C++20 [atomics.order], as Rust's std::sync::atomic takes it over"),
         )
         .because(
-            "The models explore what the language allows: loom finds MP, SB, IRIW with Relaxed; it never shows LB, which it does not model.",
-            Evidence::None,
+            "The models explore what the language allows. With Relaxed, loom finds message passing (MP), store buffering \
+             (SB) and the two disagreeing readers (IRIW). It does not model load buffering (LB), so it never shows that.",
+            source("tests/model/scenarios; tokio-rs/loom, README: Relaxed load buffering is not modelled"),
         )
         .because(
-            "met_count says how often both threads demonstrably were in one instance: without it, \"never\" means nothing, \
-             and below twenty in a launch nothing is said.",
+            "met_count says how often both threads demonstrably were in the same instance at the same time. Without it, \
+             \"never\" means nothing. Below twenty in a launch, the lab says nothing.",
             source("src/measure/outcomes.rs"),
         )
 }
 
 /// The counts, and beside them what the language says.
 fn sample(tally: Tally, allowed: bool) -> Result<Sample, String> {
-    // One sight is a proof; none in a few meetings is nothing.
+    // Seen once is a proof. Not seen in a few meetings shows nothing.
     if tally.weak == 0 && tally.met < LEAST_MET {
         return Err(format!(
             "not seen, but the threads demonstrably met in only {} of {} instances: fewer than {LEAST_MET}",

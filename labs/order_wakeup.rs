@@ -12,18 +12,20 @@ pub(crate) fn lab() -> Lab {
         .step(event())
         .say(
             "event",
-            "Without its fence, a park/unpark handshake loses {value} of its wake-ups on this CPU.",
+            "Without its fence, a park/unpark handshake loses {value} of the wake-ups that a parked thread waits for, on this CPU.",
             "no_fence",
-            "the two sides do not meet: the share is of rounds in which they were made to",
+            "the two sides do not meet at the same moment: here every round makes them meet",
         )
         .not_said(&[
-            "How often your program would hang: here the two sides are made to meet in every round.",
-            "That the fence is needed if either side uses a read-modify-write on one shared word: then it is not.",
-            "Anything about a wake-up lost by the operating system: none is.",
+            "How often your program would hang: here every round makes the two sides meet.",
+            "That the fence is always needed: if both sides use a read-modify-write on one shared word, it is not.",
+            "Anything about wake-ups that the operating system loses: it loses none.",
         ])
         .next(&[
-            "Why does Acquire on the look not help? (it orders what comes after it, not the store before it)",
-            "How would you find it? (a model: it says deadlock in its first executions; stress finds it by luck)",
+            "Why does it not help if the look at the flag is an Acquire load? (it orders what comes after it, not the store \
+             before it)",
+            "How would you find the missing fence? (with a model: it reports a deadlock in its first executions; a stress \
+             test finds it only by luck)",
             "How do you get rid of the two words? (one state word, changed by compare-and-exchange: src/structures/lock/event.rs)",
         ])
         .sources(&[
@@ -36,7 +38,8 @@ pub(crate) fn lab() -> Lab {
 fn event() -> Step {
     Step::new("event", Kind::Chance, "lost_share")
         .ask_number(
-            "A waiter announces itself, looks, parks; a setter sets, looks, unparks. No fence. In what share of rounds does the waiter sleep for ever?",
+            "A waiter announces itself, looks at the flag and parks. A setter sets the flag, looks for a waiter and unparks \
+             it. Without a fence, what share of the parks would never end?",
             "no_fence",
             "",
         )
@@ -49,26 +52,29 @@ fn event() -> Step {
         })
         .claim(
             at_least(1e-5, "no_fence").cores(2),
-            "without a fence, Release and Acquire lose wake-ups: at least one in 100,000 rounds",
+            "without a fence, Release and Acquire lose wake-ups: at least one in 100,000 parks",
         )
         .claim(at_least(1e-5, "half_fence").cores(2), "a fence on one side is not enough")
         .claim(at_most(0.0, "fence").cores(2), "with a fence on both sides none is lost")
-        .claim(at_most(0.0, "seqcst").cores(2), "nor if all four accesses are SeqCst")
+        .claim(at_most(0.0, "seqcst").cores(2), "if all four accesses are SeqCst, none is lost either")
         .because(
-            "Each side writes its own word and then looks at the other's, which is store buffering (lab order_litmus). \
-             Without a full fence both looks may come before the other's write is seen. Then the waiter parks and the setter wakes nobody.",
+            "Each side writes its own word and then loads the other side's word. This is store buffering (lab \
+             order_litmus). Without a full fence, both loads may still see the old values. Then the waiter parks and the \
+             setter wakes nobody.",
             shown_by(at_most(0.0, "fence").cores(2)),
         )
         .because(
-            "A model calls it a deadlock in its first executions: tests/model/scenarios/wakeup.rs is the same program for loom.",
+            "A model reports the lost wake-up as a deadlock in its first executions: tests/model/scenarios/wakeup.rs is the \
+             same program for loom.",
             source("tests/model/scenarios/wakeup.rs"),
         )
         .because(
-            "The waiters here are released by a watchdog, and what counts is what both sides had decided.",
+            "Here a watchdog wakes the waiters in the end. A wake-up counts as lost if the waiter had decided to park and \
+             the setter had decided to wake nobody.",
             source("src/experiments/wakeup.rs"),
         )
         .because(
-            "Our own event (src/structures/lock/event.rs) has one word, and so no such race.",
+            "Our own event (src/structures/lock/event.rs) has only one word, so it has no such race.",
             source("src/structures/lock/event.rs"),
         )
 }
@@ -80,9 +86,9 @@ fn sample(seen: Wakes) -> Result<Sample, String> {
         return Err(format!("the two sides never met: the waiter parked in {parked} of {rounds} rounds"));
     }
     Ok(Sample::default()
-        .with("lost_share", seen.lost as f64 / rounds)
+        .share("lost_share", seen.lost as f64, seen.parked as f64)
         .with("lost_count", seen.lost as f64)
-        .with("parked_share", seen.parked as f64 / rounds)
+        .share("parked_share", seen.parked as f64, rounds)
         .with("rounds_count", rounds))
 }
 

@@ -4,9 +4,13 @@ use std::path::{Path, PathBuf};
 use super::{
     Outcome,
     out::{End, Out},
+    ready,
 };
 use crate::{
-    judge::between::{self, Differs, Pair, Row, Shown},
+    judge::{
+        between::{self, Differs, Pair, Row, Shown},
+        name,
+    },
     lab::Lab,
     record::{Record, Store},
     words::{escape, number},
@@ -24,7 +28,7 @@ pub(super) fn compare(
     if pairs.is_empty() {
         return Err(End::Failed("the two stores have no step in common".into()));
     }
-    out.say(format!("A: {}\nB: {}", a.display(), b.display()))?;
+    out.say(format!("A: {}\nB: {}", escape::path(a), escape::path(b)))?;
     let mut told: Vec<Vec<Differs>> = Vec::new();
     let (mut compared, mut refused, mut insisted) = (0, 0, 0);
     for pair in &pairs {
@@ -54,7 +58,11 @@ pub(super) fn compare(
             json(pair, Some(row), unlike.as_deref(), out)?;
         }
     }
-    out.prose("\n", "An interval knows the launches of its two runs, not what else changed between them: repeat both before you believe a small difference.")?;
+    out.prose(
+        "\n",
+        "The interval covers the launches of these two runs, not what else changed between them. Repeat both before you \
+         believe a small difference.",
+    )?;
     Ok(match (compared, refused, insisted) {
         (0, 1.., _) => Outcome::Unfit,
         (_, 1.., _) | (0, ..) | (_, _, 1..) => Outcome::NotQuotable,
@@ -64,12 +72,11 @@ pub(super) fn compare(
 
 fn load(dir: &Path, out: &mut Out) -> Result<Vec<Record>, End> {
     if !dir.is_dir() {
-        return Err(End::Usage(format!("{} is no folder with records", dir.display())));
+        return Err(End::Usage(format!("{} is not a folder with records", escape::path(dir))));
     }
-    let loaded = Store::open(dir).load_all()?;
-    super::tell::skipped(&loaded, out);
+    let loaded = ready::all_records(&Store::open(dir), out)?;
     if loaded.records.is_empty() {
-        return Err(End::Failed(format!("no records in {}", dir.display())));
+        return Err(End::Failed(format!("no records in {}", escape::path(dir))));
     }
     Ok(loaded.records)
 }
@@ -99,8 +106,8 @@ fn facts(differs: &[Differs], out: &mut Out) -> Result<(), End> {
 }
 
 fn line(pair: &Pair<'_>, row: &Row<'_>) -> String {
-    let name = pair.step.headline;
-    let of = |r: &Record| r.interval_of(name).map_or("unmeasured".into(), |i| number::interval(name, &i));
+    let value = pair.step.headline;
+    let of = |r: &Record| r.interval_of(value).map_or("unmeasured".into(), |i| number::interval(value, &i));
     let shown = match &row.shown {
         Shown::Differs(ratio) => number::interval("ratio", ratio),
         Shown::NoDifference(ratio) => format!("no difference shown, {}", number::interval("ratio", ratio)),
@@ -108,9 +115,8 @@ fn line(pair: &Pair<'_>, row: &Row<'_>) -> String {
     };
     let mark = if row.a.quotable && row.b.quotable { "" } else { " (not quotable)" };
     format!(
-        "{}{}: {} and now {}: {shown}{mark}",
-        row.a.case,
-        crate::words::at(&row.a.param),
+        "{}: {} and now {}: {shown}{mark}",
+        name::cell(pair.step, &row.a.case, &row.a.param),
         of(row.a),
         of(row.b)
     )

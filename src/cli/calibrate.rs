@@ -2,12 +2,15 @@
 use std::{hint::black_box, sync::LazyLock};
 
 use super::{
-    Outcome, STOP,
-    args::Run,
+    Outcome,
+    args::{Common, Run},
+    interrupt::{Measuring, STOP},
     out::{End, Out},
+    ready,
 };
 use crate::{
     contenders::lock,
+    judge::planted,
     lab::{
         Contender, Kind, Lab, ONCE, Origin, Step,
         plan::Plan,
@@ -119,7 +122,7 @@ struct Tally {
 }
 
 /// Runs the trials and prints the counts.
-pub(super) fn calibrate(out: &mut Out) -> Result<Outcome, End> {
+pub(super) fn calibrate(labs: &[&'static Lab], common: &Common, out: &mut Out) -> Result<Outcome, End> {
     let plan = Run { slice: Some(std::time::Duration::from_millis(60)), ..Run::default() }.plan();
     let mut worst = Outcome::Quotable;
     for step in &LAB.steps {
@@ -127,7 +130,42 @@ pub(super) fn calibrate(out: &mut Out) -> Result<Outcome, End> {
         out.json(&tally)?;
         worst = worst.max(tell(&tally, plan.launches, out)?);
     }
+    slowdowns(labs, common, out)?;
     Ok(worst)
+}
+
+/// What the store's own sessions would have found: a slowdown planted into each baseline that was measured twice.
+fn slowdowns(labs: &[&'static Lab], common: &Common, out: &mut Out) -> Result<(), End> {
+    let records = ready::all_records(&ready::store(common)?, out)?.records;
+    let kinds = planted::found(labs, &records);
+    if kinds.values().all(|found| found.tries == 0) {
+        return out.prose(
+            "",
+            "Would a slowdown be found? To answer that, the store needs a step with two sessions, and it has none yet \
+             (`underhood soak` makes some).",
+        );
+    }
+    out.prose(
+        "",
+        "Planted slowdowns, over the sessions in the store (see NOTES, \"How well the numbers hold\"):",
+    )?;
+    for (kind, found) in kinds.iter().filter(|(_, found)| found.tries > 0) {
+        let name = format!("{kind:?}").to_lowercase();
+        let of = |n: usize| format!("{n} of {}", found.tries);
+        out.prose(
+            &format!("  {name}: "),
+            &format!(
+                "a slowdown of {} is found in {}; false alarms: {}",
+                planted::words(*kind).unwrap_or("-"),
+                of(found.found),
+                of(found.alarms)
+            ),
+        )?;
+        out.json(&serde_json::json!({
+            "planted": name, "tries": found.tries, "found": found.found, "false_alarms": found.alarms
+        }))?;
+    }
+    Ok(())
 }
 
 fn tell(tally: &Tally, launches: usize, out: &mut Out) -> Result<Outcome, End> {
@@ -158,7 +196,7 @@ fn tell(tally: &Tally, launches: usize, out: &mut Out) -> Result<Outcome, End> {
         out.prose(
             "  ",
             &format!(
-                "in {} trials the lanes did not run at once; nothing is claimed of those",
+                "in {} trials not all threads had a CPU at the same time; these do not count",
                 trials - counted
             ),
         )?;
@@ -178,6 +216,7 @@ fn trials(step: &'static Step, plan: &Plan, out: &mut Out) -> Result<Tally, End>
     for trial in 0..TRIALS {
         out.progress(&format!("calibrating {}: trial {} of {TRIALS}", step.name, trial + 1));
         let plan = Plan { seed: plan.seed + trial as u64, ..plan.clone() };
+        let _measuring = Measuring::begin();
         let launches = launch::run(&LAB, step, &plan, &STOP, &mut |_| {})
             .map_err(|launch::Interrupted(_)| End::Interrupted)?;
         let of = |case: &str| -> Vec<Option<f64>> {

@@ -1,13 +1,18 @@
 //! `underhood export`: the records for other programs.
-use std::{fs, path::Path};
+use std::path::Path;
 
 use super::{
     Outcome,
     args::{Common, Form},
     out::{End, Out},
-    ready, tell,
+    ready,
 };
-use crate::{lab::Lab, show::export};
+use crate::{
+    lab::Lab,
+    record::{Record, file, pool},
+    show::export,
+    words::escape,
+};
 
 /// To stdout, or to a file. What is exported goes out as it is, with no colour and no line breaks of ours.
 pub(super) fn export(
@@ -21,37 +26,39 @@ pub(super) fn export(
         return Err(End::Usage("choose one form: --anki, --md, --csv or --json".into()));
     }
     let store = ready::store(common)?;
-    let mut loaded = store.load_all()?;
-    tell::skipped(&loaded, out);
+    let output = output.filter(|o| o.as_os_str() != "-");
+    output.iter().try_for_each(|file| ready::not_its_own(&store, file))?;
+    let mut loaded = ready::all_records(&store, out)?;
+    let typical = pool::typical(&loaded.records);
     loaded.records.retain(|r| labs.iter().any(|l| l.stem == r.lab));
     if loaded.records.is_empty() {
-        let dir = store.dir().display();
+        let dir = escape::path(store.dir());
         return Err(End::Failed(format!(
             "no records of these labs in {dir} yet; make some: cargo run --release"
         )));
     }
     let text = if form.anki {
-        let (deck, count) = export::anki(labs, &ready::pooled(labs, loaded.records));
+        let (deck, count) = export::anki(labs, &pool::with_typical(labs, loaded.records, &typical));
         if count == 0 {
             out.warn("nothing of it may be quoted, so there is no card; `underhood quote LAB` says why");
             return Ok(Outcome::NotQuotable);
         }
         deck
     } else if form.md {
-        export::markdown(labs, &ready::pooled(labs, loaded.records))
+        export::markdown(labs, &pool::with_typical(labs, loaded.records, &typical))
     } else if form.csv {
         export::csv(&loaded.records)
     } else {
-        let line = |r| serde_json::to_string(r).map(|l| l + "\n");
+        // A record with fields that this version does not know goes out with them.
+        let line = |r: &Record| match store.text_of(r) {
+            Some(text) => Ok(text + "\n"),
+            None => serde_json::to_string(r).map(|l| l + "\n"),
+        };
         let lines: Result<String, _> = loaded.records.iter().map(line).collect();
         lines.map_err(|e| End::Failed(format!("cannot write JSON: {e}")))?
     };
-    match output.filter(|o| o.as_os_str() != "-") {
-        None => return out.raw(text.as_bytes()),
-        Some(file) => {
-            fs::write(file, text)
-                .map_err(|e| End::Failed(format!("cannot write {}: {e}", file.display())))?;
-        }
-    }
+    let Some(file) = output else { return out.raw(text.as_bytes()) };
+    file::deliver(file, text.as_bytes())
+        .map_err(|e| End::Failed(format!("cannot write {}: {e}", escape::path(file))))?;
     Ok(Outcome::Quotable)
 }

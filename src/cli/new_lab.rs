@@ -9,7 +9,11 @@ use super::{
     Outcome,
     out::{End, Out},
 };
-use crate::{lab::Lab, record::is_lab_name};
+use crate::{
+    lab::Lab,
+    record::{file, is_lab_name},
+    words::escape,
+};
 
 /// Writes the lab's file, its line in the manifest and in the table of contents, and its place in the notes.
 pub(super) fn new_lab(name: &str, dir: &Path, labs: &[&'static Lab], out: &mut Out) -> Result<Outcome, End> {
@@ -18,8 +22,8 @@ pub(super) fn new_lab(name: &str, dir: &Path, labs: &[&'static Lab], out: &mut O
             "'{name}' can't name a lab: a subject and a word, such as lock_price, in lower-case letters, digits and single underscores"
         )));
     }
-    let file = dir.join("labs").join(format!("{name}.rs"));
-    if labs.iter().any(|l| l.stem == name) || file.exists() {
+    let lab = dir.join("labs").join(format!("{name}.rs"));
+    if labs.iter().any(|l| l.stem == name) || fs::symlink_metadata(&lab).is_ok() {
         return Err(End::Usage(format!("there is a lab {name} already")));
     }
     // All of it is put together before anything is written.
@@ -36,21 +40,40 @@ pub(super) fn new_lab(name: &str, dir: &Path, labs: &[&'static Lab], out: &mut O
             Some(format!("{}\n{marks}", text.trim_end()))
         }),
     ];
-    let edits: Vec<(PathBuf, String)> = edits.into_iter().collect::<Result<_, End>>()?;
-    let write = |path: &Path, text: &str| {
-        fs::write(path, text).map_err(|e| End::Failed(format!("cannot write {}: {e}", path.display())))
-    };
-    write(&file, &TEMPLATE.replace("NAME", name))?;
-    for (path, text) in &edits {
-        write(path, text)?;
-    }
-    out.say(format!("{}: a lab with one step; change what it asks and what it runs", file.display()))?;
-    for (path, _) in &edits {
-        out.say(format!("changed {}", path.display()))?;
+    let edits: Vec<Edit> = edits.into_iter().collect::<Result<_, End>>()?;
+    write(&lab, &TEMPLATE.replace("NAME", name), &edits)?;
+    out.so_far = Outcome::Quotable;
+    out.say(format!("{}: a lab with one step; change what it asks and what it runs", escape::path(&lab)))?;
+    for edit in &edits {
+        out.say(format!("changed {}", escape::path(&edit.path)))?;
     }
     out.say(format!("Run it: cargo run --release --bin {name}"))?;
-    out.json(&serde_json::json!({ "lab": name, "file": file }))?;
+    out.json(&serde_json::json!({ "lab": name, "file": lab.to_string_lossy() }))?;
     Ok(Outcome::Quotable)
+}
+
+/// A file of the sources with its text before and after.
+struct Edit {
+    path: PathBuf,
+    before: String,
+    after: String,
+}
+
+/// Writes all of it or, where one of them can't be written, nothing.
+fn write(lab: &Path, text: &str, edits: &[Edit]) -> Result<(), End> {
+    let failed =
+        |path: &Path, e: std::io::Error| End::Failed(format!("cannot write {}: {e}", escape::path(path)));
+    file::replace(lab, text.as_bytes()).map_err(|e| failed(lab, e))?;
+    for (i, edit) in edits.iter().enumerate() {
+        if let Err(e) = file::deliver(&edit.path, edit.after.as_bytes()) {
+            let _ = fs::remove_file(lab);
+            for done in &edits[..i] {
+                let _ = file::deliver(&done.path, done.before.as_bytes());
+            }
+            return Err(failed(&edit.path, e));
+        }
+    }
+    Ok(())
 }
 
 fn manifest_line(name: &str) -> String {
@@ -59,17 +82,16 @@ fn manifest_line(name: &str) -> String {
     )
 }
 
-fn edit(dir: &Path, file: &str, change: impl Fn(&str) -> Option<String>) -> Result<(PathBuf, String), End> {
-    let path = dir.join(file);
-    let text = fs::read_to_string(&path).map_err(|e| {
+fn edit(dir: &Path, name: &str, change: impl Fn(&str) -> Option<String>) -> Result<Edit, End> {
+    let path = dir.join(name);
+    let before = file::text(&path).map_err(|e| {
         let where_to = "run this in the folder of underhood's sources";
         let more = if e.kind() == ErrorKind::NotFound { format!("; {where_to}") } else { String::new() };
-        End::Failed(format!("cannot read {}: {e}{more}", path.display()))
+        End::Failed(format!("cannot read {}: {e}{more}", escape::path(&path)))
     })?;
-    let changed = change(&text);
-    changed
-        .map(|text| (path, text))
-        .ok_or_else(|| End::Failed(format!("{file} does not look as it should: nothing was changed")))
+    let wrong = || End::Failed(format!("{name} does not look as it should: nothing was changed"));
+    let after = change(&before).ok_or_else(wrong)?;
+    Ok(Edit { path, before, after })
 }
 
 /// The table of contents with one module more, in its place by name, as rustfmt wants it.
@@ -102,7 +124,7 @@ const TEMPLATE: &str = r#"//! What does NAME cost?
 //! Run it: `cargo run --release --bin NAME -- --step`
 use underhood::{
     contenders::lock::{Lock, MUTEX, STD_MUTEX},
-    lab::{Evidence, Kind, Lab, ONCE, Step, at_most, ratio},
+    lab::{Kind, Lab, ONCE, Step, at_most, ratio, source},
     measure::cost,
 };
 
@@ -126,15 +148,18 @@ pub(crate) fn lab() -> Lab {
 fn alone() -> Step {
     Step::new("alone", Kind::Single, "op_ns")
         .ask_number(
-            "One thread locks and unlocks, nobody else is there. How long does std's mutex take?",
+            "Only one thread locks and unlocks. How long does std's mutex take?",
             "std_mutex",
             "",
         )
         .contenders(LOCKS)
         .over(ONCE, |plan, p| cost::solo(plan, p.id(), LOCKS.iter().map(|l| l.writes())))
         .bench("alone/{case}", LOCKS.iter().copied(), |_, lock| cost::timed(&lock.writes()))
-        .claim(at_most(1.1, ratio("mutex", "std_mutex")), "our mutex costs at most 1.1 times std's")
-        .because("Alone, both are one exchange to lock and one to unlock.", Evidence::None)
+        .claim(at_most(1.1, ratio("mutex", "std_mutex")), "our mutex costs at most 1.1 times as much as std's")
+        .because(
+            "Alone, both are one exchange to lock and one to unlock.",
+            source("`lock` in src/structures/lock/mutex.rs"),
+        )
 }
 
 #[allow(dead_code, reason = "used when this file is a binary root")]

@@ -1,20 +1,26 @@
-//! What is printed: results to stdout, progress and warnings to stderr. A closed pipe ends the program in peace.
+//! What is printed: results to stdout, progress and warnings to stderr. A closed pipe ends the program without noise.
 use std::{
     fmt::Display,
-    io::{self, IsTerminal, Write},
+    io::{self, BufRead, IsTerminal, Write},
+    sync::atomic::Ordering::Relaxed,
     time::{Duration, Instant},
 };
 
 use anstyle::{AnsiColor, Style};
 
-use super::args::Common;
-use crate::show::{self, Look};
+use super::{Outcome, STOP, args::Common};
+use crate::{
+    show::{self, Look},
+    words::escape,
+};
 
 /// Why a command stopped early.
 #[derive(Debug)]
 pub(super) enum End {
     /// Nobody reads stdout any more.
     Closed,
+    /// The reader has had enough, and said so.
+    Left,
     /// Ctrl-C.
     Interrupted,
     /// The words were off.
@@ -54,6 +60,13 @@ pub(super) struct Out {
     terminal: bool,
     line_open: bool,
     last: Option<Instant>,
+    /// How the command would have ended if its reader left now: failed while something is left to do.
+    pub(super) so_far: Outcome,
+    /// Labs that the command still goes through after this one, and the worst of those before.
+    pub(super) more_labs: usize,
+    pub(super) before: Outcome,
+    /// Set if a file of the store could not be read, so that what is told is a part.
+    pub(super) unread: bool,
 }
 
 impl Out {
@@ -63,6 +76,7 @@ impl Out {
                 width: width(),
                 color: anstream::AutoStream::choice(&io::stdout()) != anstream::ColorChoice::Never,
                 plain: common.plain,
+                all: common.all,
             },
             out: anstream::AutoStream::auto(io::stdout()),
             err: anstream::AutoStream::auto(io::stderr()),
@@ -70,6 +84,10 @@ impl Out {
             terminal: io::stderr().is_terminal() && !common.plain,
             line_open: false,
             last: None,
+            so_far: Outcome::Failed,
+            more_labs: 0,
+            before: Outcome::Quotable,
+            unread: false,
         }
     }
 
@@ -78,10 +96,17 @@ impl Out {
         !self.json && io::stdin().is_terminal() && io::stdout().is_terminal()
     }
 
+    /// Notes how the command ends if nothing is left to do but to tell.
+    pub(super) fn so_far_if(&mut self, done: bool, outcome: Outcome) {
+        if done {
+            self.so_far = outcome.max(self.before);
+        }
+    }
+
     /// Says so where nobody can be asked, and what happens instead: it looks like a question that was skipped.
     pub(super) fn warn_unasked(&mut self, instead: &str) {
         if !self.can_ask() {
-            let why = if self.json { "--json asks nothing" } else { "no terminal" };
+            let why = if self.json { "with --json nothing is asked" } else { "no terminal" };
             self.warn(&format!("{why}: {instead}"));
         }
     }
@@ -125,18 +150,20 @@ impl Out {
     }
 
     /// For other programs: the bytes as they are, with `--json` too.
-    pub(super) fn raw(&mut self, bytes: &[u8]) -> Result<super::Outcome, End> {
+    pub(super) fn raw(&mut self, bytes: &[u8]) -> Result<Outcome, End> {
+        self.so_far = Outcome::Quotable;
         self.progress_end();
         let mut stdout = io::stdout().lock();
         stdout.write_all(bytes)?;
         stdout.flush()?;
-        Ok(super::Outcome::Quotable)
+        Ok(Outcome::Quotable)
     }
 
+    /// For people, on stderr. The text may quote what somebody typed, named or wrote into a file.
     pub(super) fn warn(&mut self, text: &str) {
         self.progress_end();
         // If stderr is gone too there is nobody left to tell.
-        let _ = writeln!(self.err, "{WARN}underhood:{WARN:#} {text}");
+        let _ = writeln!(self.err, "{WARN}underhood:{WARN:#} {}", escape::message(text));
     }
 
     /// One line that is overwritten on a terminal; elsewhere a line every two seconds.
@@ -161,19 +188,18 @@ impl Out {
     /// Asks and returns the line; `None` at the end of input. The prompt stands alone on the last line, so that a question may be
     /// as long as it needs to be, and a program at the other end cannot take any other text for it.
     pub(super) fn ask(&mut self, question: &str) -> Result<Option<String>, End> {
+        // What came while the last step was measured is meant for the whole program.
+        if STOP.load(Relaxed) {
+            return Err(End::Interrupted);
+        }
         self.prose("", question)?;
         self.out.write_all(PROMPT.as_bytes())?;
         self.out.flush()?;
-        let mut line = String::new();
-        super::ASKING.store(true, std::sync::atomic::Ordering::Relaxed);
-        let n = io::stdin()
-            .read_line(&mut line)
-            .map_err(|e| End::Failed(format!("cannot read your answer: {e}")))?;
-        super::ASKING.store(false, std::sync::atomic::Ordering::Relaxed);
-        if super::STOP.load(std::sync::atomic::Ordering::Relaxed) {
-            return Err(End::Interrupted);
-        }
-        Ok((n > 0).then(|| line.trim().to_string()))
+        let mut line = Vec::new();
+        let n = io::stdin().lock().read_until(b'\n', &mut line);
+        let n = n.map_err(|e| End::Failed(format!("cannot read your answer: {e}")))?;
+        // What is no UTF-8 is no answer either, and is asked for again like any other that is not understood.
+        Ok((n > 0).then(|| String::from_utf8_lossy(&line).trim().to_string()))
     }
 }
 

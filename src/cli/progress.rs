@@ -3,7 +3,7 @@ use super::{
     Outcome,
     args::{Common, Run},
     out::{End, Out},
-    ready, run, tell,
+    ready, run,
 };
 use crate::{
     judge::{
@@ -12,7 +12,7 @@ use crate::{
     },
     lab::{Lab, Launch, Step, plan::Mode},
     machine::Level,
-    record::{Prediction, Record, find, runs_of},
+    record::{Prediction, Record, find, pool, runs_of},
 };
 
 /// How far a lab is.
@@ -62,25 +62,26 @@ fn state(lab: &Lab, records: &[Record], predictions: &[Prediction]) -> State {
 /// `underhood list`.
 pub(super) fn list(labs: &[&'static Lab], common: &Common, out: &mut Out) -> Result<Outcome, End> {
     let store = ready::store(common)?;
-    let (predictions, unread) = store.predictions()?;
-    if unread > 0 {
-        out.warn(&format!("{unread} predictions could not be read"));
-    }
+    store.try_reading()?;
+    out.so_far = Outcome::Quotable;
+    let predictions = ready::predictions(&store, out);
+    let typical = ready::typical(&store);
     for lab in labs {
-        let loaded = store.load(lab.stem)?;
-        tell::skipped(&loaded, out);
-        let records = ready::pooled(&[lab], loaded.records);
+        let read = ready::records_if_any(&store, lab, out);
+        let known = read.is_some();
+        let records = pool::with_typical(&[*lab], read.unwrap_or_default(), &typical);
         let steps = lab.steps.iter().map(|s| s.name).collect::<Vec<_>>().join(", ");
         out.say(format!("{:<20} {}\n{:<20} steps: {steps}", lab.stem, lab.question, ""))?;
         let state = state(lab, &records, &predictions);
         let last = records.last().map(|r| r.at.as_str());
         let words = match last {
+            None if !known => "its records cannot be read".to_string(),
             None => "not run yet".to_string(),
             Some(at) => words(&state, at),
         };
         out.say(format!("{:<20} {words}", ""))?;
         out.json(
-            &serde_json::json!({ "lab": lab.stem, "question": lab.question, "last": last, "state": state }),
+            &serde_json::json!({ "lab": lab.stem, "question": lab.question, "last": last, "state": known.then_some(state) }),
         )?;
     }
     Ok(Outcome::Quotable)
@@ -122,9 +123,7 @@ pub(super) fn next(
         |step: &Step| plan.anyway || machine.grades.get(&step.kind).is_none_or(|g| g.level != Level::Unfit);
     let mut unfit = 0;
     for lab in labs {
-        let loaded = store.load(lab.stem)?;
-        tell::skipped(&loaded, out);
-        let records = loaded.records;
+        let records = ready::records(&store, lab, out)?;
         // What another command records is not run here, so it would be the next step for ever.
         let here = |s: &&Step| !matches!(s.launch, Launch::Recorded(_));
         let left: Vec<&Step> =

@@ -5,13 +5,13 @@ use super::{
     Outcome,
     args::Common,
     out::{End, Out},
-    ready, step, tell,
+    ready, step,
 };
 use crate::{
     judge::guess::{self, Tally},
     lab::{Lab, Step},
     measure::order::Order,
-    record::{Prediction, Record, Store},
+    record::{Prediction, Record, Store, pool},
     show::answer::{self, Answer},
 };
 
@@ -27,24 +27,25 @@ pub(super) fn quiz(
     out: &mut Out,
 ) -> Result<Outcome, End> {
     let store = ready::store(common)?;
-    let mut loaded = store.load_all()?;
-    tell::skipped(&loaded, out);
-    loaded.records = ready::pooled(labs, loaded.records);
+    out.so_far = Outcome::Quotable;
+    let known = pool::with_pools(labs, ready::all_records(&store, out)?.records);
     let now = || SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |d| d.as_nanos() as u64);
     let mut order = Order::new(seed.unwrap_or_else(now));
     let mut asked = labs.to_vec();
     order.shuffle(&mut asked);
     asked.truncate(count.unwrap_or(asked.len()));
+    // A whole sheet of what the reader has not measured would be the notes once more.
+    let by_notes = out.can_ask() || asked.len() == 1;
     let of = asked.len();
     out.warn_unasked("printing the answers without asking");
     for (i, lab) in asked.into_iter().enumerate() {
-        let records: Vec<Record> = loaded.records.iter().filter(|r| r.lab == lab.stem).cloned().collect();
+        let records: Vec<Record> = known.iter().filter(|r| r.lab == lab.stem).cloned().collect();
         out.heading(format!("{} of {of}: {}", i + 1, lab.question))?;
-        if !question(lab, &records, &store, &mut order, out)? {
+        if !question(lab, &records, by_notes, &store, &mut order, out)? {
             break;
         }
     }
-    calibration(labs, &loaded.records, &store, out)?;
+    calibration(labs, &known, &store, out)?;
     Ok(Outcome::Quotable)
 }
 
@@ -52,6 +53,7 @@ pub(super) fn quiz(
 fn question(
     lab: &'static Lab,
     records: &[Record],
+    by_notes: bool,
     store: &Store,
     order: &mut Order,
     out: &mut Out,
@@ -64,7 +66,11 @@ fn question(
         if !known.is_empty() {
             let (step, run) = known[order.below(known.len())];
             out.prose("In numbers: ", step.ask)?;
-            guessed = step::ask(step, out)?.map(|guess| {
+            let guess = match step::ask(step, out) {
+                Err(End::Left) => return Ok(false),
+                said => said?,
+            };
+            guessed = guess.map(|guess| {
                 (step, Prediction { recalled: true, ..step::prediction(lab, step, guess, run) })
             });
         }
@@ -78,7 +84,17 @@ fn question(
         store.predict(&prediction)?;
         step::reveal(step, &prediction, records, out)?;
     }
-    model_answer(lab, &answer::answer(lab, records), out)?;
+    // What the reader has not measured is answered by the notes; it is no truth for a guess.
+    let theirs = if records.is_empty() && by_notes { ready::of_the_notes(lab) } else { Vec::new() };
+    if !theirs.is_empty() {
+        let from = format!(
+            "You have not run this lab. The notes' numbers, from another machine ({}):",
+            lab.command()
+        );
+        out.prose("", &from)?;
+    }
+    let known = if theirs.is_empty() { records } else { &theirs };
+    model_answer(lab, &answer::answer(lab, known), out)?;
     Ok(true)
 }
 
@@ -104,10 +120,7 @@ fn model_answer(lab: &Lab, answer: &Answer, out: &mut Out) -> Result<(), End> {
 
 /// How often the truth was inside of the guess: before the run, and remembered after it. These are two different skills.
 fn calibration(labs: &[&'static Lab], records: &[Record], store: &Store, out: &mut Out) -> Result<(), End> {
-    let (all, unreadable) = store.predictions()?;
-    if unreadable > 0 {
-        out.warn(&format!("{unreadable} predictions could not be read"));
-    }
+    let all = ready::predictions(store, out);
     let (recalled, predicted): (Vec<Prediction>, Vec<Prediction>) = all.into_iter().partition(|p| p.recalled);
     out.heading("how good your guesses are")?;
     for (what, name, said) in [("before a run", "predicted", predicted), ("in a quiz", "recalled", recalled)]
@@ -126,10 +139,10 @@ fn calibration(labs: &[&'static Lab], records: &[Record], store: &Store, out: &m
 fn words(tally: &Tally) -> String {
     let untold = match tally.untold_count {
         0 => String::new(),
-        n => format!(", and nothing can be said of {n} more"),
+        n => format!(", and {n} more could not be judged"),
     };
     match tally.told_count() {
         0 if tally.untold_count == 0 => "none yet".into(),
-        told => format!("the truth was inside of {} of {told}{untold}", tally.inside_count),
+        told => format!("the measured value was inside {} of {told}{untold}", tally.inside_count),
     }
 }

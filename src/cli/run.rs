@@ -1,7 +1,8 @@
 //! Runs a lab: for every step predict, launch, seal, store, judge, show, explain.
 use super::{
-    Outcome, STOP,
+    Outcome,
     args::{Common, Run},
+    interrupt::{Measuring, STOP},
     out::{End, Out},
     ready, step,
 };
@@ -10,7 +11,7 @@ use crate::{
     lab::{Lab, Launch, Step, plan::Plan, sample::AA},
     machine::{Level, Machine, Watchful},
     measure::launch,
-    record::{self, Record, Store, runs_of},
+    record::{self, Record, Store, StoreError, runs_of},
     show,
 };
 
@@ -42,7 +43,8 @@ pub(super) fn lab_on(
     out.heading(format!("{}: {}", lab.stem, lab.question))?;
     let mut worst = Outcome::Quotable;
     for (i, step) in steps.iter().enumerate() {
-        worst = worst.max(bench.step(lab, step, out)?);
+        let last = i + 1 == steps.len() && out.more_labs == 0;
+        worst = worst.max(bench.step(lab, step, (worst, last), out)?);
         if run.step && !step::turn(&bench, lab, step, i + 1 < steps.len(), out)? {
             return Ok(worst);
         }
@@ -51,7 +53,7 @@ pub(super) fn lab_on(
     if run.step {
         step::last_page(lab, common, out)?;
     } else if worst < Outcome::Unfit {
-        super::tell::quote(lab, false, common, out)?;
+        super::tell::quote(lab, common, false, out)?;
     }
     Ok(worst)
 }
@@ -81,23 +83,31 @@ pub(super) struct Workplace<'a> {
 
 impl Workplace<'_> {
     /// One step: predict, expect, measure, keep, show, judge, explain.
-    pub(super) fn step(&self, lab: &'static Lab, step: &'static Step, out: &mut Out) -> Result<Outcome, End> {
+    ///
+    /// `so_far` is the worst of the steps before, and whether this one is the last: then a reader may leave once it is measured.
+    pub(super) fn step(
+        &self,
+        lab: &'static Lab,
+        step: &'static Step,
+        so_far: (Outcome, bool),
+        out: &mut Out,
+    ) -> Result<Outcome, End> {
         out.heading(format!("{} / {}", lab.stem, step.name))?;
         out.prose("", step.ask)?;
         if let Some(why) = self.refusal(step) {
             expect(step, out)?;
+            out.so_far_if(so_far.1, Outcome::Unfit);
             let anyway = "--anyway measures all the same, never quotable";
             out.prose("refused: ", &format!("this machine cannot show it now: {why} ({anyway})"))?;
             out.json(&serde_json::json!({ "lab": lab.stem, "step": step.name, "refused": why }))?;
+            super::tell::from_the_notes(lab, Some(step), out)?;
             return Ok(Outcome::Unfit);
         }
         // The reader's prediction comes before ours, which would give it away.
         let mut guess = step::predict(self.run, lab, step, out)?;
         expect(step, out)?;
-        let (records, whole) = self.measure(lab, step, out)?;
-        // What others put into the store is there already, and that nobody did is no result.
+        let Measured { records, whole, kept } = self.measure(lab, step, Partial::Keep, out)?;
         let recorded = matches!(step.launch, Launch::Recorded(_));
-        let kept = if recorded { Ok(()) } else { self.store.append(&records) };
         let kept = kept.and_then(|()| match (&mut guess, records.first()) {
             (Some(guess), Some(r)) if !recorded || r.unmeasured().is_none() => {
                 guess.run.clone_from(&r.run);
@@ -105,6 +115,8 @@ impl Workplace<'_> {
             }
             _ => Ok(()),
         });
+        let outcome = if kept.is_ok() { outcome(step, &records) } else { Outcome::Failed };
+        out.so_far_if(so_far.1 && whole, so_far.0.max(outcome));
         for record in &records {
             out.json(record)?;
         }
@@ -112,26 +124,21 @@ impl Workplace<'_> {
             kept?;
             return Err(End::Interrupted);
         }
-        if self.run.step {
-            out.text(&show::picture::picture(lab, step, &records, guess.as_ref(), out.look))?;
+        // The answer comes first; whoever wants the numbers reads on.
+        out.say("")?;
+        if let Some(guess) = &guess {
+            step::reveal(step, guess, &records, out)?;
         }
-        out.text(&show::table::table(lab, step, &records, out.look))?;
-        if let Some(guess) = guess {
-            step::reveal(step, &guess, &records, out)?;
-        }
-        let findings = judge::judge(lab, step, &records);
-        out.text(&show::table::findings(&findings, out.look))?;
-        json_findings(lab, step, &findings, out)?;
-        out.prose("Why: ", &judge::why(lab, step, &records))?;
+        told(lab, step, &records, guess.as_ref(), out)?;
+        json_findings(lab, step, &judge::judge(lab, step, &records), out)?;
         if self.run.step {
             step::places(lab, step, out)?;
         }
         // Shown first, so that a full disk costs the record but not the result; and the steps that follow are still worth having.
         if let Err(e) = kept {
             out.warn(&e.to_string());
-            return Ok(Outcome::Failed);
         }
-        Ok(outcome(step, &records))
+        Ok(outcome)
     }
 
     /// Why this machine cannot show the step now, unless the reader wants it anyway.
@@ -140,20 +147,28 @@ impl Workplace<'_> {
         (grade.level == Level::Unfit && !self.plan.anyway).then(|| grade.reason.clone())
     }
 
-    /// Launches, and seals what they gave, or finds what another command recorded; false if the user ended it early.
-    pub(super) fn measure(&self, lab: &Lab, step: &Step, out: &mut Out) -> Result<(Vec<Record>, bool), End> {
+    /// Launches, seals what they gave and keeps it; or finds what another command recorded.
+    pub(super) fn measure(
+        &self,
+        lab: &Lab,
+        step: &Step,
+        partial: Partial,
+        out: &mut Out,
+    ) -> Result<Measured, End> {
         let command = match step.launch {
             Launch::Recorded(command) => {
-                let mut records = self.store.load(lab.stem)?.records;
+                let mut records = ready::records(self.store, lab, out)?;
                 let newest = runs_of(&records, lab.stem, step.name).first().map(ToString::to_string);
                 records.retain(|r| newest.as_ref() == Some(&r.run));
+                // What others put into the store is there already.
                 if !records.is_empty() {
-                    return Ok((records, true));
+                    return Ok(Measured { records, whole: true, kept: Ok(()) });
                 }
                 command.to_string()
             }
             Launch::Together | Launch::Isolated => self.run.command(lab, step.name),
         };
+        let measuring = Measuring::begin();
         let watch = Watchful::start();
         let done = launch::run(lab, step, self.plan, &STOP, &mut |p| {
             let each = p.elapsed.as_secs_f64() / p.done.max(1) as f64;
@@ -176,8 +191,54 @@ impl Workplace<'_> {
         if launches.is_empty() {
             return Err(End::Interrupted);
         }
-        Ok((record::seal(lab, step, &command, self.plan, self.machine, launches, watch.finish()), whole))
+        let records = record::seal(lab, step, &command, self.plan, self.machine, launches, watch.finish());
+        // That nobody recorded anything is no result.
+        let keep = !matches!(step.launch, Launch::Recorded(_)) && (whole || partial == Partial::Keep);
+        let kept = if keep { measuring.keep(self.store, &records) } else { Ok(()) };
+        Ok(Measured { records, whole, kept })
     }
+}
+
+/// What becomes of a run that was cut short.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Partial {
+    /// Its complete launches are kept; the records say what is missing.
+    Keep,
+    /// Nothing of it is kept.
+    Drop,
+}
+
+/// A step that was measured.
+#[derive(Debug)]
+pub(super) struct Measured {
+    pub(super) records: Vec<Record>,
+    /// False if the user ended it early.
+    pub(super) whole: bool,
+    /// Whether the records are in the store.
+    pub(super) kept: Result<(), StoreError>,
+}
+
+/// The result of a step: the sentence to say, the chart, the verdicts, why, and the table.
+pub(super) fn told(
+    lab: &Lab,
+    step: &Step,
+    records: &[Record],
+    guess: Option<&record::Prediction>,
+    out: &mut Out,
+) -> Result<(), End> {
+    if let Some(answer) = show::quote::of_step(lab, step, records) {
+        out.prose("", &answer)?;
+        out.say("")?;
+    }
+    out.text(&show::picture::picture(lab, step, records, guess, out.look))?;
+    out.say("")?;
+    out.text(&show::table::findings(&judge::judge(lab, step, records), out.look))?;
+    let why = judge::why(lab, step, records);
+    if !why.is_empty() {
+        out.prose("Why: ", &why)?;
+        out.say("")?;
+    }
+    out.text(&show::table::table(lab, step, records, out.look))
 }
 
 /// Findings for programs.

@@ -6,17 +6,18 @@ use std::{
 };
 
 use super::{
-    Outcome, STOP,
+    Outcome,
     args::{Common, Run},
+    interrupt::{Measuring, STOP},
     out::{End, Out},
     ready,
-    run::Workplace,
+    run::{Measured, Partial, Workplace},
 };
 use crate::{
     lab::{Lab, Launch, Step},
     machine::{Level, Machine, built},
     measure::order::Order,
-    record::{Record, Store, pool},
+    record::{Record, Store, StoreError, pool},
 };
 
 /// How long to wait before looking again whether others have left the machine.
@@ -41,13 +42,14 @@ pub(super) fn soak(
     let here = |step: &Step| !matches!(step.launch, Launch::Recorded(_));
     let of = labs.iter().flat_map(|l| &l.steps).filter(|s| here(s)).count();
     let (mut measured, mut refused) = (0, 0);
+    let mut waiting = Waiting::default();
     'rounds: loop {
         let round = Instant::now();
         let mut turn = labs.to_vec();
         order.shuffle(&mut turn);
         let mut any = false;
         for lab in turn {
-            let known = store.load(lab.stem)?.records;
+            let Some(known) = ready::records_if_any(&store, lab, out) else { continue };
             let code = built::of_lab(&lab.origin, lab.stem).remove("code");
             let wanted: Vec<&'static Step> = lab
                 .steps
@@ -71,16 +73,19 @@ pub(super) fn soak(
                     refused += 1;
                     continue;
                 }
-                let (records, whole) = match place.measure(lab, step, out) {
+                // A session that was cut short is no session.
+                let Measured { records, whole, kept } = match place.measure(lab, step, Partial::Drop, out) {
                     Ok(done) => done,
                     Err(End::Interrupted) => break 'rounds,
                     Err(e) => return Err(e),
                 };
-                // A session that was cut short is no session.
                 if !whole {
                     break 'rounds;
                 }
-                store.append(&records)?;
+                match kept {
+                    Ok(()) => waiting.store(&store, out),
+                    Err(e) => waiting.add(&records, &e, out),
+                }
                 measured += 1;
                 let quotable = records.iter().filter(|r| r.quotable).count();
                 let name = format!("{}/{}", lab.stem, step.name);
@@ -99,21 +104,63 @@ pub(super) fn soak(
             thread::sleep(Duration::from_millis(200).min(APART.saturating_sub(round.elapsed())));
         }
     }
+    waiting.store(&store, out);
     summary(labs, &store, began, (measured, refused, of), out)?;
+    waiting.lost()?;
     if STOP.load(Relaxed) {
         return Err(End::Interrupted);
     }
     Ok(if measured > 0 { Outcome::Quotable } else { Outcome::NotQuotable })
 }
 
+/// Records that could not be stored yet. A disk is full for a while and a folder is away for a while; a soak takes hours and goes on.
+#[derive(Debug, Default)]
+struct Waiting {
+    records: Vec<Record>,
+    why: String,
+}
+
+impl Waiting {
+    fn add(&mut self, records: &[Record], why: &StoreError, out: &mut Out) {
+        self.records.extend_from_slice(records);
+        self.why = why.to_string();
+        out.warn(&format!("{why}; {} records are kept in memory and tried again later", self.records.len()));
+    }
+
+    /// Tries again.
+    fn store(&mut self, store: &Store, out: &mut Out) {
+        if self.records.is_empty() {
+            return;
+        }
+        match Measuring::begin().keep(store, &self.records) {
+            Ok(()) => {
+                out.warn(&format!("the {} records that waited are stored now", self.records.len()));
+                self.records.clear();
+            }
+            Err(e) => self.why = e.to_string(),
+        }
+    }
+
+    fn lost(&self) -> Result<(), End> {
+        match self.records.len() {
+            0 => Ok(()),
+            n => Err(End::Failed(format!("{}; {n} records are lost", self.why))),
+        }
+    }
+}
+
 fn over(until: Instant) -> bool {
     STOP.load(Relaxed) || Instant::now() >= until
 }
 
-/// Sessions of a step with this code.
+/// Sessions of a step with this code, and on this runtime where it runs on another program.
 fn count(lab: &Lab, step: &Step, records: &[Record], code: Option<&str>) -> usize {
-    let own: Vec<Record> =
-        records.iter().filter(|r| r.machine.facts.get("code").map(String::as_str) == code).cloned().collect();
+    let runtime = lab.runs_on.map(|runtime| runtime());
+    let same = |r: &&Record| {
+        let fact = |name: &str| r.machine.facts.get(name).map(String::as_str);
+        fact("code") == code && fact("runtime") == runtime.as_deref()
+    };
+    let own: Vec<Record> = records.iter().filter(same).cloned().collect();
     let pooled = pool::pooled(lab, step, &own, None);
     let single = usize::from(own.iter().any(|r| r.step == step.name));
     pooled.first().and_then(|r| r.pooled.as_ref()).map_or(single, |p| p.sessions.len())
@@ -153,7 +200,7 @@ fn summary(
     }
     let mut by_count = std::collections::BTreeMap::<usize, usize>::new();
     for lab in labs {
-        let known = store.load(lab.stem)?.records;
+        let Some(known) = ready::records_if_any(store, lab, out) else { continue };
         let code = built::of_lab(&lab.origin, lab.stem).remove("code");
         for step in lab.steps.iter().filter(|s| !matches!(s.launch, Launch::Recorded(_))) {
             *by_count.entry(count(lab, step, &known, code.as_deref())).or_default() += 1;

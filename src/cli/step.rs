@@ -1,6 +1,6 @@
 //! Stepping through a lab: the pages around a measurement. Each works without a terminal too: what would be asked is skipped, what
 //! would be answered is printed.
-use std::{fs, path::Path, time::SystemTime};
+use std::{path::Path, time::SystemTime};
 
 use clap::Parser;
 
@@ -8,13 +8,13 @@ use super::{
     Outcome,
     args::{Common, Run, Single},
     out::{End, Out},
-    run::Workplace,
+    run::{Measured, Partial, Workplace},
     tell,
 };
 use crate::{
-    judge::guess,
+    judge::{guess, name},
     lab::{Kind, Lab, Predict, Step},
-    record::{Guess, Prediction, Record, SCHEMA},
+    record::{Guess, Prediction, Record, SCHEMA, file},
     show,
 };
 
@@ -46,11 +46,20 @@ fn given(run: &Run, step: &Step) -> Option<(Guess, String)> {
 
 fn how_to_answer(step: &Step) -> String {
     match step.predict {
-        Predict::Best { .. } => format!("one of {}", guess::choices(step).join(", ")),
+        Predict::Best { .. } => {
+            let names: Vec<String> = guess::choices(step).iter().map(|c| name::variant(step, c)).collect();
+            format!("one of {}", names.join(", "))
+        }
         Predict::Number { .. } => {
-            let unit = step.headline.rsplit_once('_').map_or(step.headline, |(_, unit)| unit);
-            let unit = if step.headline.ends_with("_per_s") { "a second" } else { unit };
-            format!("a number ({unit}) or a range such as 50..200")
+            match step.headline.rsplit_once('_').map_or(step.headline, |(_, unit)| unit) {
+                _ if step.headline.ends_with("_per_s") => "a rate such as 2 M/s, or a range such as 1..3 M/s",
+                "ns" => "a time such as 5 ms, or a range such as 50..200 ns",
+                "bytes" => "a size such as 64 KiB, or a range such as 1..2 MiB",
+                "share" => "a share such as 30 %, or a range such as 20..40 %",
+                "ratio" => "a factor such as 2x, or a range such as 2..4x",
+                _ => "a number such as 12, or a range such as 50..200",
+            }
+            .into()
         }
     }
 }
@@ -90,7 +99,7 @@ pub(super) fn prediction(lab: &Lab, step: &Step, guess: Guess, run: &str) -> Pre
 pub(super) fn ask(step: &Step, out: &mut Out) -> Result<Option<Guess>, End> {
     if let Predict::Best { .. } = step.predict {
         for (i, case) in guess::choices(step).iter().enumerate() {
-            out.say(format!("  {}  {case}", i + 1))?;
+            out.say(format!("  {}  {}", i + 1, name::variant(step, case)))?;
         }
     }
     let of = show::picture::asked(step);
@@ -99,9 +108,14 @@ pub(super) fn ask(step: &Step, out: &mut Out) -> Result<Option<Guess>, End> {
             Predict::Best { .. } => "a number or a name from the list".into(),
             Predict::Number { .. } => how_to_answer(step),
         };
-        let answer = out.ask(&format!("Your prediction for {of}: {hint}. Enter skips."))?.unwrap_or_default();
+        let answer = out
+            .ask(&format!("Your prediction for {of}: {hint}. Enter skips, q leaves."))?
+            .unwrap_or_default();
         if answer.is_empty() {
             return Ok(None);
+        }
+        if answer == "q" {
+            return Err(End::Left);
         }
         if let Some(guess) = guess::understood(step, &answer) {
             return Ok(Some(guess));
@@ -130,7 +144,7 @@ pub(super) fn reveal(
 /// Where to look: files and lines of the mechanism, if the sources are there.
 pub(super) fn places(lab: &Lab, step: &Step, out: &mut Out) -> Result<(), End> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
-    let places = show::picture::places(lab, step, |path| fs::read_to_string(repository.join(path)).ok());
+    let places = show::picture::places(lab, step, |path| file::text(&repository.join(path)).ok());
     out.prose("Open: ", &places.join(", "))
 }
 
@@ -206,15 +220,12 @@ fn again(
     if let Some(why) = place.refusal(step) {
         return out.prose("refused: ", &why);
     }
-    let (records, whole) = place.measure(lab, step, out)?;
-    let kept = place.store.append(&records);
+    let Measured { records, whole, kept } = place.measure(lab, step, Partial::Keep, out)?;
     if !whole {
         kept?;
         return Err(End::Interrupted);
     }
-    out.text(&show::picture::picture(lab, step, &records, None, out.look))?;
-    out.text(&show::table::table(lab, step, &records, out.look))?;
-    out.text(&show::table::findings(&crate::judge::judge(lab, step, &records), out.look))?;
+    super::run::told(lab, step, &records, None, out)?;
     // As of the step itself: a full disk costs the record but not the result.
     if let Err(e) = kept {
         out.warn(&e.to_string());
@@ -224,10 +235,10 @@ fn again(
 
 /// The last page: what may be said, what may not, what they ask next, and where to go.
 pub(super) fn last_page(lab: &'static Lab, common: &Common, out: &mut Out) -> Result<(), End> {
-    if tell::quote(lab, false, common, out)? != Outcome::Quotable {
-        // A quote has these lists only beside a sentence; a reader who stepped this far gets them in any case.
+    if tell::quote(lab, common, false, out)? != Outcome::Quotable || !out.look.all {
+        // A quote in full has these lists; a reader who stepped this far gets them in any case.
         for (title, lines) in
-            [("What nobody may say from such numbers", &lab.not_said), ("They will ask next", &lab.next)]
+            [("What these numbers do not show", &lab.not_said), ("They will ask next", &lab.next)]
         {
             out.say(format!("{title}:"))?;
             lines.iter().try_for_each(|line| out.prose("  - ", line))?;

@@ -1,12 +1,11 @@
 //! Collections of pairs under one trait, and what is done with them: find, replace, walk, first-in-first-out, and grow.
 use std::{
-    array,
     collections::{BTreeMap, HashMap, LinkedList, VecDeque},
     hash::{BuildHasher, RandomState},
     hint::black_box,
 };
 
-use super::{limiter_keyed::Foldhash, list::List};
+use super::{alloc::keep_what_is_freed, limiter_keyed::Foldhash, list::List};
 use crate::{
     lab::Contender,
     measure::{
@@ -150,6 +149,11 @@ pub fn pairs(n: usize) -> Vec<(u64, u64)> {
     (0..n as u64).map(|value| (dice.next_u64(), value)).collect()
 }
 
+/// `n` pairs whose key is [`mixed`] from its value, so that a key can be drawn without a list of them.
+fn numbered(n: usize) -> Vec<(u64, u64)> {
+    (0..n as u64).map(|value| (mixed(value), value)).collect()
+}
+
 /// A number that looks random and differs for every `i`: the mixing function of SplitMix64, which is one to one.
 #[inline]
 pub fn mixed(i: u64) -> u64 {
@@ -179,17 +183,8 @@ pub enum Size {
 
 const fn collection<C: Pairs>() -> Collection {
     fn find<C: Pairs>(among: usize) -> Ops {
-        const ASKED: usize = 1 << 12;
-        let (pairs, mut dice) = (pairs(among), Order::new(2));
-        let asked: Box<[u64; ASKED]> = Box::new(array::from_fn(|_| pairs[dice.below(among)].0));
-        let (map, mut next) = (C::build(&pairs), 0);
-        Box::new(move |n| {
-            for _ in 0..n {
-                black_box(map.get(black_box(asked[next])));
-                // By a constant: by a length, some loops wrapped round with a division, which took longer than the search in them.
-                next = (next + 1) % ASKED;
-            }
-        })
+        let map = C::build(&numbered(among));
+        drawn(among, move |key| map.get(key))
     }
     fn replace<C: Pairs>(among: Size) -> Ops {
         match among {
@@ -215,6 +210,23 @@ const fn collection<C: Pairs>() -> Collection {
     Collection { is: C::IS.checked(check::<C>), find: find::<C>, replace: replace::<C> }
 }
 
+/// Calls with a fresh random key each time: a list of keys that repeats would be learnt by the branch predictor, and a short one would
+/// leave most of a large map untouched. The key comes from its number by arithmetic, so that drawing it touches no memory.
+fn drawn(among: usize, get: impl Fn(u64) -> Option<u64> + 'static) -> Ops {
+    let mut dice = Order::new(2);
+    Box::new(move |n| {
+        for _ in 0..n {
+            black_box(get(black_box(mixed(dice.below(among) as u64))));
+        }
+    })
+}
+
+/// No collection: draws the key and looks nowhere, which is part of every other row.
+pub static DRAW: Collection = Collection {
+    is: Contender::new("draw").called("the key alone, no look-up"),
+    find: |among| drawn(among, Some),
+    replace: |_| drawn(16, Some),
+};
 /// std's `HashMap`.
 pub static HASH_SIPHASH: Collection = collection::<Sip>();
 /// The same with a fast hasher.
@@ -351,6 +363,8 @@ pub static FIFOS: [Laps; 3] = [
 pub struct Growing {
     is: Contender,
     grow: fn(usize, usize) -> Growth,
+    /// Whether the allocator keeps what is freed, so that no growth but the first needs fresh memory.
+    kept: bool,
 }
 
 impl AsRef<Contender> for Growing {
@@ -360,9 +374,15 @@ impl AsRef<Contender> for Growing {
 }
 
 impl Growing {
-    /// Grows to `n`, as [`growth`].
-    pub fn grow(&self, n: usize, repeats: usize) -> Growth {
-        (self.grow)(n, repeats)
+    /// Grows to `n`, as [`growth`]. For a process of its own: it may change the allocator's settings.
+    ///
+    /// # Errors
+    /// In a sentence: this allocator has no such settings.
+    pub fn grow(&self, n: usize, repeats: usize) -> Result<Growth, String> {
+        if self.kept {
+            keep_what_is_freed()?;
+        }
+        Ok((self.grow)(n, repeats))
     }
 }
 
@@ -381,20 +401,30 @@ fn push_moving(vec: &mut Vec<(u64, u64)>, pair: (u64, u64)) {
 }
 
 const fn growing(is: Contender, grow: fn(usize, usize) -> Growth) -> Growing {
-    Growing { is, grow }
+    Growing { is, grow, kept: false }
 }
 
+/// The same where memory that was used before is used again: the control that takes the page faults away.
+const fn kept(id: &'static str, name: &'static str, of: Growing) -> Growing {
+    Growing { is: named(id, name), kept: true, ..of }
+}
+
+const HASH: Growing = growing(<Sip as Pairs>::IS, |n, repeats| growth(n, repeats, Sip::new, hash_next));
+const MOVING: Growing = growing(named("vec_moving", "Vec whose block can't be extended"), |n, repeats| {
+    growth(n, repeats, Vec::new, |vec, i| push_moving(vec, (i, i)))
+});
+
 /// Collections that grow, insertion by insertion.
-pub static GROWING: [Growing; 8] = [
-    growing(<Sip as Pairs>::IS, |n, repeats| growth(n, repeats, Sip::new, hash_next)),
+pub static GROWING: [Growing; 10] = [
+    HASH,
+    kept("hash_kept", "std HashMap, in memory that was used before", HASH),
     growing(<Fold as Pairs>::IS, |n, repeats| growth(n, repeats, Fold::default, hash_next)),
     growing(named("hash_reserved", "std HashMap, its capacity reserved"), |n, repeats| {
         growth(n, repeats, || Sip::with_capacity(n), hash_next)
     }),
     growing(named("vec", "Vec"), |n, repeats| growth(n, repeats, Vec::new, |vec, i| vec.push((i, i)))),
-    growing(named("vec_moving", "Vec whose block can't be extended"), |n, repeats| {
-        growth(n, repeats, Vec::new, |vec, i| push_moving(vec, (i, i)))
-    }),
+    MOVING,
+    kept("vec_moving_kept", "the same in memory that was used before", MOVING),
     growing(named("vec_deque", "VecDeque"), |n, repeats| {
         growth(n, repeats, VecDeque::new, |deque, i| deque.push_back((i, i)))
     }),

@@ -190,45 +190,96 @@ impl Counts for lockfree::Sharded {
     }
 }
 
-/// Exchanges of the compare-and-exchange loop, over all instances.
-#[derive(Debug, Default)]
-pub struct Exchanges {
-    done: CachePadded<AtomicU64>,
-    failed: CachePadded<AtomicU64>,
+/// One atomic number by compare-and-exchange that does not load it first: it expects what it left there itself, and learns the true value
+/// from the first exchange that fails. So the line is asked for once, to be written.
+#[derive(Debug)]
+pub struct CasGuess {
+    count: Apart<AtomicU64>,
+    /// What each lane left there last; only that lane uses it.
+    last: Box<[CachePadded<AtomicU64>]>,
 }
 
-impl Exchanges {
-    /// Failed ones for each that succeeded; `None` if there was none.
-    pub fn failed_ratio(&self) -> Option<f64> {
-        let done = self.done.load(Relaxed);
-        (done > 0).then(|| self.failed.load(Relaxed) as f64 / done as f64)
+impl Counts for CasGuess {
+    const IS: Contender = Contender::new("cas_guess").called("compare-and-exchange loop that guesses");
+    fn new(lanes: usize) -> Self {
+        Self { count: Apart::default(), last: (0..lanes).map(|_| CachePadded::default()).collect() }
+    }
+    fn add(&self, lane: usize) {
+        let last = &self.last[lane];
+        let mut seen = last.load(Relaxed);
+        while let Err(now) = self.count.0.compare_exchange_weak(seen, seen + 1, Relaxed, Relaxed) {
+            seen = now;
+        }
+        last.store(seen + 1, Relaxed);
+    }
+    fn read(&self) -> u64 {
+        self.count.0.load(Relaxed)
     }
 }
 
-/// Lanes that add to one [`lockfree::CasCounter`], and count what it cost them.
-pub fn exchanging(tally: &Arc<Exchanges>) -> Crowd {
-    let tally = tally.clone();
-    let make = move |lanes: usize| {
-        let counter = Arc::new(Apart(lockfree::CasCounter::new()));
-        let lane = |_| {
-            let (counter, tally) = (counter.clone(), tally.clone());
-            let (mut done, mut failed) = (0, 0);
-            Box::new(Apart(move |n: u32, _: u32| {
-                for _ in 0..n {
-                    failed += u64::from(counter.0.add_counting(black_box(1)).1);
-                }
-                done += u64::from(n);
-                // Once in hundreds of operations: a shared tally must not be what is measured.
-                if done >= 512 {
-                    tally.done.fetch_add(done, Relaxed);
-                    tally.failed.fetch_add(failed, Relaxed);
-                    (done, failed) = (0, 0);
-                }
-            })) as Lane
-        };
-        (0..lanes).map(lane).collect()
+/// Events among operations, over all instances and lanes.
+#[derive(Debug, Default)]
+pub struct Tally {
+    done: CachePadded<AtomicU64>,
+    events: CachePadded<AtomicU64>,
+}
+
+impl Tally {
+    /// Failed exchanges for each that succeeded; `None` if there was none.
+    pub fn failed_ratio(&self) -> Option<f64> {
+        let done = self.done.load(Relaxed);
+        (done > 0).then(|| self.events.load(Relaxed) as f64 / done as f64)
+    }
+    /// Additions of one lane before another lane's came, on average; `None` if the lanes never took turns.
+    pub fn adds_in_a_row(&self) -> Option<f64> {
+        let turns = self.events.load(Relaxed);
+        (turns > 0).then(|| self.done.load(Relaxed) as f64 / turns as f64)
+    }
+    /// Lanes of one instance: `op` does one operation, is given what the lane's last one left, and says how many events there were.
+    fn lanes<C: Send + Sync + 'static>(
+        self: &Arc<Self>,
+        make: fn() -> C,
+        op: fn(&C, &mut u64) -> u64,
+    ) -> impl Fn(usize) -> Vec<Lane> + 'static {
+        let tally = self.clone();
+        move |lanes| {
+            let shared = Arc::new(Apart(make()));
+            let lane = |_| {
+                let (shared, tally) = (shared.clone(), tally.clone());
+                let (mut left, mut done, mut events) = (0, 0, 0);
+                Box::new(Apart(move |n: u32, _: u32| {
+                    for _ in 0..n {
+                        events += op(&shared.0, &mut left);
+                    }
+                    done += u64::from(n);
+                    // Once in hundreds of operations: a shared tally must not be what is measured.
+                    if done >= 512 {
+                        tally.done.fetch_add(done, Relaxed);
+                        tally.events.fetch_add(events, Relaxed);
+                        (done, events) = (0, 0);
+                    }
+                })) as Lane
+            };
+            (0..lanes).map(lane).collect()
+        }
+    }
+}
+
+/// Lanes that add to one [`lockfree::CasCounter`], and count the exchanges that failed.
+pub fn exchanging(tally: &Arc<Tally>) -> Crowd {
+    let add = |counter: &lockfree::CasCounter, _: &mut u64| u64::from(counter.add_counting(black_box(1)).1);
+    Crowd::new(CAS_COUNTER.is.id, tally.lanes(lockfree::CasCounter::new, add))
+}
+
+/// Lanes that add to one atomic number, and count how often another lane's addition came in between.
+pub fn in_a_row(tally: &Arc<Tally>) -> Crowd {
+    let add = |count: &AtomicU64, left: &mut u64| {
+        let before = count.fetch_add(black_box(1), Relaxed);
+        let is_new = before != *left;
+        *left = before + 1;
+        u64::from(is_new)
     };
-    Crowd::new(CAS_COUNTER.is.id, make)
+    Crowd::new(COUNTER.is.id, tally.lanes(AtomicU64::default, add))
 }
 
 /// One thread that adds to a number which nobody else can see, a thread-local: no counter, but what an addition costs at least.
@@ -274,6 +325,8 @@ pub static BATCHED_64: Counter = counter::<Batched>();
 pub static COUNTER: Counter = counter::<lockfree::Counter>();
 /// `structures::lockfree::counter::CasCounter`.
 pub static CAS_COUNTER: Counter = counter::<lockfree::CasCounter>();
+/// [`CasGuess`].
+pub static CAS_GUESS: Counter = counter::<CasGuess>();
 /// `structures::lockfree::counter::Sharded`.
 pub static SHARDED_64: Counter = counter::<lockfree::Sharded>();
 /// No counter: the [`floor`] that the others are compared with.

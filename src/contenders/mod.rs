@@ -7,7 +7,11 @@ pub mod arrivals;
 #[cfg(feature = "labs")]
 pub mod bag;
 #[cfg(feature = "labs")]
+pub mod blocking;
+#[cfg(feature = "labs")]
 pub mod collections;
+#[cfg(feature = "labs")]
+pub mod condvar;
 #[cfg(feature = "labs")]
 pub mod copied;
 #[cfg(feature = "labs")]
@@ -23,6 +27,9 @@ pub mod lock;
 pub mod map;
 #[cfg(feature = "labs")]
 pub mod map_mix;
+pub mod measured;
+#[cfg(feature = "labs")]
+pub mod once;
 #[cfg(feature = "labs")]
 pub mod pipe;
 #[cfg(feature = "labs")]
@@ -33,3 +40,4 @@ pub mod semaphore;
 pub mod task_lock;
 #[cfg(feature = "labs")]
 pub mod treiber;
+pub mod workload;

@@ -233,8 +233,36 @@ impl<V: Value> Access<V> for HaphazardAccess<V> {
     }
 }
 
-/// What is published under measurement: eight words, a line of them.
-pub type Line = [u64; 8];
+/// What is published under measurement: eight words, a line of them, and nobody else's data beside it. Else the counts of an `Arc`, which
+/// readers write, would share lines with whatever the allocator put there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[repr(align(128))]
+pub struct Line(pub [u64; 8]);
+
+/// A value of which nothing is freed before the last reader has left the lock: readers look under it.
+pub type Held<V> = RwLock<V>;
+
+impl<V: Value> Publish<V> for Apart<Held<V>> {
+    const IS: Contender = named("rwlock", "std RwLock, read under the lock");
+    type Access = &'static Held<V>;
+    fn new(value: V, _: usize) -> Self {
+        Apart(RwLock::new(value))
+    }
+    fn access(&'static self) -> Self::Access {
+        &self.0
+    }
+}
+
+impl<V: Value> Access<V> for &'static Held<V> {
+    #[inline]
+    fn read<U>(&mut self, look: impl FnOnce(&V) -> U) -> U {
+        look(&RwLock::read(self).expect("no holder panics"))
+    }
+    #[inline]
+    fn publish(&mut self, value: V) {
+        *self.write().expect("no holder panics") = value;
+    }
+}
 
 fn for_ever<V: Value, P: Publish<V>>(value: V, threads: usize) -> &'static P {
     &Box::leak(Box::new(Apart(P::new(value, threads)))).0
@@ -254,7 +282,7 @@ pub struct Published {
 /// A published value as a contender: as it is timed, and as its garbage is counted.
 pub const fn published<P: Publish<Line>, C: Publish<Counted>>() -> Published {
     fn instance<P: Publish<Line>>() -> Result<Sample, String> {
-        allocated::instance(|| Box::new(P::new([1; 8], 2)))
+        allocated::instance(|| Box::new(P::new(Line([1; 8]), 2)))
     }
     Published {
         is: P::IS.checked(check::<P>),
@@ -268,6 +296,8 @@ pub const fn published<P: Publish<Line>, C: Publish<Counted>>() -> Published {
 
 /// `Locked`.
 pub static RWLOCK_ARC: Published = published::<Locked<_>, Locked<_>>();
+/// `Held`.
+pub static RWLOCK: Published = published::<Apart<Held<_>>, Apart<Held<_>>>();
 /// `ArcSwap`.
 pub static ARC_SWAP: Published = published::<ArcSwap<_>, ArcSwap<_>>();
 /// `Cached`.
@@ -311,20 +341,20 @@ impl Published {
 }
 
 fn alone<P: Publish<Line>, const PUBLISH: bool>() -> Ops {
-    let mut access = for_ever::<Line, P>([0; 8], 1).access();
+    let mut access = for_ever::<Line, P>(Line([0; 8]), 1).access();
     Box::new(move |n| {
         for i in 0..n {
             if PUBLISH {
-                access.publish([i; 8]);
+                access.publish(Line([i; 8]));
             } else {
-                black_box(access.read(|line| line[0] ^ line[7]));
+                black_box(access.read(|line| line.0[0] ^ line.0[7]));
             }
         }
     })
 }
 
 fn lanes<P: Publish<Line>>(threads: usize, publish_every: u32) -> Vec<Lane> {
-    let shared = for_ever::<Line, P>([0; 8], threads);
+    let shared = for_ever::<Line, P>(Line([0; 8]), threads);
     let lane = |lane: usize| {
         let mut access = shared.access();
         // Not all at once.
@@ -334,10 +364,10 @@ fn lanes<P: Publish<Line>>(threads: usize, publish_every: u32) -> Vec<Lane> {
             for i in 0..n {
                 if until_publish == 1 {
                     until_publish = publish_every;
-                    access.publish([u64::from(i); 8]);
+                    access.publish(Line([u64::from(i); 8]));
                 } else {
                     until_publish = until_publish.saturating_sub(1);
-                    black_box(access.read(|line| line[0] ^ line[7]));
+                    black_box(access.read(|line| line.0[0] ^ line.0[7]));
                 }
             }
         })) as Lane
@@ -402,7 +432,7 @@ pub fn garbage<P: Publish<Counted>>(replaced: usize, is_stalled: bool) -> Sample
 pub fn check<P: Publish<Line>>() -> Result<(), String> {
     const TIMES: u64 = 3_000;
     let case = P::IS.id;
-    let shared: &'static P = for_ever([0; 8], 4);
+    let shared: &'static P = for_ever(Line([0; 8]), 4);
     let done = AtomicBool::new(false);
     thread::scope(|s| {
         let reader = s.spawn(|| {
@@ -410,7 +440,7 @@ pub fn check<P: Publish<Line>>() -> Result<(), String> {
             loop {
                 // Asked before the read, so that there is a read after the last publication, however late this thread runs.
                 let last = done.load(Acquire);
-                let line = access.read(|line| *line);
+                let line = access.read(|line| line.0);
                 if line.iter().any(|word| *word != line[0]) {
                     return Err(format!("{case}: half of one value and half of another: {line:?}"));
                 }
@@ -425,8 +455,8 @@ pub fn check<P: Publish<Line>>() -> Result<(), String> {
         });
         let mut access = shared.access();
         let own = (1..=TIMES).find_map(|i| {
-            access.publish([i; 8]);
-            let seen = access.read(|line| line[0]);
+            access.publish(Line([i; 8]));
+            let seen = access.read(|line| line.0[0]);
             (seen != i).then(|| format!("{case}: a thread published {i} and reads {seen}"))
         });
         done.store(true, Release); // the reader looks once more, and ends

@@ -413,12 +413,13 @@ fn buffer<S: Permitted>(plan: &Plan, param: &str, producers: usize, waiters: usi
 
 fn head_of_line<S: Permitted>(param: &str) -> Sample {
     const SMALL: u64 = 100;
+    const CLIENTS: usize = 8;
     /// Far longer than a permit that may be taken takes.
     const PATIENCE: Duration = Duration::from_secs(10);
     let s = S::with(8);
     s.take(4);
-    let (asked, over) = (AtomicBool::new(false), AtomicBool::new(false));
-    let (served, ended) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (drawn, over) = (AtomicU64::new(0), AtomicBool::new(false));
+    let (served, asked, ended) = (AtomicU64::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
     let wait_for = |what: &dyn Fn() -> bool, at_most: Duration| {
         let until = Instant::now() + at_most;
         while !what() && Instant::now() < until {
@@ -430,23 +431,26 @@ fn head_of_line<S: Permitted>(param: &str) -> Sample {
             s.take(8);
             s.give(8);
         });
-        // In line, the large request has claimed what was free; otherwise it claims nothing, and there is nothing to see.
+        // In line, the large request takes what is free towards its eight; otherwise it takes nothing, and there is nothing to see.
         wait_for(&|| s.free() == 0, if S::ORDERED { PATIENCE } else { Duration::from_millis(5) });
-        scope.spawn(|| {
-            asked.store(true, Relaxed);
-            for _ in 0..SMALL {
-                s.take(1);
-                if over.load(Relaxed) {
+        for _ in 0..CLIENTS {
+            scope.spawn(|| {
+                asked.fetch_add(1, Relaxed);
+                while drawn.fetch_add(1, Relaxed) < SMALL {
+                    s.take(1);
+                    if over.load(Relaxed) {
+                        s.give(1);
+                        break;
+                    }
+                    served.fetch_add(1, Relaxed);
                     s.give(1);
-                    break;
                 }
-                served.fetch_add(1, Relaxed);
-                s.give(1);
-            }
-            ended.store(true, Relaxed);
-        });
-        wait_for(&|| asked.load(Relaxed), PATIENCE);
-        wait_for(&|| ended.load(Relaxed), if S::ORDERED { Duration::from_millis(20) } else { PATIENCE });
+                ended.fetch_add(1, Relaxed);
+            });
+        }
+        wait_for(&|| asked.load(Relaxed) == CLIENTS, PATIENCE);
+        let enough = if S::ORDERED { Duration::from_millis(20) } else { PATIENCE };
+        wait_for(&|| ended.load(Relaxed) == CLIENTS, enough);
         over.store(true, Relaxed);
         s.give(4);
     });
@@ -497,6 +501,6 @@ fn starved<S: Permitted>(plan: &Plan, param: &str) -> Sample {
         overtaken += at_end.load(Relaxed).saturating_sub(at_ask.load(Relaxed));
     }
     Sample::new(S::IS.id, param)
-        .with("large_served_share", f64::from(got_it) / f64::from(trials))
+        .share("large_served_share", f64::from(got_it), f64::from(trials))
         .with("overtaken_count", overtaken as f64 / f64::from(trials))
 }

@@ -62,6 +62,9 @@ pub enum Turn {
     Always,
 }
 
+/// A cliff must make a cycle dearer by this factor: else it is where the count of faults changes for another reason.
+const DEARER: f64 = 1.5;
+
 /// Bisects the whole numbers from `low` to `high` for the place where `above` turns from false to true. Of several such
 /// places it finds one.
 ///
@@ -110,6 +113,12 @@ pub fn cliff(
         Turn::Between(kept, cliff) => {
             let time = |bytes| settled_ns(allocator, bytes, rounds).map(|ns| ns as f64).map_err(said);
             let (below, above) = (time(kept)?, time(cliff)?);
+            if above < DEARER * below {
+                return Err(format!(
+                    "no cliff found: between {kept} and {cliff} bytes the faults change but the cost does not, so faults come and go \
+                     with the size and halving finds no edge"
+                ));
+            }
             sample
                 .with("kept_bytes", kept as f64)
                 .with("cliff_bytes", cliff as f64)

@@ -15,8 +15,9 @@ use std::{
     env,
     ffi::OsStr,
     fs,
+    hash::{BuildHasher, RandomState},
     path::{Path, PathBuf},
-    process::{self, Command, Stdio},
+    process::{Command, Stdio},
     time::Duration,
 };
 
@@ -82,9 +83,8 @@ impl Jvm {
         let java =
             find("java").ok_or("no `java` in JAVA_HOME or on the PATH; it is a reference, never needed")?;
         let javac = find("javac").ok_or("there is a `java`, but no `javac` to compile the program with")?;
-        let classes = env::temp_dir().join(format!("underhood-jvm-{}", process::id()));
+        let classes = folder_of_our_own("jvm")?;
         let failed = |e: std::io::Error| format!("{}: {e}", classes.display());
-        fs::create_dir_all(&classes).map_err(failed)?;
         let jvm = Self { java, classes: classes.clone() };
         let source = classes.join("Churn.java");
         fs::write(&source, SOURCE).map_err(failed)?;
@@ -122,10 +122,26 @@ impl Jvm {
     }
 }
 
+/// A new folder for temporary files, under a name that nobody can foresee: what is written there follows nobody's link.
+pub(crate) fn folder_of_our_own(what: &str) -> Result<PathBuf, String> {
+    let lot = RandomState::new().hash_one(what);
+    let folder = env::temp_dir().join(format!("underhood-{what}-{lot:016x}"));
+    // Fails where anything is.
+    fs::create_dir(&folder).map_err(|e| format!("{}: {e}", folder.display()))?;
+    Ok(folder)
+}
+
 impl Drop for Jvm {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.classes);
     }
+}
+
+/// The Java that [`Jvm::find`] finds, by its own name and version; `none` where there is none.
+pub fn version() -> String {
+    let java = find("java", env::var_os("JAVA_HOME").as_deref(), env::var_os("PATH").as_deref());
+    let said = java.and_then(|java| Command::new(java).arg("-version").stdin(Stdio::null()).output().ok());
+    said.map_or_else(|| "none".into(), |out| first_line(&out.stderr))
 }
 
 fn first_line(text: &[u8]) -> String {

@@ -1,7 +1,7 @@
 //! Steps with a look at the clock after each operation, which several labs have: see [`worst`].
 use crate::{
     contenders::bag::{Bag, singly},
-    lab::{Contender, Evidence, Kind, Step, at, at_least, at_most, pick, ratio, shown_by, source},
+    lab::{Contender, Kind, Step, at, at_least, at_most, pick, ratio, shown_by, source},
     measure::{throughput::Crowd, worst},
 };
 
@@ -77,8 +77,9 @@ pub fn halts(bags: &'static [&Bag; 4]) -> Step {
             shown_by(at_least(10.0, ratio((spin, "4x_threads"), (mutex, "4x_threads"))).cores(2)),
         )
         .because(
-            "Without a lock the exchange of the preempted thread fails later, and that is all.",
-            Evidence::None,
+            "Without a lock, a preempted thread leaves nothing locked: its own exchange fails later and is tried again. The others still \
+             stand still whenever they all wait for a CPU or for the allocator.",
+            source("`common` in src/measure/worst.rs"),
         )
         .because(
             "For one operation it makes no difference: a thread that has no CPU waits.",

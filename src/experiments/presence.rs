@@ -3,16 +3,18 @@
 //! All are keyed by a dense number of the user. Maps would take any key; the slab needs dense numbers, which somebody must hand
 //! out: that directory is not measured here.
 use std::{
+    collections::HashMap,
     hint::black_box,
     sync::{
-        Arc,
+        Arc, Mutex, MutexGuard,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
     thread,
 };
 
+use crossbeam_utils::CachePadded;
+
 use crate::{
-    contenders::map::{Map, OneLock, Sharded},
     lab::Contender,
     machine::memory::{Room, resident_bytes},
     measure::{
@@ -21,13 +23,20 @@ use crate::{
     },
 };
 
+/// One std mutex around one std map from users to when they were last seen.
+pub type OneLock = Mutex<HashMap<u32, AtomicU64>>;
+
+/// Sixteen of them; the user's low bits say which, so that nothing is hashed twice.
+#[derive(Debug, Default)]
+pub struct Sharded([CachePadded<OneLock>; 16]);
+
 /// The lock-free map.
-pub type Papaya = papaya::HashMap<u32, u64>;
+pub type Papaya = papaya::HashMap<u32, AtomicU64>;
 
 /// When a new user was last seen. Not 0: memory that is only ever zero costs the kernel nothing, and a slab of zeros weighed 4 KiB.
 pub const CREATED: u64 = 1;
 
-/// A number for each user.
+/// A number for each user. In all of them a beat is the same work: find the user's word, store into it. Relaxed: the word carries no other data.
 pub trait Presence: Send + Sync + 'static {
     /// Who it is.
     const IS: Contender;
@@ -43,17 +52,25 @@ pub trait Presence: Send + Sync + 'static {
 }
 
 /// Fills a map by its ordinary growth.
-fn filled<M: Map>(users: u32, threads: u32) -> M {
+fn filled<M: Default + Sync>(users: u32, threads: u32, put: impl Fn(&M, u32) + Sync) -> M {
     let map = M::default();
     thread::scope(|s| {
         for thread in 0..threads {
-            let map = &map;
-            s.spawn(move || {
-                (thread..users).step_by(threads as usize).for_each(|user| _ = map.put(user, CREATED))
-            });
+            let (map, put) = (&map, &put);
+            s.spawn(move || (thread..users).step_by(threads as usize).for_each(|user| put(map, user)));
         }
     });
     map
+}
+
+fn locked(map: &OneLock) -> MutexGuard<'_, HashMap<u32, AtomicU64>> {
+    map.lock().expect("no holder panics")
+}
+
+fn beat_locked(map: &OneLock, user: u32, now: u64) {
+    if let Some(seen) = locked(map).get(&user) {
+        seen.store(now, Relaxed);
+    }
 }
 
 impl Presence for OneLock {
@@ -61,13 +78,20 @@ impl Presence for OneLock {
     // 17 bytes a place, places for twice the users, and while it grows the half as large table before it.
     const MOST_USER_BYTES: u64 = 64;
     fn with(users: u32, _: u32) -> Self {
-        filled(users, 1) // more threads would only stand in line
+        // More threads would only stand in line.
+        filled(users, 1, |map: &Self, user| _ = locked(map).insert(user, AtomicU64::new(CREATED)))
     }
     fn beat(&self, user: u32, now: u64) {
-        self.put(user, now);
+        beat_locked(self, user, now);
     }
     fn last_seen(&self, user: u32) -> Option<u64> {
-        self.get(user)
+        Some(locked(self).get(&user)?.load(Relaxed))
+    }
+}
+
+impl Sharded {
+    fn shard(&self, user: u32) -> &OneLock {
+        &self.0[user as usize % self.0.len()]
     }
 }
 
@@ -75,13 +99,15 @@ impl Presence for Sharded {
     const IS: Contender = Contender::new("sharded_16").called("std HashMap, 16 locks");
     const MOST_USER_BYTES: u64 = 64;
     fn with(users: u32, threads: u32) -> Self {
-        filled(users, threads)
+        filled(users, threads, |map: &Self, user| {
+            _ = locked(map.shard(user)).insert(user, AtomicU64::new(CREATED));
+        })
     }
     fn beat(&self, user: u32, now: u64) {
-        self.put(user, now);
+        beat_locked(self.shard(user), user, now);
     }
     fn last_seen(&self, user: u32) -> Option<u64> {
-        self.get(user)
+        Some(locked(self.shard(user)).get(&user)?.load(Relaxed))
     }
 }
 
@@ -90,13 +116,15 @@ impl Presence for Papaya {
     // A node of 32 bytes in its allocation, and while the table grows up to four new and two old places of 9 bytes. Seen: 54 to 59, also while it grew.
     const MOST_USER_BYTES: u64 = 96;
     fn with(users: u32, threads: u32) -> Self {
-        filled(users, threads)
+        filled(users, threads, |map: &Self, user| _ = map.pin().insert(user, AtomicU64::new(CREATED)))
     }
     fn beat(&self, user: u32, now: u64) {
-        self.put(user, now);
+        if let Some(seen) = self.pin().get(&user) {
+            seen.store(now, Relaxed);
+        }
     }
     fn last_seen(&self, user: u32) -> Option<u64> {
-        Map::get(self, user)
+        Some(self.pin().get(&user)?.load(Relaxed))
     }
 }
 
@@ -116,6 +144,12 @@ impl Presence for Slab {
     fn last_seen(&self, user: u32) -> Option<u64> {
         self.0.get(user as usize).map(|seen| seen.load(Relaxed))
     }
+}
+
+/// Bytes that a table of hashbrown (std's `HashMap`) takes for so many entries of `entry` bytes by its growth rule: a power of two of
+/// places, at most 7/8 of them used, one control byte a place. From 8 entries on. Source: hashbrown, `capacity_to_buckets`.
+pub fn table_bytes(entries: u64, entry: u64) -> u64 {
+    (entries * 8).div_ceil(7).next_power_of_two() * (entry + 1)
 }
 
 /// A filled structure: what it weighs, and what is done with it.

@@ -206,12 +206,15 @@ fn gap_ns(order: &mut Order, per_s: f64) -> f64 {
     -u.ln() / per_s * SECOND
 }
 
-/// Runs a front door under a load for so many virtual seconds. `None` if that is too short for a 99th percentile.
+/// What is left out at the start, in virtual seconds: a shared queue needs up to 1.5 s to fill, and until then it refuses nobody.
+const WARM_UP: f64 = 2.0;
+
+/// Runs a front door under a load for so many virtual seconds, after 2 that don't count. `None` if that is too short for a 99th percentile.
 pub fn serve<F: Front>(load: Load, seconds: f64, seed: u64) -> Option<Outcome> {
     let mut front = F::new();
     let mut order = Order::new(seed);
     let polite_per_s = if load == Load::AllDouble { 2.0 * POLITE_PER_S } else { POLITE_PER_S };
-    let end = seconds * SECOND;
+    let (from_ns, end) = ((WARM_UP * SECOND) as u64, (WARM_UP + seconds) * SECOND);
     let mut polite_at = gap_ns(&mut order, polite_per_s);
     let mut noisy_at = if load == Load::OneNoisy { gap_ns(&mut order, NOISY_PER_S) } else { f64::INFINITY };
     let (mut free_at, mut busy_ns) = (0_u64, 0_u64);
@@ -223,10 +226,13 @@ pub fn serve<F: Front>(load: Load, seconds: f64, seed: u64) -> Option<Outcome> {
         while free_at <= now_ns {
             let Some((tenant, came_ns)) = front.next() else { break };
             free_at = free_at.max(came_ns) + SERVICE_NS;
+            if free_at <= from_ns {
+                continue;
+            }
             busy_ns += SERVICE_NS;
             if tenant == NOISY {
                 noisy += 1;
-            } else {
+            } else if came_ns >= from_ns {
                 took.saturating_record(free_at - came_ns);
             }
         }
@@ -236,7 +242,7 @@ pub fn serve<F: Front>(load: Load, seconds: f64, seed: u64) -> Option<Outcome> {
         if polite_at <= noisy_at {
             let tenant = order.below(TENANTS as usize) as u32;
             let came = front.offer(tenant, now_ns);
-            if tenant != NOISY {
+            if tenant != NOISY && now_ns >= from_ns {
                 asked += 1;
                 shed += u64::from(!came);
             }
@@ -250,7 +256,7 @@ pub fn serve<F: Front>(load: Load, seconds: f64, seed: u64) -> Option<Outcome> {
         others_p99_ns: latency::quantile(&took, 0.99)?,
         others_shed_share: shed as f64 / asked.max(1) as f64,
         noisy_per_s: noisy as f64 / seconds,
-        used_share: busy_ns as f64 / end,
+        used_share: busy_ns as f64 / (seconds * SECOND),
         tenant_bytes: front.bytes() as f64 / f64::from(TENANTS),
     })
 }

@@ -186,7 +186,10 @@ fn shown(
         return Shown::Cannot(why);
     }
     let Some(ratio) = stats::unpaired(&b.values(value), &a.values(value)) else {
-        return Shown::Cannot(format!("no ratio of `{value}`, which is not positive everywhere"));
+        return Shown::Cannot(format!(
+            "no ratio of {}, which is not positive everywhere",
+            super::name::value(step, value)
+        ));
     };
     let bands = (aa_band(of_a, &a.run, &a.param, value), aa_band(of_b, &b.run, &b.param, value));
     let needs_band = step.launch == Launch::Together && step.kind.is_timed() && a.case != AA;

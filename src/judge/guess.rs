@@ -38,7 +38,7 @@ pub fn choices(step: &Step) -> Vec<&'static str> {
     step.cases().iter().copied().filter(|c| *c != "empty").collect()
 }
 
-/// Understands an answer to the step's question: for a choice its name, or its number in [`choices`]; for a number `100`, `1.5 us`,
+/// Understands an answer to the step's question: for a choice its name, a part of it, or its number in [`choices`]; for a number `100`, `1.5 us`,
 /// or a range `50..200`, `50 - 200 ns` (a unit behind the range is meant for both ends).
 pub fn understood(step: &Step, answer: &str) -> Option<Guess> {
     let answer = answer.trim();
@@ -46,7 +46,18 @@ pub fn understood(step: &Step, answer: &str) -> Option<Guess> {
         Predict::Best { .. } => {
             let choices = choices(step);
             let by_number = answer.parse::<usize>().ok().and_then(|i| choices.get(i.checked_sub(1)?));
-            by_number.or_else(|| choices.iter().find(|c| **c == answer)).map(|c| Guess::Case((*c).into()))
+            let plain = |text: &str| text.to_lowercase();
+            let called = |c: &&&str| {
+                plain(c) == plain(answer) || plain(&super::name::variant(step, c)) == plain(answer)
+            };
+            // A part of a name is enough, if it is in one name only.
+            let mut parts = choices.iter().filter(|c| {
+                answer.parse::<f64>().is_err()
+                    && !answer.is_empty()
+                    && plain(&super::name::variant(step, c)).contains(&plain(answer))
+            });
+            let only = parts.next().filter(|_| parts.next().is_none());
+            by_number.or_else(|| choices.iter().find(called)).or(only).map(|c| Guess::Case((*c).into()))
         }
         Predict::Number { .. } => {
             let ends = ["..", "-", " to "].iter().find_map(|between| answer.split_once(between));
@@ -98,16 +109,18 @@ fn against_number(p: &Prediction, (lo, hi): (f64, f64), point: Option<f64>, reco
         Some(v) => number::value(&p.value, v),
         None => format!("{} to {}", number::value(&p.value, lo), number::value(&p.value, hi)),
     };
-    let nearest = point.unwrap_or_else(|| truth.mid.clamp(lo, hi));
+    // Not `clamp`, which panics at a range from more to less: whoever made this prediction may have made that, too.
+    let nearest = point.unwrap_or_else(|| truth.mid.max(lo).min(hi));
     let off_ratio =
         (nearest > 0.0 && truth.mid > 0.0).then(|| (nearest / truth.mid).max(truth.mid / nearest));
     let was = number::interval(&p.value, &truth);
     let off = match off_ratio {
-        None if nearest.total_cmp(&truth.mid).is_eq() => "exactly".into(),
-        None => "no factor leads from zero to a number".into(),
-        Some(off) => format!("{off:.1} times off"),
+        None if nearest.total_cmp(&truth.mid).is_eq() => ": exactly".into(),
+        // Of zero nothing is a multiple.
+        None => String::new(),
+        Some(off) => format!(": {off:.1} times off"),
     };
-    let mut text = format!("You said {said}, it was {was}: {off}.");
+    let mut text = format!("You said {said}, it was {was}{off}.");
     let score = if let Some(why) = not_quotable(record).or_else(|| enough_launches(record, &p.value).err()) {
         text.push_str(&format!(
             " That number may not be quoted, so it does not count: {}.",
@@ -119,7 +132,7 @@ fn against_number(p: &Prediction, (lo, hi): (f64, f64), point: Option<f64>, reco
     } else if truth.hi < lo || hi < truth.lo {
         Score::Outside
     } else {
-        Score::CannotTell("the interval reaches over the edge of the guess".into())
+        Score::CannotTell("the interval goes beyond the guess".into())
     };
     Reveal { text, score, off_ratio }
 }
@@ -134,34 +147,34 @@ fn against_best(step: &Step, p: &Prediction, guessed: &str, records: &[Record]) 
         .filter_map(|r| Some((r, r.interval_of(&p.value)?.mid)))
         .collect();
     row.sort_by(|a, b| if more_is_better(&p.value) { b.1.total_cmp(&a.1) } else { a.1.total_cmp(&b.1) });
-    let at = crate::words::at(&p.param);
+    let at = super::name::at(step, &p.param);
     let Some((best, _)) = row.first() else { return none("nothing was measured") };
-    let guessed_name = escape::line(guessed);
+    let guessed_name = super::name::variant(step, guessed);
     let Some((mine, _)) = row.iter().find(|(r, _)| r.case == guessed) else {
         return none(&format!("{guessed_name} was not measured"));
     };
-    let best_name = escape::line(&best.case);
+    let best_name = super::name::variant(step, &best.case);
     let doubt = [*mine, *best].into_iter().find_map(not_quotable);
     let (text, score) = if best.case == guessed {
-        (format!("You said {guessed_name}, and{at} it was."), Score::Inside)
+        (format!("You said {guessed_name}{at}, and it was."), Score::Inside)
     } else {
         match compare(step, records, (best, &p.value), (mine, &p.value)) {
             Compared::NoDifference { .. } => (
                 format!(
-                    "You said {guessed_name}; {best_name} came out first{at}, but no difference is shown between the two."
+                    "You said {guessed_name}{at}; {best_name} came out first, but no difference is shown between the two."
                 ),
                 Score::Inside,
             ),
             Compared::Differs { ratio, .. } => {
                 let off = ratio.mid.max(1.0 / ratio.mid);
                 (
-                    format!("You said {guessed_name};{at} it was {best_name}: {off:.1} times off."),
+                    format!("You said {guessed_name}{at}; it was {best_name}: {off:.1} times off."),
                     Score::Outside,
                 )
             }
             Compared::Cannot(why) => (
                 format!(
-                    "You said {guessed_name};{at} {best_name} came out first, but the two cannot be compared: {}.",
+                    "You said {guessed_name}{at}; {best_name} came out first, but the two cannot be compared: {}.",
                     escape::line(&why)
                 ),
                 Score::CannotTell(why),
@@ -194,9 +207,9 @@ pub fn answerable<'a>(lab: &Lab, step: &Step, records: &'a [Record]) -> Option<&
     runs_of(records, lab.stem, step.name).into_iter().find(told)
 }
 
-/// Of rates more is better, of anything else that is asked so (times), less.
+/// More is better for rates and for the share that was answered. For anything else that is asked so (times), less.
 pub fn more_is_better(value: &str) -> bool {
-    value.ends_with("_per_s")
+    value.ends_with("_per_s") || value == "answered_after_share"
 }
 
 /// How often the truth was inside of the guess.

@@ -2,13 +2,19 @@
 pub mod between;
 pub mod cited;
 pub mod guess;
+pub mod held_out;
+pub mod name;
+pub mod planted;
+pub mod ranking;
+mod together;
 
 use serde::Serialize;
 
 use crate::{
-    lab::{Bound, Evidence, Expect, Kind, Lab, Launch, Pick, Step},
+    lab::{Bound, Evidence, Expect, Kind, Lab, Launch, Pick, Step, sample::Side},
     record::{Record, aa_band, find, ratio, runs_of},
-    stats::Interval,
+    stats::{self, Interval},
+    words::{names::read, number},
 };
 
 /// How a claim came out.
@@ -54,17 +60,53 @@ pub struct Finding {
 ///
 /// A number that may not be quoted carries no verdict. A ratio must, besides, clear the A/A band: see [`compare`].
 pub fn judge(lab: &Lab, step: &Step, records: &[Record]) -> Vec<Finding> {
-    let run = runs_of(records, lab.stem, step.name).first().copied();
-    let judged = step.claims.iter().map(|claim| {
+    let judged = family(lab, step, records);
+    let judged = step.claims.iter().zip(judged).map(|(claim, Judged { verdict, numbers, why, .. })| {
         let bound = &claim.bound;
         let value = if bound.against.is_some() { "ratio" } else { bound.of.value };
-        let (verdict, numbers, why) = match run {
-            None => (Verdict::NotShown, None, "not measured yet".into()),
-            Some(run) => judge_one(step, bound, records, run),
-        };
         Finding { claim: claim.text, verdict, value, numbers, why }
     });
     judged.collect()
+}
+
+/// What became of one bound.
+struct Judged {
+    verdict: Verdict,
+    numbers: Option<Interval>,
+    why: String,
+    /// How easily chance alone would decide like this; `None` where nothing could be decided.
+    chance: Option<f64>,
+}
+
+impl Judged {
+    fn not_shown(numbers: Option<Interval>, why: impl Into<String>) -> Self {
+        Self { verdict: Verdict::NotShown, numbers, why: why.into(), chance: None }
+    }
+}
+
+/// All bounds of a step, judged together by the newest run: those of its claims, then those of its explanation ([`together`]).
+fn family(lab: &Lab, step: &Step, records: &[Record]) -> Vec<Judged> {
+    let evidence = step.because.iter().filter_map(|m| match &m.evidence {
+        Evidence::Shown(bound) => Some(bound),
+        Evidence::Source(_) => None,
+    });
+    let bounds = step.claims.iter().map(|claim| &claim.bound).chain(evidence);
+    let Some(run) = runs_of(records, lab.stem, step.name).first().copied() else {
+        return bounds.map(|_| Judged::not_shown(None, "not measured yet")).collect();
+    };
+    let mut all: Vec<Judged> = bounds.map(|bound| judge_one(step, bound, records, run)).collect();
+    let chances: Vec<f64> = all.iter().filter_map(|j| j.chance).collect();
+    let most = together::threshold(&chances);
+    for judged in &mut all {
+        if judged.verdict != Verdict::NotShown && judged.chance.is_some_and(|chance| chance > most) {
+            judged.verdict = Verdict::NotShown;
+            judged.why = format!(
+                "by itself it would be decided, but among the {} claims and reasons of this run it may be chance",
+                chances.len()
+            );
+        }
+    }
+    all
 }
 
 /// One sentence of an explanation, and how far these records support it.
@@ -74,6 +116,8 @@ pub struct Reason {
     pub text: &'static str,
     /// What supports it.
     pub support: Support,
+    /// The measurement that was asked, and its numbers, where it is one and has some.
+    pub measured: Option<(Bound, Interval)>,
 }
 
 /// How far an explanation is supported.
@@ -87,15 +131,13 @@ pub enum Support {
     NotShown(String),
     /// By a source.
     Source(&'static str),
-    /// By nothing that the lab names.
-    None,
 }
 
 impl Reason {
     /// The sentence, as far as it may be said.
     pub fn words(&self) -> String {
         match &self.support {
-            Support::Measured | Support::None => self.text.to_string(),
+            Support::Measured => self.text.to_string(),
             Support::Refuted => {
                 format!("The usual explanation is not supported by these numbers: \"{}\"", self.text)
             }
@@ -107,18 +149,24 @@ impl Reason {
 
 /// The explanation of a step, judged by the records of its newest run.
 pub fn explain(lab: &Lab, step: &Step, records: &[Record]) -> Vec<Reason> {
-    let run = runs_of(records, lab.stem, step.name).first().copied();
-    let support = |evidence: &Evidence| match evidence {
-        Evidence::None => Support::None,
-        Evidence::Source(source) => Support::Source(source),
-        Evidence::Shown(bound) => match run.map(|run| judge_one(step, bound, records, run)) {
-            Some((Verdict::Held, ..)) => Support::Measured,
-            Some((Verdict::Refuted, ..)) => Support::Refuted,
-            Some((Verdict::NotShown, _, why)) => Support::NotShown(why),
-            None => Support::NotShown("not measured yet".into()),
-        },
-    };
-    step.because.iter().map(|m| Reason { text: m.text, support: support(&m.evidence) }).collect()
+    let mut judged = family(lab, step, records).into_iter().skip(step.claims.len());
+    let mut reasons = Vec::new();
+    for m in &step.because {
+        let (support, measured) = match &m.evidence {
+            Evidence::Source(source) => (Support::Source(source), None),
+            Evidence::Shown(bound) => {
+                let Some(Judged { verdict, numbers, why, .. }) = judged.next() else { break };
+                let support = match verdict {
+                    Verdict::Held => Support::Measured,
+                    Verdict::Refuted => Support::Refuted,
+                    Verdict::NotShown => Support::NotShown(why),
+                };
+                (support, numbers.map(|n| (*bound, n)))
+            }
+        };
+        reasons.push(Reason { text: m.text, support, measured });
+    }
+    reasons
 }
 
 /// The explanation as running text.
@@ -126,13 +174,8 @@ pub fn why(lab: &Lab, step: &Step, records: &[Record]) -> String {
     explain(lab, step, records).iter().map(Reason::words).collect::<Vec<_>>().join(" ")
 }
 
-fn judge_one(
-    step: &Step,
-    bound: &Bound,
-    records: &[Record],
-    run: &str,
-) -> (Verdict, Option<Interval>, String) {
-    let not_shown = |numbers, why| (Verdict::NotShown, numbers, why);
+fn judge_one(step: &Step, bound: &Bound, records: &[Record], run: &str) -> Judged {
+    let not_shown = Judged::not_shown;
     if let Some(why) = step.withdrawn {
         return not_shown(None, format!("withdrawn: {why}"));
     }
@@ -159,8 +202,15 @@ fn judge_one(
     }
     let (measured, inside_band) = match compared {
         None => match enough_launches(of, bound.of.value).map(|()| numbers) {
-            Ok(Some(interval)) => (interval, false),
-            Ok(None) => return not_shown(None, format!("`{}` gives no interval", bound.of.value)),
+            // Of a bound, the other side is unknown.
+            Ok(Some(interval)) => match of.bound_of(bound.of.value) {
+                None => (interval, false),
+                Some(Side::AtMost) => (Interval { lo: f64::NEG_INFINITY, ..interval }, false),
+                Some(Side::AtLeast) => (Interval { hi: f64::INFINITY, ..interval }, false),
+            },
+            Ok(None) => {
+                return not_shown(None, format!("{} gives no interval", name::value(step, bound.of.value)));
+            }
             Err(why) => return not_shown(numbers, why),
         },
         Some(Compared::Differs { ratio, .. }) => (ratio, false),
@@ -179,14 +229,13 @@ fn judge_one(
         (Place::Outside, true) => {
             (Verdict::Refuted, "no difference shown, and one as expected would have shown in this run")
         }
-        (Place::Astride, false) => {
-            (Verdict::NotShown, "the interval reaches over the edge of what was expected")
-        }
-        (Place::Astride, true) => {
-            (Verdict::NotShown, "no difference shown: the ratio does not clear the A/A row of this run")
-        }
+        (Place::Astride, false) => (Verdict::NotShown, "the interval goes beyond the expected limit"),
+        (Place::Astride, true) => (
+            Verdict::NotShown,
+            "no difference shown: the ratio is within the noise of this run (its A/A row)",
+        ),
     };
-    (verdict, numbers, why.into())
+    Judged { verdict, numbers, why: why.into(), chance: Some(together::chance(&measured, bound.expect)) }
 }
 
 /// Where an interval lies relative to an expectation. Ends that touch belong to the expectation.
@@ -244,13 +293,25 @@ pub fn compare(step: &Step, records: &[Record], of: (&Record, &str), against: (&
     if let Err(why) = enough_launches(of.0, of.1).and_then(|()| enough_launches(against.0, against.1)) {
         return Compared::Cannot(why);
     }
+    if let Some((record, value)) = [of, against].into_iter().find(|(r, value)| r.bound_of(value).is_some()) {
+        return Compared::Cannot(format!(
+            "{} of {} is only a bound, and a bound has no ratio",
+            name::value(step, value),
+            name::variant(step, &record.case)
+        ));
+    }
     if of.0.param == against.0.param
         && let Some(why) = unequal_work([of.0, against.0])
     {
         return Compared::Cannot(why);
     }
     let ratio = match ratio(of.0, of.1, against.0, against.1) {
-        None => return Compared::Cannot(format!("no ratio to a `{}` that is not positive", against.1)),
+        None => {
+            return Compared::Cannot(format!(
+                "no ratio to: {}, which is not positive",
+                name::value(step, against.1)
+            ));
+        }
         Some(ratio) if ratio.n < 2 => {
             return Compared::Cannot("fewer than 2 launches measured both".into());
         }
@@ -259,13 +320,15 @@ pub fn compare(step: &Step, records: &[Record], of: (&Record, &str), against: (&
     let band_of = |(r, value): (&Record, &str)| aa_band(records, &r.run, &r.param, value);
     let needs_band = step.launch == Launch::Together && step.kind.is_timed();
     let band = match (band_of(of), band_of(against)) {
+        // Two values of one row come from the same windows: neither position nor contender differs.
+        _ if of.0.run == against.0.run && of.0.case == against.0.case && of.0.param == against.0.param => 0.0,
         (Some(a), Some(b)) => a.max(b),
         (Some(one), None) | (None, Some(one)) => one,
         (None, None) if !needs_band => 0.0,
         (None, None) => {
             return Compared::Cannot(format!(
-                "the run has no A/A row for `{}`: no smallest difference is known",
-                of.1
+                "the run has no A/A row for {}: no smallest difference is known",
+                name::value(step, of.1)
             ));
         }
     };
@@ -274,6 +337,28 @@ pub fn compare(step: &Step, records: &[Record], of: (&Record, &str), against: (&
     } else {
         Compared::Differs { ratio, band }
     }
+}
+
+/// The smallest difference, as a logarithm, that a comparison with this outcome could have shown: its interval must clear the A/A band as a whole, so it
+/// is the band and the half-width of the ratio together. `None` if nothing could be compared.
+pub fn smallest(compared: &Compared) -> Option<f64> {
+    match compared {
+        Compared::Differs { ratio, band } | Compared::NoDifference { ratio, band } => {
+            Some(if ratio.lo > 0.0 { band + (ratio.hi / ratio.lo).ln() / 2.0 } else { f64::INFINITY })
+        }
+        Compared::Cannot(_) => None,
+    }
+}
+
+/// The smallest difference, as a logarithm, that a run of a step can show at a parameter: the median of [`smallest`] over its comparisons of the
+/// headline with the baseline. `None` if there are none.
+pub fn power(step: &Step, records: &[Record], run: &str, param: &str) -> Option<f64> {
+    let base = find(records, run, step.baseline(), param)?;
+    let others = step.contenders.iter().filter(|c| c.id != step.baseline());
+    let of = others.filter_map(|c| find(records, run, c.id, param));
+    let headline = step.headline;
+    let each = of.filter_map(|r| smallest(&compare(step, records, (r, headline), (base, headline))));
+    stats::median(&each.filter(|s| s.is_finite()).collect::<Vec<_>>())
 }
 
 /// Prefix of the values that say how much work one operation was: `work_per_op_count`, `work_per_op_bytes`,
@@ -302,7 +387,7 @@ pub fn unequal_work<'a>(records: impl IntoIterator<Item = &'a Record>) -> Option
             let mut works: Vec<(f64, &str)> = Vec::new();
             for (case, sample) in &samples {
                 let Some(work) = sample.values.get(name).copied() else {
-                    return Some(format!("{case} does not say how much work an operation was (`{name}`)"));
+                    return Some(format!("{} does not say how much work an operation was", read(case)));
                 };
                 works.push((work, case));
             }
@@ -311,7 +396,11 @@ pub fn unequal_work<'a>(records: impl IntoIterator<Item = &'a Record>) -> Option
                 && most - least > WORK_TOLERANCE * most.abs().max(least.abs())
             {
                 return Some(format!(
-                    "unequal work per operation (`{name}`): {little} {least}, {much} {most}"
+                    "unequal work per operation: {} {}, {} {}",
+                    read(little),
+                    number::value(name, *least),
+                    read(much),
+                    number::value(name, *most)
                 ));
             }
         }
@@ -322,7 +411,7 @@ pub fn unequal_work<'a>(records: impl IntoIterator<Item = &'a Record>) -> Option
 /// Why a record may not be quoted: it was not measured, or the first of its doubts.
 pub fn not_quotable(record: &Record) -> Option<String> {
     if let Some(why) = record.unmeasured() {
-        return Some(format!("{} was not measured: {why}", record.case));
+        return Some(format!("{} was not measured: {why}", read(&record.case)));
     }
     if record.quotable {
         return None;
@@ -335,13 +424,17 @@ pub fn not_quotable(record: &Record) -> Option<String> {
 pub(crate) fn enough_launches(record: &Record, value: &str) -> Result<(), String> {
     let (usable, all) = (record.values(value).len(), record.launches.len());
     if let Some(why) = record.unmeasured() {
-        Err(format!("{} was not measured: {why}", record.case))
+        Err(format!("{} was not measured: {why}", read(&record.case)))
     } else if usable == 0 {
-        Err(format!("no launch of {} reported `{value}`", record.case))
+        Err(format!("no launch of {} reported: {}", read(&record.case), number::label(value)))
     } else if usable < 2 {
-        Err(format!("only 1 launch of {} has `{value}`, and one launch shows no spread", record.case))
+        Err(format!(
+            "only 1 launch of {} has a value ({}), and one launch shows no spread",
+            read(&record.case),
+            number::label(value)
+        ))
     } else if usable * 2 < all {
-        Err(format!("only {usable} of {all} launches of {} could be measured", record.case))
+        Err(format!("only {usable} of {all} launches of {} could be measured", read(&record.case)))
     } else {
         Ok(())
     }
@@ -349,8 +442,8 @@ pub(crate) fn enough_launches(record: &Record, value: &str) -> Result<(), String
 
 fn picked<'a>(records: &'a [Record], run: &str, pick: &Pick) -> Result<&'a Record, String> {
     find(records, run, pick.case, pick.param).ok_or_else(|| {
-        let at = if pick.param.is_empty() { String::new() } else { format!(" at {}", pick.param) };
-        format!("the run has no case {}{at}", pick.case)
+        let at = if pick.param.is_empty() { String::new() } else { format!(", {}", read(pick.param)) };
+        format!("the run has no case {}{at}", read(pick.case))
     })
 }
 

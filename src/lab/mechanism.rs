@@ -10,7 +10,7 @@ pub struct Mechanism {
     pub evidence: Evidence,
 }
 
-/// What supports a sentence.
+/// What supports a sentence. There is no third kind: a sentence without evidence is not written.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Evidence {
     /// A measurement of the same step: a control that switches the mechanism off, or a counter that moves with it. Judged like a
@@ -18,8 +18,6 @@ pub enum Evidence {
     Shown(Bound),
     /// A source that says so: documentation, code of a stated version, a paper.
     Source(&'static str),
-    /// None yet. A test counts these, and the count only goes down.
-    None,
 }
 
 /// Supported by a measurement of the same step.

@@ -46,6 +46,10 @@ pub struct Lab {
     pub sources: Vec<&'static str>,
     /// Whose code it is.
     pub origin: Origin,
+    /// Says what it runs on beside this machine: a foreign runtime, with its version.
+    pub runs_on: Option<fn() -> String>,
+    /// The words of the program that measure it again, where it is no lab of the table of contents: a shape (`underhood try`).
+    pub again: Option<String>,
 }
 
 /// Whose code a lab is: filled in by [`crate::lab!`] in the crate that the lab belongs to.
@@ -99,12 +103,13 @@ impl Lab {
     pub fn new(stem: &'static str, question: &'static str, origin: Origin) -> Self {
         let (steps, says) = (Vec::new(), Vec::new());
         let (not_said, next, sources) = (Vec::new(), Vec::new(), Vec::new());
-        Self { stem, question, steps, says, not_said, next, sources, origin }
+        Self { stem, question, steps, says, not_said, next, sources, origin, runs_on: None, again: None }
     }
     /// One more step.
     #[must_use]
     pub fn step(mut self, mut step: Step) -> Self {
         step.settle();
+        step.ours = self.origin.package == env!("CARGO_PKG_NAME");
         self.steps.push(step);
         self
     }
@@ -125,6 +130,12 @@ impl Lab {
         let of = of.unwrap_or_else(|| panic!("{} has no step {step} to say something about", self.stem));
         say.settle(of.headline, of.only_param());
         self.says.push(say);
+        self
+    }
+    /// What it runs on beside this machine, by name and version: a foreign runtime. Sessions on two of them are never pooled.
+    #[must_use]
+    pub fn runs_on(mut self, runtime: fn() -> String) -> Self {
+        self.runs_on = Some(runtime);
         self
     }
     /// What the numbers do not allow anybody to say.
@@ -148,7 +159,13 @@ impl Lab {
     /// The command that measures it, in the package that it belongs to.
     pub fn command(&self) -> String {
         let Origin { package, bin, .. } = self.origin;
-        if package == env!("CARGO_PKG_NAME") {
+        let ours = package == env!("CARGO_PKG_NAME");
+        if let Some(words) = &self.again {
+            let features = if ours { crate::lab::FEATURES } else { "" };
+            let bin = bin.filter(|_| !ours).map(|b| format!(" --bin {b}")).unwrap_or_default();
+            return format!("cargo run --release{features}{bin} -- {words}");
+        }
+        if ours {
             return format!("cargo run --release{} --bin {}", crate::lab::FEATURES, self.stem);
         }
         let bin = bin.map(|b| format!(" --bin {b}")).unwrap_or_default();
@@ -157,6 +174,9 @@ impl Lab {
     /// The command that measures one of its steps.
     pub fn command_for(&self, step: &str) -> String {
         let all = self.command();
+        if self.again.is_some() {
+            return all;
+        }
         let more = if all.contains(" -- ") { "" } else { " --" };
         format!("{all}{more} --only {step}")
     }

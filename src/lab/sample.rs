@@ -16,6 +16,12 @@ pub struct Sample {
     pub param: String,
     /// Name and value.
     pub values: BTreeMap<String, f64>,
+    /// Values that are only bounds: the end of the run cut them short, or the clock can't tell them from nothing. Nothing is divided by them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub bounds: BTreeMap<String, Side>,
+    /// Of a share, how many tries it is of: so many hits of so many tries have an interval of their own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub tries: BTreeMap<String, f64>,
     /// How far the values can be trusted.
     pub receipts: Receipts,
     /// If set, there are no values, and this is why.
@@ -27,6 +33,16 @@ pub struct Sample {
     /// What was seen that is no number, a clause each (who waited for whom; which mistake was named): a remark under the table.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seen: Vec<String>,
+}
+
+/// On which side of its printed value a true value lies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Side {
+    /// At least so much: the run ended before it did.
+    AtLeast,
+    /// At most so much: it is as short as what the clock can tell.
+    AtMost,
 }
 
 /// What shows that the measurement was what it says it was. An unknown receipt is `None`, never zero.
@@ -68,6 +84,21 @@ impl Sample {
     pub fn with(mut self, name: &str, value: f64) -> Self {
         self.values.insert(name.into(), value);
         self
+    }
+    /// The same with one more value that is only a bound.
+    #[must_use]
+    pub fn bounded(mut self, name: &str, value: f64, side: Side) -> Self {
+        self.bounds.insert(name.into(), side);
+        self.with(name, value)
+    }
+    /// The same with a share: so many hits of so many tries. Without tries there is no share.
+    #[must_use]
+    pub fn share(mut self, name: &str, hits: f64, tries: f64) -> Self {
+        if tries <= 0.0 {
+            return self;
+        }
+        self.tries.insert(name.into(), tries);
+        self.with(name, hits / tries)
     }
     /// The same with a remark on what was seen.
     #[must_use]

@@ -40,6 +40,8 @@ pub struct Step {
     pub tour: bool,
     /// If set, nothing may be said from its numbers, and this is why: it was found to measure something else than it says.
     pub withdrawn: Option<&'static str>,
+    /// Whether it is a step of this crate, whose ids have names in [`crate::words::names`]. Set by [`Lab::step`](super::Lab::step).
+    pub ours: bool,
     slice: (f64, Duration),
     check_after: bool,
     measure: Measure,
@@ -156,6 +158,7 @@ impl Step {
             because: Vec::new(),
             tour: false,
             withdrawn: None,
+            ours: false,
             slice: (1.0, Duration::ZERO),
             check_after: false,
             measure: Arc::new(|_, _, _| Vec::new()),

@@ -82,6 +82,16 @@ pub fn on_main_thread() -> Option<bool> {
     Some(pid == tid)
 }
 
+/// From now on this process gets no huge pages that it did not have before. False where the system has no such switch. Source: prctl(2),
+/// PR_SET_THP_DISABLE.
+pub fn without_huge_pages() -> bool {
+    #[cfg(target_os = "linux")]
+    // SAFETY: PR_SET_THP_DISABLE takes numbers and touches no memory of ours.
+    return unsafe { libc::prctl(libc::PR_SET_THP_DISABLE, 1, 0, 0, 0) } == 0;
+    #[cfg(not(target_os = "linux"))]
+    false
+}
+
 /// How many more bytes this process may use before the machine or its cgroup runs out.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Room {

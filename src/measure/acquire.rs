@@ -21,7 +21,7 @@ use crate::{
     lab::{
         Point,
         plan::Plan,
-        sample::{AA, Sample},
+        sample::{AA, Sample, Side},
     },
     machine::pin_current_thread,
     measure::{order::Order, scatter::Scatter, witness, work},
@@ -232,6 +232,15 @@ impl Look {
     }
 }
 
+/// What two readings of the clock, one after the other, say at least: the shortest time it can tell.
+fn clock_ns() -> f64 {
+    let least = (0..100).map(|_| {
+        let before = Instant::now();
+        before.elapsed().as_nanos()
+    });
+    least.min().unwrap_or_default().max(1) as f64
+}
+
 /// 1 ns to a minute, three digits.
 fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("bounds are in order")
@@ -303,7 +312,9 @@ impl Waits {
         let supported = stats::highest_percentile(self.waits.len()).unwrap_or(0.0);
         for (name, percentile) in [("wait_p50_ns", 50.0), ("wait_p99_ns", 99.0)] {
             if percentile <= supported {
-                s = s.with(name, self.waits.value_at_percentile(percentile) as f64);
+                let ns = self.waits.value_at_percentile(percentile) as f64;
+                // A wait as short as the clock can tell is a bound.
+                s = if ns <= 2.0 * clock_ns() { s.bounded(name, ns, Side::AtMost) } else { s.with(name, ns) };
             }
         }
         s.receipts.kept_count = Some(self.waits.len() as f64);

@@ -5,6 +5,9 @@
 //! (CPU time / wall time); the result never decides. What is kept is the median of the log ratios. The baseline runs against a
 //! second instance of itself as well (`A/A`): that is the smallest difference this launch could claim.
 //!
+//! Quads in which the thread had its core to itself and quads in which it did not are averaged only where neither kind is enough: see
+//! [`own_core`].
+//!
 //! Why pairs: measured side by side on a loaded machine, separate runs of an unchanged pair of mutexes spread over a factor of
 //! six, paired quads over two parts in ten thousand.
 use std::{
@@ -18,7 +21,11 @@ use crate::{
         sample::{AA, Sample},
     },
     machine::pin_current_thread,
-    measure::{order::Order, witness},
+    measure::{
+        order::Order,
+        own_core::{self, Looks},
+        witness,
+    },
     stats,
 };
 
@@ -54,7 +61,9 @@ const OWNED: f64 = 0.97;
 const ENOUGH: usize = 5;
 
 /// Measures every contender against the first: one launch. Values: `op_ns`. A contender's `op_ns` is the baseline's median
-/// times the median paired ratio, so that dividing two of them gives back the paired ratio.
+/// times the median paired ratio, so that dividing two of them gives back the paired ratio. It is about the
+/// quads with the core alone, if every contender has enough of them. Then `op_shared_ns` is about the other quads, some of which met both
+/// states. `core_adds` says which state `op_ns` is about: [`Looks::additions_per_cycle`].
 ///
 /// Runs pinned to the plan's first CPU. Never hangs: it stops after the plan's slice for each contender, valid or not, and says so.
 pub fn solo(plan: &Plan, param: &str, arms: impl IntoIterator<Item: Borrow<Solo>>) -> Vec<Sample> {
@@ -73,45 +82,84 @@ pub fn solo(plan: &Plan, param: &str, arms: impl IntoIterator<Item: Borrow<Solo>
     let started = Instant::now();
     let budget = plan.slice * u32::try_from(others.len()).unwrap_or(u32::MAX);
     let mut turn: Vec<usize> = (0..others.len()).collect();
+    let mut looks = vec![own_core::look()];
     while started.elapsed() < budget {
         order.shuffle(&mut turn);
         for &i in &turn {
             let base_first = order.below(2) == 0;
-            quads[i].push(quad(counts[i], base_first, &mut base_ops, &mut others[i].1));
+            quads[i].push(quad(counts[i], base_first, &mut base_ops, &mut others[i].1, looks.len() - 1));
+            looks.push(own_core::look());
         }
     }
 
-    let base_ns =
-        stats::median(&quads.iter().flatten().filter(|q| q.owned).map(|q| q.base_ns).collect::<Vec<_>>());
+    // Where looks are impossible, there is one state, and every block is in it.
+    let looks = Looks::new(&looks);
+    let whole = looks.as_ref().map(Looks::whole);
+    let is_whole = |q: &Quad| whole.as_ref().is_none_or(|whole| whole[q.look]);
+    let met = |which: Option<bool>| -> Vec<Vec<&Quad>> {
+        let counts = |q: &&Quad| q.owned && which.is_none_or(|which| which == is_whole(q));
+        quads.iter().map(|quads| quads.iter().filter(counts).collect()).collect()
+    };
+    let enough = |met: &[Vec<&Quad>]| met.iter().all(|quads| quads.len() >= ENOUGH);
+    let [alone, shared] = [met(Some(true)), met(Some(false))];
+    let counted = [&alone, &shared].into_iter().find(|met| enough(met)).cloned();
+    let counted = counted.unwrap_or_else(|| met(None));
+    let beside = Some(&shared).filter(|met| enough(&alone) && enough(met)).map(|met| op_ns(met));
+
+    let looks =
+        looks.iter().flat_map(|looks| counted.iter().flatten().map(|q| looks.additions_per_cycle(q.look)));
+    let adds: Vec<f64> = looks.collect();
+    let ns = op_ns(&counted);
     let mut samples = Vec::new();
-    for ((case, _), quads) in others.iter().zip(&quads) {
-        let kept: Vec<&Quad> = quads.iter().filter(|q| q.owned).collect();
-        let mut sample = if kept.len() < ENOUGH || base_ns.is_none() {
-            Sample::unmeasured(
+    for (i, ((case, _), tried)) in others.iter().zip(&quads).enumerate() {
+        let owned = tried.iter().filter(|q| q.owned).count();
+        let mut sample = match ns[i] {
+            Some(ns) => Sample::new(case, param).with("op_ns", ns),
+            None => Sample::unmeasured(
                 case,
                 param,
-                format!("only {} of {} quads had the CPU to themselves", kept.len(), quads.len()),
-            )
-        } else {
-            let ratio = stats::median(&kept.iter().map(|q| (q.case_ns / q.base_ns).ln()).collect::<Vec<_>>())
-                .map_or(1.0, f64::exp);
-            Sample::new(case, param).with("op_ns", base_ns.unwrap_or_default() * ratio)
+                format!("only {} of {} quads had the CPU to themselves", counted[i].len(), tried.len()),
+            ),
         };
-        sample.receipts.kept_count = Some(kept.len() as f64);
-        sample.receipts.dropped_count = Some((quads.len() - kept.len()) as f64);
+        if ns[i].is_some() {
+            sample.values.extend(stats::median(&adds).map(|adds| ("core_adds".to_string(), adds)));
+            let shared = beside.as_ref().and_then(|ns| ns[i]);
+            sample.values.extend(shared.map(|ns| ("op_shared_ns".to_string(), ns)));
+        }
+        sample.receipts.kept_count = Some(counted[i].len() as f64);
+        sample.receipts.dropped_count = Some((tried.len() - owned) as f64);
+        if owned > counted[i].len() {
+            sample.receipts.other_state_share = Some((owned - counted[i].len()) as f64 / owned as f64);
+        }
         if !pinned {
             sample.doubts.push("the thread could not be pinned to a CPU".into());
         }
         samples.push(sample);
     }
     // The baseline's own row has what all quads say of it.
-    let aa = &samples[0];
-    let mut own = Sample { case: base.case.into(), ..aa.clone() };
-    if let Some(ns) = base_ns.filter(|_| aa.unmeasured.is_none()) {
-        own = own.with("op_ns", ns);
+    let mut own = Sample { case: base.case.into(), ..samples[0].clone() };
+    for (name, met) in [("op_ns", Some(&counted)), ("op_shared_ns", beside.is_some().then_some(&shared))] {
+        if let Some(ns) = met.and_then(|met| base_ns(met)).filter(|_| own.values.contains_key(name)) {
+            own = own.with(name, ns);
+        }
     }
     samples.insert(0, own);
     samples
+}
+
+/// The baseline's cost, from all quads.
+fn base_ns(quads: &[Vec<&Quad>]) -> Option<f64> {
+    stats::median(&quads.iter().flatten().map(|q| q.base_ns).collect::<Vec<_>>())
+}
+
+/// Each contender's cost: the baseline's, times the median paired ratio. `None` with too few quads.
+fn op_ns(quads: &[Vec<&Quad>]) -> Vec<Option<f64>> {
+    let base = base_ns(quads);
+    let of = |quads: &Vec<&Quad>| {
+        let ratios: Vec<f64> = quads.iter().map(|q| (q.case_ns / q.base_ns).ln()).collect();
+        Some(base? * stats::median(&ratios).filter(|_| quads.len() >= ENOUGH)?.exp())
+    };
+    quads.iter().map(of).collect()
 }
 
 /// One count of operations for both contenders of a quad, from the slower one: unequal counts broke the A/A coverage in trials.
@@ -154,9 +202,11 @@ struct Quad {
     base_ns: f64,
     case_ns: f64,
     owned: bool,
+    /// The look at the core before it.
+    look: usize,
 }
 
-fn quad(n: u64, base_first: bool, base: &mut Ops, case: &mut Ops) -> Quad {
+fn quad(n: u64, base_first: bool, base: &mut Ops, case: &mut Ops, look: usize) -> Quad {
     let order = if base_first { [true, false, false, true] } else { [false, true, true, false] };
     let mut ns = [0.0, 0.0];
     let mut owned = true;
@@ -175,7 +225,7 @@ fn quad(n: u64, base_first: bool, base: &mut Ops, case: &mut Ops) -> Quad {
         }
         ns[usize::from(is_base)] += wall.as_secs_f64() * 1e9 / (2.0 * n as f64);
     }
-    Quad { base_ns: ns[1], case_ns: ns[0], owned }
+    Quad { base_ns: ns[1], case_ns: ns[0], owned, look }
 }
 
 /// The same contender for criterion: times that many operations with one clock.

@@ -42,6 +42,8 @@ const WAITED: f64 = 0.05;
 /// What a wake-up from a lock's own sleep may take before the thread runs: waking an idle CPU of a virtual machine takes that long, and
 /// the kernel books it as run-queue delay. It is the lock's cost, not a neighbour's doing.
 const WAKE_NS: f64 = 25_000.0;
+/// With more lanes than CPUs, a lane that had at least this part of its share of the CPUs could have got something done.
+const SPUN: f64 = 0.5;
 /// A batch between two looks at the phase word takes about this long, so that a window's edge is sharp.
 const BATCH_NS: f64 = 10_000.0;
 
@@ -145,15 +147,15 @@ impl Gang {
         self.board.phase.store(instance + 1, Relaxed);
         thread::sleep(SETTLE.min(self.window));
         // The slow look comes first and last, so that it lies outside the window.
-        let look = || -> Vec<Look> {
-            self.ids.iter().map(|&id| (witness::run_queue(id), witness::status(id))).collect()
-        };
+        let look = || -> Vec<Look> { self.ids.iter().map(|&id| Look::at(id)).collect() };
         let own = witness::cpu_time();
+        let looked = Instant::now();
         let before = look();
         let (start, from) = (Instant::now(), self.counts());
         thread::sleep(self.window);
         let (end, to) = (Instant::now(), self.counts());
         let after = look();
+        let span = looked.elapsed().as_secs_f64() * 1e9;
         // The looks themselves take a CPU from a lane, outside of the window; on some machines and days that is a tenth of a window's length.
         let own = own.zip(witness::cpu_time()).map_or(0.0, |(a, b)| (b - a).as_secs_f64() * 1e9);
         let wall = end - start;
@@ -166,12 +168,18 @@ impl Gang {
             lanes.iter().all(|d| share(d.waited_ns - own - d.slept as f64 * WAKE_NS) <= WAITED)
         });
         let done: Vec<u64> = from.iter().zip(&to).map(|(a, b)| b - a).collect();
-        // A lane that got nothing done, and slept all along or woke only to sleep again, was starved by the lock: a result, and the
-        // window counts. Else it may just not have had a CPU, since a run-queue delay is booked only when the thread runs again.
-        let asleep = |look: &Look| look.1.is_some_and(|s| s.sleeps);
+        // A lane that got nothing done was starved by the lock if it slept all along, woke only to sleep again, or had its CPU all along
+        // and spun: a result, and the window counts. Else it may just not have had a CPU, since a run-queue delay is booked only when the
+        // thread runs again.
+        let asleep = |look: &Look| look.status.is_some_and(|s| s.sleeps);
         let idle: Vec<usize> = (0..done.len()).filter(|&lane| done[lane] == 0).collect();
+        let enough = if self.owned {
+            span * (1.0 - WAITED) - own
+        } else {
+            span * (self.cpus as f64 / done.len() as f64) * SPUN
+        };
         let kept_out = |&lane: &usize| {
-            known.as_ref().is_some_and(|l| l[lane].slept > 0)
+            known.as_ref().is_some_and(|l| l[lane].slept > 0 || l[lane].ran_ns.is_some_and(|ns| ns >= enough))
                 || (asleep(&before[lane]) && asleep(&after[lane]))
         };
         let starved = !idle.is_empty() && idle.len() < done.len() && idle.iter().all(kept_out);
@@ -230,21 +238,33 @@ fn run_lane(board: &Board, lane: usize, mut instances: Vec<Lane>) {
     }
 }
 
-/// What the kernel says of a lane at one end of a window.
-type Look = (Option<SchedTimes>, Option<witness::Status>);
+/// What the kernel says of a lane at one end of a window; what it does not tell is `None`.
+struct Look {
+    queue: Option<SchedTimes>,
+    status: Option<witness::Status>,
+    ran: Option<Duration>,
+}
+
+impl Look {
+    fn at(id: ThreadId) -> Self {
+        Self { queue: witness::run_queue(id), status: witness::status(id), ran: witness::cpu_time_of(id) }
+    }
+}
 
 /// How a lane was kept from its CPU within a window.
 struct Disturbance {
     waited_ns: f64,
     /// Times it went to sleep by itself: each wake-up waits a little.
     slept: u64,
+    /// What it had of a CPU, from one look to the other.
+    ran_ns: Option<f64>,
 }
 
 fn disturbance(before: &Look, after: &Look) -> Option<Disturbance> {
-    let ((queue, status), (queue_after, status_after)) = ((before.0?, before.1?), (after.0?, after.1?));
     Some(Disturbance {
-        waited_ns: queue_after.runq_ns.saturating_sub(queue.runq_ns) as f64,
-        slept: status_after.voluntary.saturating_sub(status.voluntary),
+        waited_ns: after.queue?.runq_ns.saturating_sub(before.queue?.runq_ns) as f64,
+        slept: after.status?.voluntary.saturating_sub(before.status?.voluntary),
+        ran_ns: after.ran.zip(before.ran).map(|(a, b)| a.saturating_sub(b).as_secs_f64() * 1e9),
     })
 }
 

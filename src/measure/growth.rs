@@ -5,6 +5,8 @@
 //! The very first growth is kept as well: it also pays for fresh memory, and once only, so it may hold an interruption.
 use std::{hint::black_box, time::Instant};
 
+use crate::{machine::memory::minor_faults, measure::latency::difference};
+
 /// What growing to a size costs.
 #[derive(Clone, Copy, Debug)]
 pub struct Growth {
@@ -16,6 +18,8 @@ pub struct Growth {
     pub worst_at: usize,
     /// The worst insertion of the very first growth, in ns.
     pub first_ns: f64,
+    /// Page faults within the worst one, in a growth of its own; `None` where the system does not count them.
+    pub worst_faults: Option<f64>,
 }
 
 /// Inserts `n` times into what `make` gives, `repeats` times for the single insertions and as often for the mean. `insert` gets the number
@@ -53,5 +57,11 @@ pub fn growth<C>(n: usize, repeats: usize, make: impl Fn() -> C, insert: impl Fn
     let mean_ns = mean_ns.fold(f64::INFINITY, f64::min);
     let (worst_at, worst_ns) =
         least.iter().enumerate().max_by_key(|(_, ns)| **ns).expect("there is an insertion");
-    Growth { mean_ns, worst_ns: f64::from(*worst_ns), worst_at, first_ns: f64::from(first_ns) }
+    let mut collection = make();
+    (0..worst_at as u64).for_each(|i| insert(&mut collection, i));
+    let before = minor_faults();
+    insert(&mut collection, worst_at as u64);
+    let worst_faults = difference(before, minor_faults()).map(|faults| faults as f64);
+    black_box(&collection);
+    Growth { mean_ns, worst_ns: f64::from(*worst_ns), worst_at, first_ns: f64::from(first_ns), worst_faults }
 }

@@ -59,8 +59,8 @@ impl std::fmt::Debug for Relay {
     }
 }
 
-/// About this long is a round.
-const ROUND: Duration = Duration::from_micros(400);
+/// About this long is a round: an interruption of some 20 us, which a virtual machine's timer takes now and then, must not spoil it.
+const ROUND: Duration = Duration::from_micros(800);
 /// Below this share of CPU time a leg was interrupted.
 const OWNED: f64 = 0.97;
 /// Fewer quads than this say nothing.

@@ -5,7 +5,7 @@ use std::{
     collections::VecDeque,
     env,
     io::{self, BufRead, BufReader, Read, Write},
-    path::Path,
+    path::{Path, PathBuf},
     process::{Child, Command, ExitCode, Stdio},
     sync::{
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -24,7 +24,7 @@ use crate::{
         sample::{AA, Sample},
     },
     machine::group,
-    measure::order::Order,
+    measure::{order::Order, state::Around},
 };
 
 /// Set in a child's environment: the [`Errand`], as JSON.
@@ -179,8 +179,12 @@ pub fn run(
         let mut samples: Vec<Vec<Sample>> = vec![Vec::new(); errands.len()];
         for i in turn {
             progress(Progress { done, of, elapsed: started.elapsed() });
+            let around = Around::begin(&plan, step.kind);
             match one(lab, step, &errands[i], &plan, stop) {
-                Ok(got) => samples[i] = got,
+                Ok(mut got) => {
+                    around.end(&mut got);
+                    samples[i] = got;
+                }
                 Err(Stopped) => return Err(Interrupted(launches)),
             }
             done += 1;
@@ -215,10 +219,9 @@ fn one(lab: &Lab, step: &Step, part: &Part, plan: &Plan, stop: &AtomicBool) -> R
         plan: plan.clone(),
         parent: std::process::id(),
     };
-    // Without /proc the system cannot say where this program is; then the name it was called by has to do.
-    let exe = match env::current_exe().or_else(|e| env::args_os().next().map(Into::into).ok_or(e)) {
+    let exe = match myself() {
         Ok(exe) => exe,
-        Err(e) => return Ok(failed(format!("this program cannot find itself: {e}"))),
+        Err(why) => return Ok(failed(why)),
     };
     let mut command = Command::new(exe);
     command.env(ERRAND, serde_json::to_string(&errand).expect("an errand is plain data"));
@@ -231,8 +234,13 @@ fn one(lab: &Lab, step: &Step, part: &Part, plan: &Plan, stop: &AtomicBool) -> R
         Ok(child) => child,
         Err(e) => return Ok(failed(format!("a child process could not be started: {e}"))),
     };
-    let out = lines(child.stdout.take());
-    let err = lines(child.stderr.take());
+    let (out, err) = match lines(child.stdout.take()).and_then(|out| Ok((out, lines(child.stderr.take())?))) {
+        Ok(pipes) => pipes,
+        Err(why) => {
+            end(&mut child);
+            return Ok(failed(why));
+        }
+    };
     let deadline = Instant::now() + deadline(plan, cases.len() * params.len());
     let kills = oom_kills();
     let status = loop {
@@ -260,6 +268,12 @@ fn one(lab: &Lab, step: &Step, part: &Part, plan: &Plan, stop: &AtomicBool) -> R
         Ok(status) => cause_of_death(status, kills, oom_kills(), last_words(err.iter())),
     };
     Ok(failed(why))
+}
+
+/// Where this program is. Without /proc the system cannot say it; then the name that it was called by has to do.
+pub(super) fn myself() -> Result<PathBuf, String> {
+    let exe = env::current_exe().or_else(|e| env::args_os().next().map(Into::into).ok_or(e));
+    exe.map_err(|e| format!("this program cannot find itself: {e}"))
 }
 
 /// Far beyond what a sound child needs, on a loaded machine too.
@@ -320,19 +334,22 @@ fn end_group(child: &Child) {
     let _ = child;
 }
 
-/// Reads a pipe on a thread of its own, so that a full pipe never blocks the child. Keeps the last 4,096 lines.
-pub(super) fn lines(pipe: Option<impl Read + Send + 'static>) -> Lines {
+/// Reads a pipe on a thread of its own, so that a full pipe never blocks the child. Keeps the last 4,096 lines. Where the system lets us
+/// start no thread, why.
+pub(super) fn lines(pipe: Option<impl Read + Send + 'static>) -> Result<Lines, String> {
     let (tell, told) = mpsc::channel();
     if let Some(pipe) = pipe {
-        thread::spawn(move || {
+        let read = move || {
             for line in BufReader::new(pipe).lines().map_while(Result::ok) {
                 if tell.send(line).is_err() {
                     return;
                 }
             }
-        });
+        };
+        let started = thread::Builder::new().spawn(read);
+        started.map_err(|e| format!("no thread could be started to listen to a child process: {e}"))?;
     }
-    Lines(told)
+    Ok(Lines(told))
 }
 
 pub(super) struct Lines(mpsc::Receiver<String>);

@@ -173,8 +173,7 @@ struct Duty {
 fn again(folder: Option<&Path>, duty: Option<Duty>) -> Result<(Option<Sample>, bool), String> {
     let (name, errand) =
         launch::handed_on().ok_or("a limited case runs only in a child that was started for it")?;
-    let exe = env::current_exe().map_err(|e| format!("this program cannot find itself: {e}"))?;
-    let mut child = Command::new(exe)
+    let mut child = Command::new(launch::myself()?)
         .env(name, errand)
         .env(INSIDE, folder.unwrap_or(Path::new("")))
         .stdin(Stdio::null())
@@ -182,8 +181,16 @@ fn again(folder: Option<&Path>, duty: Option<Duty>) -> Result<(Option<Sample>, b
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|e| format!("a process inside could not be started: {e}"))?;
-    let out = launch::lines(child.stdout.take());
-    let err = launch::lines(child.stderr.take());
+    let (out, err) = match launch::lines(child.stdout.take())
+        .and_then(|out| Ok((out, launch::lines(child.stderr.take())?)))
+    {
+        Ok(pipes) => pipes,
+        Err(why) => {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(why);
+        }
+    };
     if let Some(duty) = duty {
         keep(&mut child, duty).map_err(|e| format!("the process inside could not be watched: {e}"))?;
     }

@@ -94,11 +94,10 @@ impl Pauses {
                 return Sample::unmeasured(case, param, why);
             }
         };
-        let share = |n: u64| n as f64 / self.inside as f64;
         let mut s = Sample::new(case, param)
-            .with("halted_share", share(self.halted))
+            .share("halted_share", self.halted as f64, self.inside as f64)
             .with("halted_count", self.halted as f64)
-            .with("parted_share", share(self.parted))
+            .share("parted_share", self.parted as f64, self.inside as f64)
             .with("pauses_count", self.inside as f64)
             .with("library_count", self.in_library as f64)
             .with("library_halted_count", self.library_halted as f64)

@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use crate::{
-    lab::{plan::Plan, sample::Sample},
+    lab::{Kind, plan::Plan, sample::Sample},
     machine::core_to_core::handoff_ns,
     stats,
 };
@@ -66,6 +66,34 @@ impl States {
             .map(|ns| ns.zip(bounds).is_none_or(|(ns, (lo, hi))| (lo..=hi).contains(&ns)))
             .collect();
         Met { handoff_ns: stats::median(most), keeps }
+    }
+}
+
+/// What a child process met that does not look by itself: one look before it starts and one after it ended, both from outside, so that
+/// nothing in the child changes. A hand-off between the two states, if it met both: such a launch belongs to neither.
+#[derive(Debug)]
+pub struct Around {
+    states: States,
+}
+
+impl Around {
+    /// Looks, where the machine's state can matter to this step.
+    pub fn begin(plan: &Plan, kind: Kind) -> Self {
+        let matters = matches!(kind, Kind::Contended | Kind::Tail | Kind::Chance);
+        let mut states = States::new(plan);
+        states.cpus = states.cpus.filter(|_| matters);
+        states.look();
+        Self { states }
+    }
+
+    /// Looks again, and notes it in the samples that don't say what they met.
+    pub fn end(mut self, samples: &mut [Sample]) {
+        self.states.look();
+        let seen: Vec<f64> = self.states.seen.iter().flatten().map(|ns| ns.ln()).collect();
+        let met = (!seen.is_empty()).then(|| (seen.iter().sum::<f64>() / seen.len() as f64).exp());
+        for sample in samples.iter_mut().filter(|s| s.receipts.handoff_ns.is_none()) {
+            sample.receipts.handoff_ns = met;
+        }
     }
 }
 

@@ -226,9 +226,10 @@ fn meet_all(
                     .with("ops_per_s", base * ratio)
                     .with("lane_op_ns", (threads - disturbers) as f64 * 1e9 / (base * ratio))
                     .with("min_max_share", stats::median(fair).unwrap_or_default())
-                    .with(
+                    .share(
                         "starved_share",
-                        if is_base { meet.base_starved } else { meet.starved } as f64 / meet.tried as f64,
+                        if is_base { meet.base_starved } else { meet.starved } as f64,
+                        meet.tried as f64,
                     )
             }
             _ => Sample::unmeasured(

@@ -2,6 +2,7 @@
 //!
 //! Raw values of every launch are kept, so that any interval can be computed again from the store.
 pub mod doubts;
+pub mod file;
 mod machines;
 mod picture;
 pub mod pool;
@@ -15,7 +16,11 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use crate::{
-    lab::{Kind, plan::Mode, sample::Sample},
+    lab::{
+        Kind,
+        plan::Mode,
+        sample::{Sample, Side},
+    },
     machine::Machine,
     stats::{self, Interval},
 };
@@ -116,7 +121,8 @@ impl Record {
         serde_json::to_string(self).expect("maps with string keys and numbers always serialise")
     }
 
-    /// The value in every launch that has it, in the order of launches.
+    /// The value in every launch that has it, in the order of launches. If some launches had the core to themselves and others did not, only one
+    /// of the two groups counts.
     pub fn values(&self, name: &str) -> Vec<f64> {
         self.launches_with(name).map(|(_, v)| v).collect()
     }
@@ -124,15 +130,57 @@ impl Record {
     /// The value over launches, or over sessions where the record is pooled: then it is where another session's value will fall. `None` if no
     /// launch has it. A share that was a part of a whole in every launch is so at its upper end, too.
     pub fn interval_of(&self, name: &str) -> Option<Interval> {
+        if let Some(share) = self.share_of(name) {
+            return Some(share);
+        }
         let (values, whole) = (self.values(name), 0.0..=1.0);
         let mut interval = match &self.pooled {
-            Some(pooled) => pooled.next_session(&values)?,
+            Some(pooled) => pooled.next_session(&values, self.is_counted(name))?,
             None => stats::over_launches(&values)?,
         };
         if name.ends_with("_share") && values.iter().all(|v| whole.contains(v)) {
             interval.hi = interval.hi.min(1.0);
         }
         Some(interval)
+    }
+
+    /// Bytes and counts beside a time do not vary as times do.
+    fn is_counted(&self, name: &str) -> bool {
+        self.kind.is_timed() && ["_bytes", "_count"].iter().any(|unit| name.ends_with(unit))
+    }
+
+    /// The interval of a share whose tries are known: Wilson's, of all launches together, and no narrower than the spread between launches says,
+    /// since the tries of one launch may depend on each other. If the record is pooled it says where the share of another session of the same length
+    /// will fall, and is no narrower than the spread between the sessions says.
+    fn share_of(&self, name: &str) -> Option<Interval> {
+        let mut all = (0.0, 0.0, 0.0);
+        for (launch, share) in self.launches_with(name) {
+            let tries = self.launches[launch].tries.get(name)?;
+            all = (all.0 + share * tries, all.1 + tries, all.2 + 1.0);
+        }
+        let (hits, tries, launches) = all;
+        let Some(pooled) = &self.pooled else {
+            let of_tries = stats::wilson(hits.min(tries), tries)?;
+            let between = stats::over_launches(&self.values(name)).filter(|_| launches > 2.0);
+            let (lo, hi) = between
+                .map_or((of_tries.lo, of_tries.hi), |b| (of_tries.lo.min(b.lo), of_tries.hi.max(b.hi)));
+            return Some(Interval { lo: lo.max(0.0), hi: hi.min(1.0), ..of_tries });
+        };
+        // What another session adds to the variance of the pooled share is that of its own tries.
+        let weight = 1.0 / (1.0 / tries + launches / tries);
+        let of_tries = stats::wilson((hits / tries).min(1.0) * weight, weight)?;
+        let between = pooled.next_session(&self.values(name), false);
+        let (lo, hi) =
+            between.map_or((of_tries.lo, of_tries.hi), |b| (of_tries.lo.min(b.lo), of_tries.hi.max(b.hi)));
+        Some(Interval { mid: hits / tries, lo: lo.max(0.0), hi: hi.min(1.0), n: self.values(name).len() })
+    }
+
+    /// If the value is only a bound in at least half of the launches that have it: on which side.
+    pub fn bound_of(&self, name: &str) -> Option<Side> {
+        let with: Vec<usize> = self.launches_with(name).map(|(launch, _)| launch).collect();
+        let sides: Vec<Side> =
+            with.iter().filter_map(|l| self.launches[*l].bounds.get(name).copied()).collect();
+        if sides.is_empty() || sides.len() * 2 < with.len() { None } else { sides.first().copied() }
     }
 
     /// If no launch has any value: the first reason why.
@@ -148,7 +196,14 @@ impl Record {
     }
 
     fn launches_with<'a>(&'a self, name: &'a str) -> impl Iterator<Item = (usize, f64)> + 'a {
-        (0..self.launches.len()).filter_map(move |i| Some((i, self.value_in(i, name)?)))
+        let counts = self.counts();
+        let with = move |i| Some((i, self.value_in(i, name)?));
+        (0..self.launches.len()).filter(move |i| counts[*i]).filter_map(with)
+    }
+
+    /// Which launches count: see [`pool::one_core`]. Of a pooled record all do, since its sessions are in one state already.
+    fn counts(&self) -> Vec<bool> {
+        if self.pooled.is_some() { vec![true; self.launches.len()] } else { pool::one_core(&self.launches) }
     }
 }
 
@@ -165,8 +220,13 @@ pub fn ratio(of: &Record, of_value: &str, against: &Record, against_value: &str)
     if of.run != against.run {
         return None;
     }
-    let both = of.launches_with(of_value).filter_map(|(i, v)| Some((v, against.value_in(i, against_value)?)));
-    let (a, b): (Vec<f64>, Vec<f64>) = both.unzip();
+    // Two values of one row come from the same launches, so their state is the same.
+    let one_row = of.case == against.case && of.param == against.param;
+    let (mine, theirs) = (of.counts(), against.counts());
+    let counts = |i: &usize| one_row || (mine[*i] && theirs[*i]);
+    let both = |i| Some((of.value_in(i, of_value)?, against.value_in(i, against_value)?));
+    let (a, b): (Vec<f64>, Vec<f64>) =
+        (0..of.launches.len().min(against.launches.len())).filter(counts).filter_map(both).unzip();
     stats::paired(&a, &b)
 }
 
@@ -188,10 +248,15 @@ pub fn find<'a>(records: &'a [Record], run: &str, case: &str, param: &str) -> Op
 
 /// The runs of a step of a lab, newest first, without doubles.
 pub fn runs_of<'a>(records: &'a [Record], lab: &str, step: &str) -> Vec<&'a str> {
-    let mut of_step: Vec<(usize, &Record)> =
-        records.iter().enumerate().filter(|(_, r)| r.lab == lab && r.step == step).collect();
+    let of_step: Vec<&Record> = records.iter().filter(|r| r.lab == lab && r.step == step).collect();
+    runs_in(&of_step)
+}
+
+/// The runs of these records, newest first, without doubles.
+fn runs_in<'a>(records: &[&'a Record]) -> Vec<&'a str> {
+    let mut sorted: Vec<(usize, &Record)> = records.iter().copied().enumerate().collect();
     // RFC 3339 in UTC sorts as text; of two runs that ended in the same second, the one that was appended later is newer.
-    of_step.sort_by(|(i, a), (j, b)| (&b.at, j).cmp(&(&a.at, i)));
+    sorted.sort_by(|(i, a), (j, b)| (&b.at, j).cmp(&(&a.at, i)));
     let mut seen = HashSet::new();
-    of_step.into_iter().map(|(_, r)| r.run.as_str()).filter(|run| seen.insert(*run)).collect()
+    sorted.into_iter().map(|(_, r)| r.run.as_str()).filter(|run| seen.insert(*run)).collect()
 }

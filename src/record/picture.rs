@@ -1,12 +1,12 @@
 //! Pictures of traces: who did what, drawn in columns. They are kept beside the records, one file a lab, and are no measurements.
-use std::{
-    fs,
-    io::{self, ErrorKind},
-};
+use std::io;
 
 use serde::{Deserialize, Serialize};
 
-use super::store::{Store, StoreError, failed};
+use super::{
+    file,
+    store::{Store, StoreError, failed},
+};
 
 /// One traced case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -53,12 +53,11 @@ impl Store {
     /// If the file cannot be read or is damaged, or the lab's name is not a name.
     pub fn pictures(&self, lab: &str) -> Result<Vec<Picture>, StoreError> {
         let path = self.beside(lab, "pictures.json")?;
-        match fs::read(&path) {
-            Ok(bytes) => {
+        match file::read(&path).map_err(|e| failed(&path, "read", e))? {
+            Some(bytes) => {
                 serde_json::from_slice(&bytes).map_err(|e| failed(&path, "read", io::Error::from(e)))
             }
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Vec::new()),
-            Err(e) => Err(failed(&path, "read", e)),
+            None => Ok(Vec::new()),
         }
     }
 }

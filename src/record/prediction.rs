@@ -2,14 +2,11 @@
 //!
 //! It names what was asked, so that it can be held against its run however the lab changes later; the truth is not in it, but in
 //! the records of that run.
-use std::{
-    fs,
-    io::{self, ErrorKind},
-};
+use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 
-use super::{SCHEMA, Store, StoreError, store};
+use super::{SCHEMA, Store, StoreError, file};
 
 /// The file in the store. With a hyphen, which no lab's name may have: a reader of records leaves it alone.
 const FILE: &str = "your-predictions.jsonl";
@@ -24,6 +21,17 @@ pub enum Guess {
     Range(f64, f64),
     /// The case that would come out best.
     Case(String),
+}
+
+impl Guess {
+    /// False for what nobody can have meant: a range from more to less, or a number that is none.
+    fn is_sound(&self) -> bool {
+        match self {
+            Self::Number(v) => v.is_finite(),
+            Self::Range(lo, hi) => lo.is_finite() && hi.is_finite() && lo <= hi,
+            Self::Case(_) => true,
+        }
+    }
 }
 
 /// A guess, what it answered, and the run it was made for.
@@ -65,7 +73,7 @@ impl Store {
         let mut line = serde_json::to_string(prediction).map_err(|e| at("append to", io::Error::other(e)))?;
         line.push('\n');
         fs::create_dir_all(self.dir()).map_err(|e| at("create the folder of", e))?;
-        store::append_lines(&path, &line).map_err(|e| at("append to", e))
+        file::append(&path, &line).map_err(|e| at("append to", e))
     }
 
     /// The predictions in the order in which they were made, and how many lines could not be read (damaged, or of a newer
@@ -75,15 +83,13 @@ impl Store {
     /// If the file is there but cannot be read.
     pub fn predictions(&self) -> Result<(Vec<Prediction>, usize), StoreError> {
         let path = self.dir().join(FILE);
-        let bytes = match fs::read(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => return Ok((Vec::new(), 0)),
-            read => read.map_err(|reason| StoreError { path, action: "read", reason })?,
-        };
+        let bytes = file::read(&path).map_err(|reason| StoreError { path, action: "read", reason })?;
+        let bytes = bytes.unwrap_or_default();
         let lines = bytes.split(|b| *b == b'\n').filter(|l| !l.trim_ascii().is_empty());
         let (mut known, mut skipped) = (Vec::new(), 0);
         for line in lines {
             match serde_json::from_slice::<Prediction>(line) {
-                Ok(p) if p.schema <= SCHEMA => known.push(p),
+                Ok(p) if p.schema <= SCHEMA && p.guess.is_sound() => known.push(p),
                 _ => skipped += 1,
             }
         }

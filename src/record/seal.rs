@@ -1,7 +1,7 @@
 //! From samples to records: the one way in which a run becomes lines of the store.
 use std::{collections::BTreeMap, time::SystemTime};
 
-use super::{AA, Record, SCHEMA};
+use super::{AA, Record, SCHEMA, file};
 use crate::{
     lab::{Lab, Step, plan::Plan, sample::Sample},
     machine::{Machine, built},
@@ -21,6 +21,9 @@ pub fn seal(
 ) -> Vec<Record> {
     let mut machine = machine.clone();
     machine.facts.extend(built::of_lab(&lab.origin, lab.stem));
+    if let Some(runtime) = lab.runs_on {
+        machine.facts.insert("runtime".into(), runtime());
+    }
     let machine = &machine;
     let at = humantime::format_rfc3339_seconds(SystemTime::now()).to_string();
     let of_run = doubts::of_run(step, plan, machine);
@@ -41,7 +44,8 @@ pub fn seal(
         (p, c)
     };
     cells.sort_by_key(place);
-    let run = format!("{at}-{}-{}", std::process::id(), step.name);
+    // By lot: in two containers the processes have the same numbers, and a machine is started twice within a second.
+    let run = format!("{at}-{:016x}-{}", file::lot(), step.name);
     cells
         .into_iter()
         .map(|(case, param)| {

@@ -6,15 +6,12 @@ use std::{
     borrow::Cow,
     collections::{BTreeMap, BTreeSet},
     ffi::OsString,
-    fmt,
-    fs::{self, File, OpenOptions, TryLockError},
-    io::{self, ErrorKind, Read, Seek, SeekFrom, Write},
+    fmt, fs,
+    io::{self, ErrorKind},
     path::{Path, PathBuf},
-    thread,
-    time::Duration,
 };
 
-use super::{Record, SCHEMA, id_of, machines::Machines};
+use super::{Record, SCHEMA, file, id_of, machines::Machines};
 
 /// A folder with a file `<lab>.jsonl` for each lab.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +32,8 @@ pub struct Loaded {
     pub foreign: usize,
     /// Where all of these are: the file's name and the line, from 1.
     pub places: Vec<(String, usize)>,
+    /// Labs' files that could not be read at all, and why: a sentence each.
+    pub unread: Vec<String>,
 }
 
 /// What went wrong with the store: where, while doing what, and the system's reason.
@@ -66,10 +65,6 @@ pub fn is_lab_name(name: &str) -> bool {
     let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_';
     name.len() <= 64 && name.bytes().all(plain) && name.starts_with(|c: char| c.is_ascii_lowercase())
 }
-
-/// How long a writer waits for another one. A write takes milliseconds, so a longer wait means a stopped process.
-const PATIENCE: Duration = Duration::from_secs(10);
-const RETRY: Duration = Duration::from_millis(5);
 
 impl Store {
     /// The store in a folder. Touches nothing: the folder is made by the first [`Store::append`], so that a read of an absent
@@ -121,38 +116,56 @@ impl Store {
         for (lab, lines) in self.by_lab(records)? {
             let path = self.file(lab)?;
             fs::create_dir_all(&self.dir).map_err(|e| failed(&self.dir, "create", e))?;
-            append_lines(&path, &lines).map_err(|e| failed(&path, "append to", e))?;
+            file::append(&path, &lines).map_err(|e| failed(&path, "append to", e))?;
         }
         Ok(())
     }
 
-    /// Makes the lab's file hold exactly these records, each machine once; readers see the old file or the new one.
+    /// Makes the lab's file hold exactly these records, each machine once; readers see the old file or the new one. `from` are the stores
+    /// that the records were loaded from: a line with fields that this version does not know is copied from there as it stands.
     /// For the records that NOTES.md cites, which are committed beside it.
     ///
     /// # Errors
     /// As [`Store::append`]; also if a record belongs to another lab.
-    pub fn replace(&self, lab: &str, records: &[Record]) -> Result<(), StoreError> {
+    pub fn replace(&self, lab: &str, records: &[Record], from: &[&Store]) -> Result<(), StoreError> {
         let path = self.file(lab)?;
         if records.iter().any(|r| r.lab != lab) {
             return Err(failed(&path, "replace", io::Error::other("a record belongs to another lab")));
         }
-        let lines = self.by_lab(records)?.remove(lab).unwrap_or_default();
+        let (mut text, mut machines) = (String::new(), Machines::default());
+        for record in records {
+            let line = from.iter().find_map(|store| store.text_of(record)).or_else(|| sealed(record));
+            text.push_str(&machines.shorten(&line.ok_or_else(|| unsealed(&path, record))?));
+            text.push('\n');
+        }
+        fs::create_dir_all(&self.dir).map_err(|e| failed(&self.dir, "create", e))?;
+        // Whoever appends meanwhile waits, and then finds the new file.
+        let _held = if path.exists() { file::locked(&path).map(Some) } else { Ok(None) }
+            .map_err(|e| failed(&path, "replace", e))?;
+        self.rewrite(&path, &text)
+    }
+
+    /// The record's line as it stands in this store, if it has fields that this version does not know: written again from the record it
+    /// would lose them, and its id would no longer fit.
+    pub fn text_of(&self, record: &Record) -> Option<String> {
+        if record.is_sealed() {
+            return None;
+        }
+        let bytes = file::read(&self.file(&record.lab).ok()?).ok()??;
+        let id = format!(r#""id":"{}""#, record.id);
         let mut machines = Machines::default();
-        let lines: String = lines.lines().map(|line| machines.shorten(line) + "\n").collect();
-        self.rewrite(&path, &lines)
+        let lines = bytes.split(|b| *b == b'\n').filter_map(|line| std::str::from_utf8(line).ok());
+        let mut whole = lines.map(|line| machines.restore(line.trim_end_matches('\r')).into_owned());
+        whole.find(|line| {
+            line.contains(&id)
+                && matches!(read_line(line.as_bytes(), &record.lab), Line::Sound(r) if r.id == record.id)
+        })
     }
 
     /// Makes a file of the store hold this text; readers see the old one or the new one.
     pub(super) fn rewrite(&self, path: &Path, text: &str) -> Result<(), StoreError> {
-        let mut fresh = path.as_os_str().to_owned();
-        fresh.push(format!(".{}.new", std::process::id()));
-        let fresh = PathBuf::from(fresh);
         fs::create_dir_all(&self.dir).map_err(|e| failed(&self.dir, "create", e))?;
-        fs::write(&fresh, text).and_then(|()| fs::rename(&fresh, path)).map_err(|e| {
-            // The reason to report is the first one; a left-over file harms nobody, since no lab has its name.
-            let _ = fs::remove_file(&fresh);
-            failed(path, "replace", e)
-        })
+        file::replace(path, text.as_bytes()).map_err(|e| failed(path, "replace", e))
     }
 
     /// Reads the records of a lab; none if there is no file.
@@ -161,17 +174,15 @@ impl Store {
     /// If the file is there but cannot be read, or the lab's name is not a name.
     pub fn load(&self, lab: &str) -> Result<Loaded, StoreError> {
         let path = self.file(lab)?;
-        match fs::read(&path) {
-            Ok(bytes) => Ok(parse(&bytes, lab)),
-            Err(e) if e.kind() == ErrorKind::NotFound => Ok(Loaded::default()),
-            Err(e) => Err(failed(&path, "read", e)),
-        }
+        let bytes = file::read(&path).map_err(|e| failed(&path, "read", e))?;
+        Ok(bytes.map_or_else(Loaded::default, |bytes| parse(&bytes, lab)))
     }
 
-    /// Reads the records of all labs, in the order of their names. Files that are not named after a lab are left alone.
+    /// Reads the records of all labs, in the order of their names. Files that are not named after a lab are left alone; a lab's file that
+    /// cannot be read is named in [`Loaded::unread`], and the others are read all the same.
     ///
     /// # Errors
-    /// If the folder or one of the files is there but cannot be read.
+    /// If the folder is there but cannot be read.
     pub fn load_all(&self) -> Result<Loaded, StoreError> {
         let mut all = Loaded::default();
         let entries = match fs::read_dir(&self.dir) {
@@ -182,10 +193,16 @@ impl Store {
         for entry in entries {
             let path = entry.map_err(|e| failed(&self.dir, "read", e))?.path();
             let stem = path.file_name().and_then(|n| n.to_str()).and_then(|n| n.strip_suffix(".jsonl"));
-            labs.extend(stem.filter(|s| is_lab_name(s) && path.is_file()).map(str::to_string));
+            labs.extend(stem.filter(|s| is_lab_name(s)).map(str::to_string));
         }
         for lab in labs {
-            let one = self.load(&lab)?;
+            let one = match self.load(&lab) {
+                Ok(one) => one,
+                Err(e) => {
+                    all.unread.push(e.to_string());
+                    continue;
+                }
+            };
             all.records.extend(one.records);
             all.damaged += one.damaged;
             all.newer += one.newer;
@@ -195,15 +212,15 @@ impl Store {
         Ok(all)
     }
 
-    /// The records whose id starts like this: none, the one that was meant, or several, which the caller should ask about.
-    /// An empty prefix finds none.
+    /// Tries whether there is a folder to read, or nothing at all.
     ///
     /// # Errors
-    /// As [`Store::load_all`].
-    pub fn find(&self, id_prefix: &str) -> Result<Vec<Record>, StoreError> {
-        let mut records = self.load_all()?.records;
-        records.retain(|r| !id_prefix.is_empty() && r.id.starts_with(id_prefix));
-        Ok(records)
+    /// If something else is in its place, or it cannot be read.
+    pub fn try_reading(&self) -> Result<(), StoreError> {
+        match fs::read_dir(&self.dir) {
+            Err(e) if e.kind() != ErrorKind::NotFound => Err(failed(&self.dir, "read", e)),
+            _ => Ok(()),
+        }
     }
 
     /// Tries whether the lab's records could be kept, for a warning before a long run: makes the folder, and writes nothing that stays.
@@ -214,13 +231,23 @@ impl Store {
     pub fn try_keeping(&self, lab: &str) -> Result<(), StoreError> {
         let path = self.file(lab)?;
         fs::create_dir_all(&self.dir).map_err(|e| failed(&self.dir, "create", e))?;
-        match OpenOptions::new().append(true).open(&path) {
-            Err(e) if e.kind() == ErrorKind::NotFound => {}
-            opened => return opened.map(drop).map_err(|e| failed(&path, "append to", e)),
+        if fs::symlink_metadata(&path).is_ok() {
+            return file::try_appending(&path).map_err(|e| failed(&path, "append to", e));
         }
-        let trial = self.dir.join(format!("{lab}.{}.try", std::process::id()));
-        File::create(&trial).map_err(|e| failed(&self.dir, "write to", e))?;
-        fs::remove_file(&trial).map_err(|e| failed(&trial, "remove", e))
+        file::try_making(&self.dir).map_err(|e| failed(&self.dir, "write to", e))
+    }
+
+    /// True if this is where the store keeps lines of its own: records, predictions, pictures. Nothing else may be written there.
+    pub fn keeps(&self, path: &Path) -> bool {
+        let Some(name) = path.file_name().filter(|name| file::is_reserved(name)) else {
+            // A link by another name may lead there.
+            return fs::canonicalize(path).is_ok_and(|real| real != path && self.keeps(&real));
+        };
+        let folder = path.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new("."));
+        let same = |a: &Path, b: &Path| {
+            fs::canonicalize(a).ok().zip(fs::canonicalize(b).ok()).is_some_and(|(a, b)| a == b)
+        };
+        same(folder, &self.dir) || same(path, &self.dir.join(name))
     }
 
     fn file(&self, lab: &str) -> Result<PathBuf, StoreError> {
@@ -241,22 +268,36 @@ impl Store {
         let mut lines: BTreeMap<&str, String> = BTreeMap::new();
         for record in records {
             self.file(&record.lab)?;
-            if !record.is_sealed() {
-                let reason = format!("record {:?} does not carry the id of its content", record.id);
-                return Err(failed(&self.dir, "append to", io::Error::new(ErrorKind::InvalidInput, reason)));
-            }
+            let line = sealed(record).ok_or_else(|| unsealed(&self.dir, record))?;
             let text = lines.entry(&record.lab).or_default();
-            text.push_str(&record.line());
+            text.push_str(&line);
             text.push('\n');
         }
         Ok(lines)
     }
 }
 
+/// The record's line, if its id fits.
+fn sealed(record: &Record) -> Option<String> {
+    record.is_sealed().then(|| record.line())
+}
+
+fn unsealed(path: &Path, record: &Record) -> StoreError {
+    let reason = format!("record {:?} does not carry the id of its content", record.id);
+    failed(path, "append to", io::Error::new(ErrorKind::InvalidInput, reason))
+}
+
 /// So many places of skipped lines are named.
 const PLACES: usize = 5;
 
 impl Loaded {
+    /// The records whose id starts like this: none, the one that was meant, or several, which the caller should ask about.
+    /// An empty prefix finds none.
+    pub fn find(&self, id_prefix: &str) -> Vec<Record> {
+        let meant = |r: &&Record| !id_prefix.is_empty() && r.id.starts_with(id_prefix);
+        self.records.iter().filter(meant).cloned().collect()
+    }
+
     /// What was skipped and where, as a sentence; `None` if nothing was. Of many places the first few.
     pub fn skipped(&self) -> Option<String> {
         let counts =
@@ -274,46 +315,6 @@ impl Loaded {
 
 pub(super) fn failed(path: &Path, action: &'static str, reason: io::Error) -> StoreError {
     StoreError { path: path.to_path_buf(), action, reason }
-}
-
-pub(super) fn append_lines(path: &Path, lines: &str) -> io::Result<()> {
-    let mut file = OpenOptions::new().read(true).append(true).create(true).open(path)?;
-    lock(&file)?;
-    let before = file.seek(SeekFrom::End(0))?;
-    let mut bytes = Vec::with_capacity(lines.len() + 1);
-    if before > 0 {
-        let mut last = [0];
-        file.seek(SeekFrom::End(-1))?;
-        file.read_exact(&mut last)?;
-        if last != *b"\n" {
-            bytes.push(b'\n');
-        }
-    }
-    bytes.extend_from_slice(lines.as_bytes());
-    // One write in the usual case; `write_all` only goes on where the system took a part. On failure the half line is cut off
-    // again, which is safe since we hold the lock; if even that fails, the next append starts on a fresh line.
-    file.write_all(&bytes).inspect_err(|_| {
-        let _ = file.set_len(before);
-    })
-    // The lock goes with the file handle.
-}
-
-fn lock(file: &File) -> io::Result<()> {
-    let mut waited = Duration::ZERO;
-    loop {
-        match file.try_lock() {
-            // A file system without locks: O_APPEND alone still keeps whole writes apart on local disks.
-            Ok(()) => return Ok(()),
-            Err(TryLockError::Error(e)) if e.kind() == ErrorKind::Unsupported => return Ok(()),
-            Err(TryLockError::Error(e)) => return Err(e),
-            Err(TryLockError::WouldBlock) if waited >= PATIENCE => {
-                let reason = format!("another process has kept it locked for {} s", PATIENCE.as_secs());
-                return Err(io::Error::new(ErrorKind::WouldBlock, reason));
-            }
-            Err(TryLockError::WouldBlock) => thread::sleep(RETRY),
-        }
-        waited += RETRY;
-    }
 }
 
 /// What one line is.

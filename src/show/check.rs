@@ -12,19 +12,30 @@ const ORDER: &str = "os kernel libc hypervisor container cgroup cpu_limit memory
      free_page_reporting aslr rustc profile rustflags target revision dirty versions";
 
 /// What each measured number means.
-const MEANING: [(&str, &str); 13] = [
+const MEANING: [(&str, &str); 15] = [
     ("clock_cost_ns", "one look at the clock"),
-    ("clock_resolution_ns", "smallest step that two looks in a row show"),
+    ("clock_resolution_ns", "smallest step between two looks in a row"),
     ("busy_share", "of the allowed CPUs' time, used by other processes while we slept"),
     ("lanes_count", "spinning threads, one on each allowed CPU"),
     ("pinned_share", "of them that could be kept on their CPU"),
-    ("parallel_ratio", "their work together against one alone; the number of them would be perfect"),
-    ("spin_ns_per_iter", "one dependent multiply of a spinner alone"),
-    ("runq_share", "of its time, that a spinner waited for its CPU; on the worst CPU"),
-    ("hiccup_p999_ns", "lateness of an idle probe, 99.9 % of starts are better"),
-    ("hiccup_max_ns", "longest time that it stood still"),
-    ("steal_share", "of the CPUs' time, taken by the hypervisor while we wanted to run"),
-    ("handoff_ns", "to hand a cache line to the neighbouring CPU, one way"),
+    (
+        "parallel_ratio",
+        "their work together over the work of one alone; at best, as many times as there are threads",
+    ),
+    ("spin_ns_per_iter", "one multiplication that needs the one before it; one thread alone"),
+    ("runq_share", "of a spinning thread's time, spent waiting for its CPU; on the worst CPU"),
+    ("hiccup_p999_ns", "how late a thread that only sleeps (an idle probe) wakes up; 99.9th percentile"),
+    ("hiccup_max_ns", "the longest delay of that thread"),
+    ("steal_share", "of the CPUs' time, taken by the hypervisor while our threads were ready to run"),
+    ("handoff_ns", "for a cache line to go to the neighbouring CPU, one way"),
+    (
+        "core_adds",
+        "additions in a cycle that the core of the first CPU did at its best, in 2,000 looks over half a second",
+    ),
+    (
+        "core_shared_share",
+        "of these looks, in which we were interrupted or somebody else used the core's other hardware thread; code may then take twice as long",
+    ),
     ("handoff_worst_ns", "the same, to the farthest of some other CPUs"),
 ];
 

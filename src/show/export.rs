@@ -7,7 +7,7 @@ use std::fmt::Write;
 use super::{answer, notes, origin, table};
 use crate::words::{escape, number};
 use crate::{
-    judge::{guess, not_quotable},
+    judge::{guess, name, not_quotable},
     lab::{Lab, Step},
     record::{Record, find},
 };
@@ -137,12 +137,7 @@ fn result<'a>(lab: &Lab, step: &Step, records: &'a [Record]) -> Option<(String, 
     let run = guess::answerable(lab, step, records)?;
     let say = |r: &Record| {
         let i = r.interval_of(step.headline)?;
-        Some(format!(
-            "{}{}: {}",
-            escape::line(&r.case),
-            crate::words::at(&r.param),
-            number::interval(step.headline, &i)
-        ))
+        Some(format!("{}: {}", name::cell(step, &r.case, &r.param), number::interval(step.headline, &i)))
     };
     let (case, param) = guess::asked(step);
     if !case.is_empty() {

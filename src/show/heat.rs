@@ -7,9 +7,8 @@
 //! A pl013_mutex, B pl013_rwlock, C rwlock_sharded; ...
 //! ```
 use super::wrap;
-use crate::words::escape;
 use crate::{
-    judge::{Compared, compare, guess::more_is_better},
+    judge::{Compared, compare, guess::more_is_better, name},
     lab::Step,
     record::Record,
 };
@@ -51,10 +50,10 @@ pub(super) fn map(step: &Step, records: &[Record], rows: &[&Record], width: usiz
         }
     };
     let mut table: Vec<Vec<String>> =
-        vec![std::iter::once("").chain(columns.iter().copied()).map(String::from).collect()];
+        vec![std::iter::once(String::new()).chain(columns.iter().map(|c| name::setting(step, c))).collect()];
     for line in &lines {
         table.push(
-            std::iter::once((*line).to_string())
+            std::iter::once(held(step, line))
                 .chain(columns.iter().map(|column| cell(line, column)))
                 .collect(),
         );
@@ -71,15 +70,30 @@ pub(super) fn map(step: &Step, records: &[Record], rows: &[&Record], width: usiz
         out.push_str(text.join("  ").trim_end());
         out.push('\n');
     }
-    let names: Vec<String> =
-        cases.iter().filter_map(|case| Some(format!("{} {}", letter(case)?, escape::line(case)))).collect();
+    let names: Vec<String> = cases
+        .iter()
+        .filter_map(|case| Some(format!("{} {}", letter(case)?, name::variant(step, case))))
+        .collect();
     let legend = format!(
-        "{}; the best in each cell and how far it is ahead of the second, \".\" where no difference is shown, \"?\" where they cannot be compared",
+        "{}; the best in each cell and its lead over the second, \".\" where no difference is shown, \"?\" where they cannot \
+         be compared",
         names.join(", ")
     );
     out.push_str(&wrap(&legend, width, 0, 2));
     out.push('\n');
     Some(out)
+}
+
+/// The first half of a setting of a grid: `200ns` is a time for which something is held.
+pub(super) fn held(step: &Step, line: &str) -> String {
+    name::setting(
+        step,
+        &if step.ours && line.starts_with(|c: char| c.is_ascii_digit()) {
+            format!("hold_{line}")
+        } else {
+            line.into()
+        },
+    )
 }
 
 /// Lines and columns in the order in which they first come; `None` if the parameters are no grid.

@@ -7,13 +7,20 @@
 //! | [`answer`] | the model answer to a question, from the reader's own records |
 //! | [`quote`] | the sentence that may be quoted, or why there is none |
 //! | [`notes`] | the measured blocks of NOTES.md, and whether they still say what the records say |
+//! | `chart`, `axis` | what a chart shows, and where a value lies on it; drawn in characters, and by the report as SVG |
+//! | `because` | the argument of a step: the rows that carry it, and the reasons with what supports each |
+//! | `elsewhere` | what the subject of a lab is called in other languages |
 //! | [`export`] | for a spreadsheet, a page of Markdown, a deck of cards |
 //! | [`lanes`], [`perfetto`] | a trace as swim lanes, and as a file that Perfetto opens |
 //! | [`report`](mod@report) | everything as one HTML page |
 //! | [`picture`] | one step as a picture of characters, and where its code is |
 //! | [`origin`] | machine, versions and grade in one line each |
 pub mod answer;
+mod axis;
+mod because;
+mod chart;
 pub mod check;
+mod elsewhere;
 pub mod export;
 mod heat;
 #[cfg(feature = "labs")]
@@ -24,9 +31,12 @@ pub mod origin;
 #[cfg(feature = "labs")]
 pub mod perfetto;
 pub mod picture;
+pub mod questions;
 pub mod quote;
 pub mod report;
 pub mod table;
+
+use crate::{lab::sample::Side, record::Record, words::number};
 
 /// How the reader wants it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,11 +47,27 @@ pub struct Look {
     pub color: bool,
     /// Sentences in place of tables and marks, for screen readers.
     pub plain: bool,
+    /// Further columns, the A/A row, odd launches: whatever a reader asks for when the answer alone is not enough.
+    pub all: bool,
 }
 
 impl Default for Look {
     fn default() -> Self {
-        Self { width: 80, color: false, plain: false }
+        Self { width: 80, color: false, plain: false, all: false }
+    }
+}
+
+/// A value of a record with its interval; a value that is only a bound says so.
+fn shown(r: &Record, name: &str) -> String {
+    r.interval_of(name).map_or_else(|| "unmeasured".into(), |i| bounded(r, name, number::interval(name, &i)))
+}
+
+/// The printed value, with the side of a bound before it.
+fn bounded(r: &Record, name: &str, printed: String) -> String {
+    match r.bound_of(name) {
+        None => printed,
+        Some(Side::AtLeast) => format!("at least {printed}"),
+        Some(Side::AtMost) => format!("at most {printed}"),
     }
 }
 
@@ -85,4 +111,10 @@ pub(crate) fn wrap(text: &str, width: usize, start: usize, indent: usize) -> Str
         used += length;
     }
     out
+}
+
+/// With a capital letter.
+fn capital(text: &str) -> String {
+    let mut rest = text.chars();
+    rest.next().map_or_else(String::new, |first| first.to_uppercase().chain(rest).collect())
 }

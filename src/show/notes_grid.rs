@@ -2,7 +2,7 @@
 use super::table::{Doubts, against_baseline, no_ratio, rows};
 use crate::words::{escape, number};
 use crate::{
-    judge::{Compared, not_quotable},
+    judge::{Compared, name, not_quotable},
     lab::{Lab, Step, sample::AA},
     record::{Record, aa_band, find, runs_of},
 };
@@ -93,14 +93,17 @@ fn grid(lab: &Lab, step: &Step, records: &[Record], lie_down: bool) -> Option<Gr
     }
     let by_params = params.len() < cases.len() && (params.len() > 1 || lie_down);
     let (down, across) = if by_params { (&params, &cases) } else { (&cases, &params) };
-    let name = |text: &str| match text {
-        "" => number::label(step.headline),
-        text => escape::markdown(text),
+    let name = |text: &str, is_param: bool| {
+        escape::markdown(&match text {
+            "" => name::value(step, step.headline),
+            text if is_param => name::setting(step, text),
+            text => name::variant(step, text),
+        })
     };
     // A step without parameters has the headline as its only column (or row) name already.
-    let what = if params == [""] { String::new() } else { format!(": {}", name("")) };
+    let what = if params == [""] { String::new() } else { format!(": {}", name("", true)) };
     let mut head = vec![format!("`{}`{what}", step.name)];
-    head.extend(across.iter().map(|text| name(text)));
+    head.extend(across.iter().map(|text| name(text, !by_params)));
     let is_cited = |text: &str| {
         let picks = step.claims.iter().flat_map(|c| c.bound.picks()).chain(
             lab.says
@@ -111,7 +114,7 @@ fn grid(lab: &Lab, step: &Step, records: &[Record], lie_down: bool) -> Option<Gr
         picks.into_iter().any(|p| if by_params { p.param == text } else { p.case == text })
     };
     let rows = down.iter().map(|d| {
-        let mut cells = vec![Ok(name(d))];
+        let mut cells = vec![Ok(name(d, by_params))];
         cells.extend(across.iter().map(|a| {
             let (case, param) = if by_params { (a, d) } else { (d, a) };
             cell(step, records, run, case, param)
@@ -134,7 +137,7 @@ fn cell(step: &Step, records: &[Record], run: &str, case: &str, param: &str) -> 
         return Ok(band.map_or("-".into(), |band| format!("shows no difference under {band} ({id})")));
     }
     let Some(headline) = r.interval_of(step.headline) else {
-        return Ok(format!("no launch reported `{}` ({id})", step.headline));
+        return Ok(format!("no launch reported it ({id})"));
     };
     let ratio = match against_baseline(step, records, r) {
         None => String::new(),
@@ -146,5 +149,5 @@ fn cell(step: &Step, records: &[Record], run: &str, case: &str, param: &str) -> 
         Some(Compared::Cannot(_)) if !step.kind.is_timed() || headline.hi <= 0.0 => String::new(),
         Some(Compared::Cannot(why)) => format!(", {}", escape::markdown(&no_ratio(step, &why))),
     };
-    Ok(format!("{}{ratio} ({id})", number::interval(step.headline, &headline)))
+    Ok(format!("{}{ratio} ({id})", super::shown(r, step.headline)))
 }

@@ -44,8 +44,12 @@ pub fn build(machine: &Machine) -> String {
         // `rustc 1.95.0 (59807616e 2026-04-14)`: the release says it.
         |r| r.split(" (").next().unwrap_or(r).to_string(),
     );
+    let runtime = match fact("runtime") {
+        "unknown" | "none" => String::new(),
+        runtime => format!("{runtime}, "),
+    };
     escape::line(&format!(
-        "revision {}{changed}, {compiler}, {}{flags}{features}",
+        "{runtime}revision {}{changed}, {compiler}, {}{flags}{features}",
         fact("revision"),
         fact("profile")
     ))

@@ -3,6 +3,7 @@
 //! Why launches: one process can be wrong for its whole life (placement, layout) with a tiny interval of its own, so the
 //! samples that an interval is computed from are whole launches, never the blocks within one. Repeating at the level at
 //! which the variance arises follows Kalibera & Jones, "Rigorous Benchmarking in Reasonable Time", ISMM 2013.
+pub mod modes;
 pub mod scaling;
 
 use serde::{Deserialize, Serialize};

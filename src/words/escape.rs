@@ -17,6 +17,20 @@ pub fn line(text: &str) -> String {
     out
 }
 
+/// As [`line()`], uncut and with the line ends that it has: for a message, which may quote what somebody typed.
+pub fn message(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        if c != '\n' && hidden(c) { out.extend(c.escape_default()) } else { out.push(c) }
+    }
+    out
+}
+
+/// A path for one line of a terminal: whole, harmless, and with marks where it is no UTF-8.
+pub fn path(path: &std::path::Path) -> String {
+    message(&path.to_string_lossy()).replace('\n', "\\n")
+}
+
 /// As [`line()`], and harmless in a cell of a Markdown table as well: no pipe, tag, link or code span survives as such.
 pub fn markdown(text: &str) -> String {
     let mut out = String::new();

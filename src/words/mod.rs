@@ -4,10 +4,7 @@
 //! |---|---|
 //! | [`number`] | one number, with unit and interval; and how a reader's answer is read |
 //! | [`mod@escape`] | makes strings from records harmless |
+//! | [`names`] | what people call what records name by an id |
 pub mod escape;
+pub mod names;
 pub mod number;
-
-/// ` at <parameter>`, or nothing if there is none.
-pub fn at(param: &str) -> String {
-    if param.is_empty() { String::new() } else { format!(" at {}", escape::line(param)) }
-}

@@ -25,6 +25,32 @@ const PLAIN: Scale = &[(1.0, ""), (1e6, " M"), (1e9, " G")];
 const UNITS: [(&str, Scale); 5] =
     [("ns", NS), ("per_s", PER_S), ("bytes", BYTES), ("share", SHARE), ("ratio", RATIO)];
 
+/// Further words for units that people type.
+const SPOKEN: [(Scale, &str, f64); 22] = [
+    (NS, "\u{b5}s", 1e3),
+    (NS, "\u{3bc}s", 1e3),
+    (NS, "sec", 1e9),
+    (NS, "seconds", 1e9),
+    (NS, "min", 60e9),
+    (PER_S, "k", 1e3),
+    (PER_S, "thousand", 1e3),
+    (PER_S, "million", 1e6),
+    (BYTES, "bytes", 1.0),
+    (BYTES, "k", 1024.0),
+    (BYTES, "kb", 1e3),
+    (BYTES, "m", 1_048_576.0),
+    (BYTES, "mb", 1e6),
+    (BYTES, "gb", 1e9),
+    (SHARE, "percent", 0.01),
+    (RATIO, "times", 1.0),
+    (PLAIN, "k", 1e3),
+    (PLAIN, "thousand", 1e3),
+    (PLAIN, "million", 1e6),
+    (PLAIN, "x", 1.0),
+    (PLAIN, "times", 1.0),
+    (PLAIN, "billion", 1e9),
+];
+
 /// Significant digits where no interval says how many there are.
 const DIGITS: i32 = 3;
 /// No more digits than this, however narrow the interval: the sixth is far below what any clock here resolves.
@@ -55,11 +81,16 @@ pub fn is_unit(word: &str) -> bool {
     UNITS.iter().flat_map(|(_, scale)| scale.iter()).any(|(_, symbol)| symbol.strip_prefix(' ') == Some(word))
 }
 
-/// A column's heading: the name without its unit, which stands with each number. `wait_p99_ns` is `wait p99`.
+/// What a value is, without its unit, which stands with each number: `op_ns` is `time per operation`, `wait_p99_ns` is `99th percentile of
+/// wait`.
 pub fn label(name: &str) -> String {
+    super::names::by_name(name)
+}
+
+/// The name without its unit; a name that is nothing but a unit stays.
+pub(super) fn without_unit(name: &str) -> &str {
     let (what, _) = split(name);
-    let what = if what.is_empty() { name } else { what };
-    crate::words::escape::line(&what.replace('_', " "))
+    if what.is_empty() { name } else { what }
 }
 
 /// A value alone, with three significant digits; digits before the point are never rounded away.
@@ -100,9 +131,17 @@ pub fn read(name: &str, text: &str) -> Option<f64> {
     let number: f64 = number.replace(['_', ','], "").parse().ok()?;
     let bare = |symbol: &str| symbol.trim().trim_end_matches("/s").trim().to_ascii_lowercase();
     let unit = unit.trim();
+    let scale = split(name).1;
+    let also = || {
+        SPOKEN.iter().find(|(of, word, _)| *of == scale && *word == bare(unit)).map(|(.., factor)| *factor)
+    };
     let factor = match unit {
         "" => 1.0,
-        _ => split(name).1.iter().find(|(_, symbol)| bare(symbol) == bare(unit))?.0,
+        _ => scale
+            .iter()
+            .find(|(_, symbol)| bare(symbol) == bare(unit))
+            .map(|(factor, _)| *factor)
+            .or_else(also)?,
     };
     Some(number * factor).filter(|v| v.is_finite())
 }
@@ -158,6 +197,15 @@ pub fn words(name: &str, i: &Interval) -> String {
 pub fn band(band: f64) -> String {
     let percent = (band.exp() - 1.0).max(0.000_1) * 100.0;
     format!("{:.*} %", decimals_for(percent, 2), percent)
+}
+
+/// The smallest difference that can be shown, given as a logarithm: `of 3.0 % or more`; or that not even a factor of ten would show.
+pub fn smallest(power: f64) -> String {
+    if power < std::f64::consts::LN_10 {
+        format!("of {} or more", band(power))
+    } else {
+        "only if it is more than tenfold".into()
+    }
 }
 
 /// `x` after a number is read as a letter.

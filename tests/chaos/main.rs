@@ -17,6 +17,8 @@
 mod check;
 #[path = "../../src/structures/flow/mod.rs"]
 mod flow;
+#[path = "../../src/structures/alloc/inbox.rs"]
+mod inbox;
 #[path = "../linear/lanes.rs"]
 mod lanes;
 #[path = "../../src/structures/lock/mod.rs"]
@@ -47,6 +49,10 @@ mod zoo;
 /// Where the structures look for each other.
 mod structures {
     pub(crate) use crate::{flow, lock, lockfree, reclaim, sync, task};
+}
+/// The room has parts that take their memory from the system; here is the one that threads share.
+mod alloc {
+    pub(crate) use crate::inbox;
 }
 
 use machine::round::Oracle;

@@ -1,10 +1,13 @@
 //! A pseudo-terminal with the program at the other end.
 use std::{
     fs::File,
-    io::{Read, Write},
-    os::fd::{FromRawFd, OwnedFd},
+    io::{self, Read, Write},
+    os::{
+        fd::{FromRawFd, OwnedFd},
+        unix::process::CommandExt,
+    },
     path::Path,
-    process::{Command, Stdio},
+    process::{Child, Command, Stdio},
     sync::mpsc,
     thread,
     time::{Duration, Instant},
@@ -29,6 +32,66 @@ pub(crate) fn terminal() -> Option<(File, OwnedFd)> {
     // SAFETY: as above.
     let theirs = unsafe { OwnedFd::from_raw_fd(theirs) };
     Some((ours, theirs))
+}
+
+/// Gives the program a session of its own, whose terminal is its stdin: when that closes, the kernel hangs up.
+pub(crate) fn in_a_session_of_its_own(command: &mut Command) {
+    fn session() -> io::Result<()> {
+        // SAFETY: takes nothing and touches no memory of ours.
+        let session = unsafe { libc::setsid() };
+        // SAFETY: asks for a number; a stdin that is no terminal is an error.
+        let rc = unsafe { libc::ioctl(0, libc::TIOCSCTTY, 0) };
+        if session < 0 || rc < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+    // SAFETY: between fork and exec it makes two system calls, and an error of a number.
+    unsafe { command.pre_exec(session) };
+}
+
+/// Starts the program with a signal ignored, as `nohup` does.
+pub(crate) fn ignoring(command: &mut Command, signal: i32) {
+    let ignore = move || {
+        // SAFETY: ignoring a signal installs no code of ours.
+        unsafe { libc::signal(signal, libc::SIG_IGN) };
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes one system call.
+    unsafe { command.pre_exec(ignore) };
+}
+
+/// Starts the program with these signals as they are by default, whatever started the tests (`nohup` ignores one).
+pub(crate) fn heeding(command: &mut Command, signals: &'static [i32]) {
+    let heed = move || {
+        for signal in signals {
+            // SAFETY: the default action installs no code of ours.
+            unsafe { libc::signal(*signal, libc::SIG_DFL) };
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec it makes system calls only.
+    unsafe { command.pre_exec(heed) };
+}
+
+/// Waits until a child has a handler for Ctrl-C: before that the signal ends it without a code.
+pub(crate) fn until_it_listens(child: &Child) {
+    let until = Instant::now() + Duration::from_secs(60);
+    let listens = || {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).ok()?;
+        let caught = status.lines().find_map(|l| l.strip_prefix("SigCgt:"))?.trim();
+        Some(u64::from_str_radix(caught, 16).ok()? & (1 << (libc::SIGINT - 1)) != 0)
+    };
+    while listens() == Some(false) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    if listens().is_none() {
+        std::thread::sleep(Duration::from_millis(500));
+    }
+}
+
+/// Sends a signal to a child that was not waited for yet, so that its number is still its own.
+pub(crate) fn send(child: &Child, signal: i32) {
+    let pid = i32::try_from(child.id()).expect("a process's number fits");
+    // SAFETY: sends a signal, and touches no memory.
+    unsafe { libc::kill(pid, signal) };
 }
 
 #[allow(clippy::print_stderr, reason = "a skipped test says so")]

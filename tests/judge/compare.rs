@@ -159,35 +159,36 @@ fn compare_from_outside() {
         let words: Vec<&str> = words.iter().map(String::as_str).chain(more.iter().copied()).collect();
         run(&words)
     };
-    let a = store(lab, |r| r.machine.facts.insert("revision".into(), "aaaa".into()).map_or((), drop));
+    let a = store(lab, |r| r.machine.facts.insert("code".into(), "aaaa".into()).map_or((), drop));
     let b = store(lab, |r| {
-        r.machine.facts.insert("revision".into(), "bbbb".into());
+        r.machine.facts.insert("code".into(), "bbbb".into());
         if r.case == "ticket" {
             r.launches.iter_mut().for_each(|s| s.values.values_mut().for_each(|v| *v *= 3.0));
         }
     });
     let (_, out, err) = compare(a.path(), b.path(), &[]);
-    assert!(out.contains("build: revision was aaaa, is bbbb"), "{out}{err}");
+    assert!(out.contains("build: code was aaaa, is bbbb"), "{out}{err}");
     let ticket =
-        out.lines().find(|l| l.trim_start().starts_with("ticket: ")).unwrap_or_else(|| panic!("{out}"));
+        out.lines().find(|l| l.trim_start().starts_with("ticket lock: ")).unwrap_or_else(|| panic!("{out}"));
     assert!(ticket.contains(": 3") && !ticket.contains("no difference"), "{ticket}");
-    let tas = out.lines().find(|l| l.trim_start().starts_with("tas: ")).unwrap_or_else(|| panic!("{out}"));
+    let tas =
+        out.lines().find(|l| l.trim_start().starts_with("test-and-set: ")).unwrap_or_else(|| panic!("{out}"));
     assert!(tas.contains("no difference shown"), "{tas}");
     // Another machine as well: refused, unless somebody insists; then it is never quotable.
     let c = store(lab, |r| {
-        r.machine.facts.insert("revision".into(), "cccc".into());
+        r.machine.facts.insert("code".into(), "cccc".into());
         r.machine.facts.insert("cpu".into(), "Another \u{1b}[31mCPU".into());
     });
     let (code, out, _) = compare(a.path(), c.path(), &[]);
     assert_eq!(code, Some(4), "{out}");
     assert!(
-        out.contains("machine: cpu was") && out.contains("refused: ") && !out.contains("ticket: "),
+        out.contains("machine: cpu was") && out.contains("refused: ") && !out.contains("ticket lock: "),
         "{out}"
     );
     assert!(!out.contains('\u{1b}'), "{out}");
     let (code, out, _) = compare(a.path(), c.path(), &["--anyway"]);
     assert_eq!(code, Some(3), "{out}");
-    assert!(out.contains("compared anyway") && out.contains("ticket: "), "{out}");
+    assert!(out.contains("compared anyway") && out.contains("ticket lock: "), "{out}");
     let (_, out, _) = compare(a.path(), b.path(), &["--json"]);
     let lines: Vec<serde_json::Value> = out.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
     assert!(

@@ -5,5 +5,6 @@ mod common;
 mod compare;
 mod guess;
 mod pool;
+mod ranking;
 mod record;
 mod verdicts;

@@ -170,9 +170,9 @@ fn what_is_appended_is_loaded() {
     let both = store.load_all().unwrap();
     assert_eq!(both.records.len(), all.len() + 1);
     assert_eq!(both.records[0], other, "labs in the order of their names");
-    assert_eq!(store.find(&all[2].id[..6]).unwrap(), [all[2].clone()]);
-    assert_eq!(store.find("").unwrap(), []);
-    assert_eq!(store.find("zzzz").unwrap(), []);
+    assert_eq!(both.find(&all[2].id[..6]), [all[2].clone()]);
+    assert_eq!(both.find(""), []);
+    assert_eq!(both.find("zzzz"), []);
     store.append(&all).unwrap();
     assert_eq!(store.load("demo_lock").unwrap().records, all, "a record that is stored twice is one record");
 }
@@ -379,17 +379,22 @@ fn a_read_only_folder_is_a_typed_error_and_still_readable() {
     assert_eq!(loaded.records, rows);
 }
 
+/// A device may never end, and a pipe may never answer. (A full disk is tried from outside: tests/cli.)
 #[cfg(target_os = "linux")]
 #[test]
-fn a_full_disk_is_a_typed_error() {
-    if !Path::new("/dev/full").exists() {
-        return;
-    }
-    let folder = Folder::new("full");
+fn what_is_no_file_is_a_typed_error() {
+    let folder = Folder::new("device");
     std::os::unix::fs::symlink("/dev/full", folder.file()).unwrap();
     let error = folder.store().append(&reads_run("run-01")).unwrap_err();
-    assert_eq!(error.action, "append to");
-    assert_eq!(error.reason.kind(), io::ErrorKind::StorageFull, "{error}");
+    assert_eq!((error.action, error.reason.kind()), ("append to", io::ErrorKind::InvalidInput), "{error}");
+    let error = folder.store().load("demo_lock").unwrap_err();
+    assert_eq!((error.action, error.reason.kind()), ("read", io::ErrorKind::InvalidInput), "{error}");
+    // The other labs are read all the same, and this one is named.
+    let other = changed(&reads_run("run-01")[0], |r| r.lab = "another_lab".into());
+    folder.store().append(std::slice::from_ref(&other)).unwrap();
+    let all = folder.store().load_all().unwrap();
+    assert_eq!(all.records, [other]);
+    assert!(all.unread.len() == 1 && all.unread[0].contains("demo_lock.jsonl"), "{:?}", all.unread);
 }
 
 #[test]
@@ -420,11 +425,11 @@ fn replacing_leaves_exactly_these_records() {
     let folder = Folder::new("replace");
     folder.store().append(&reads_run("run-01")).unwrap();
     let fresh = reads_run("run-02");
-    folder.store().replace("demo_lock", &fresh).unwrap();
+    folder.store().replace("demo_lock", &fresh, &[]).unwrap();
     assert_eq!(folder.store().load("demo_lock").unwrap().records, fresh);
     assert_eq!(fs::read_dir(&folder.0).unwrap().count(), 1, "no left-over");
-    assert!(folder.store().replace("other_lab", &fresh).is_err());
-    folder.store().replace("demo_lock", &[]).unwrap();
+    assert!(folder.store().replace("other_lab", &fresh, &[]).is_err());
+    folder.store().replace("demo_lock", &[], &[]).unwrap();
     assert!(folder.store().load("demo_lock").unwrap().records.is_empty());
 }
 
@@ -436,7 +441,7 @@ fn a_replaced_file_has_each_machine_once_and_loses_nothing() {
     let hostile = r#"x "machine":{"facts":{}} "machine":"0123456789ab" ,"#;
     records[2] = changed(&records[2], |r| drop(r.machine.facts.insert("cpu".into(), hostile.into())));
     records[3] = changed(&records[3], |r| r.command = hostile.into());
-    folder.store().replace("demo_lock", &records).unwrap();
+    folder.store().replace("demo_lock", &records, &[]).unwrap();
     let text = fs::read_to_string(folder.file()).unwrap();
     assert_eq!(text.matches(r#""fitness":"#).count(), 2, "two machines, each once: {text}");
     let loaded = folder.store().load("demo_lock").unwrap();
@@ -489,4 +494,37 @@ fn the_default_folder_depends_on_where_one_stands() {
     if cfg!(unix) {
         assert_eq!(Store::dir_for(&gone, None, xdg("/data")), Some("/data/underhood".into()));
     }
+}
+
+/// Two containers with one volume start a process 1 each within a second; so does one process that seals twice.
+#[test]
+fn two_runs_never_share_an_id() {
+    use underhood::lab::{plan::Plan, sample::Sample};
+    let plan = Plan::new(underhood::lab::plan::Mode::Default, vec![0]);
+    let sealed = || {
+        let launches = vec![vec![Sample::new("call", "").with("pause_ns", 1.0)]];
+        seal(lab(), touch(), "this test", &plan, &machine(), launches, Default::default())
+    };
+    let runs: std::collections::BTreeSet<String> = (0..100).map(|_| sealed()[0].run.clone()).collect();
+    assert_eq!(runs.len(), 100);
+    // All records of one run have one.
+    let one = sealed();
+    assert!(one.iter().all(|r| r.run == one[0].run) && one.len() > 1);
+}
+
+/// Whatever the machine turns out to be fit for: the help promises that such numbers are never quotable.
+#[test]
+fn what_was_measured_anyway_is_never_quotable() {
+    use underhood::lab::{plan::Plan, sample::Sample};
+    let sealed = |anyway| {
+        let plan = Plan { anyway, launches: 5, ..Plan::new(underhood::lab::plan::Mode::Default, vec![0, 1]) };
+        let sample = |v: f64| Sample::new("call", "").with("pause_ns", v);
+        let launches = around(11_000.0).into_iter().map(|v| vec![sample(v)]).collect();
+        let records = seal(lab(), touch(), "this test", &plan, &machine(), launches, Default::default());
+        let call = records.into_iter().find(|r| r.case == "call").unwrap();
+        let doubts = call.doubts.iter().filter(|d| d.contains("--anyway")).count();
+        (call.quotable, doubts)
+    };
+    assert_eq!(sealed(true), (false, 1));
+    assert_eq!(sealed(false), (true, 0), "the same launches without it");
 }

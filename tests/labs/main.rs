@@ -10,5 +10,6 @@ mod alloc_labs;
 mod async_labs;
 mod claims;
 mod house;
+mod models;
 mod smoke;
 mod watch;

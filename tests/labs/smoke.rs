@@ -2,7 +2,11 @@
 use std::{
     path::PathBuf,
     process::{Command, Output, Stdio},
+    sync::atomic::{AtomicUsize, Ordering::Relaxed},
+    thread,
 };
+
+use underhood::lab::Lab;
 
 use crate::all::labs;
 
@@ -22,14 +26,30 @@ fn run(mut command: Command) -> (Output, String, String) {
     (out, text, words)
 }
 
+/// Calls it with each lab, three at a time: a smoke run mostly waits for children that sleep.
+fn some_at_once(check: impl Fn(&Lab) + Sync) {
+    let next = AtomicUsize::new(0);
+    thread::scope(|s| {
+        for _ in 0..3 {
+            s.spawn(|| {
+                while let Some(lab) = labs().get(next.fetch_add(1, Relaxed)) {
+                    check(lab);
+                }
+            });
+        }
+    });
+}
+
 #[test]
 fn every_lab_runs_and_says_that_a_smoke_run_is_no_measurement() {
     let store = tempfile::tempdir().unwrap();
-    for l in labs() {
+    some_at_once(|l| {
         let mut command = lab(l.stem);
         command.args(["--smoke", "--step", "--anyway", "--store"]).arg(store.path());
         let (out, text, words) = run(command);
-        assert_eq!(out.status.code(), Some(3), "{}: a smoke run is never quotable\n{text}\n{words}", l.stem);
+        // 4 where other work leaves a smoke run no window of its own.
+        let code = out.status.code();
+        assert!(matches!(code, Some(3 | 4)), "{}: a smoke run is never quotable\n{text}\n{words}", l.stem);
         assert!(text.contains(l.question), "{}: {text}", l.stem);
         for step in &l.steps {
             assert!(
@@ -54,13 +74,13 @@ fn every_lab_runs_and_says_that_a_smoke_run_is_no_measurement() {
             "{}: no escape byte without a terminal",
             l.stem
         );
-    }
+    });
 }
 
 #[test]
 fn every_lab_gives_a_record_for_each_row() {
     let store = tempfile::tempdir().unwrap();
-    for l in labs() {
+    some_at_once(|l| {
         let mut command = lab(l.stem);
         command.args(["--smoke", "--json", "--anyway", "--store"]).arg(store.path());
         let (_, text, words) = run(command);
@@ -86,5 +106,5 @@ fn every_lab_gives_a_record_for_each_row() {
                 }
             }
         }
-    }
+    });
 }

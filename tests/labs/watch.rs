@@ -267,6 +267,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 fn watch(tick: bool, wake: bool, patience: Duration) -> RuntimeWatch {
     let period = Duration::from_millis(2);
     RuntimeWatch {
+        spread: Duration::ZERO,
         workers: 2,
         window: Duration::from_millis(40),
         tick: tick.then_some(period),

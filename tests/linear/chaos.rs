@@ -85,18 +85,22 @@ pub mod atomic {
     word!(AtomicU64, u64);
     word!(AtomicUsize, usize);
 
-    macro_rules! fetch_add {
+    macro_rules! arithmetic {
         ($name:ident, $value:ty) => {
             impl $name {
                 pub fn fetch_add(&self, value: $value, o: Ordering) -> $value {
                     step();
                     self.0.fetch_add(value, o)
                 }
+                pub fn fetch_sub(&self, value: $value, o: Ordering) -> $value {
+                    step();
+                    self.0.fetch_sub(value, o)
+                }
             }
         };
     }
-    fetch_add!(AtomicU64, u64);
-    fetch_add!(AtomicUsize, usize);
+    arithmetic!(AtomicU64, u64);
+    arithmetic!(AtomicUsize, usize);
 }
 
 pub mod hint {

@@ -78,8 +78,9 @@ fn truthful(spec: Spec, lanes: usize, ops: usize, order: &mut Order) -> Vec<Even
     let mut history = Vec::new();
     for i in 0..ops {
         let op = match (spec, order.below(2)) {
-            (Spec::Fifo(_) | Spec::Lifo, 0) => Op::Put(i as u64 + 1),
-            (Spec::Fifo(_) | Spec::Lifo, _) => Op::Take,
+            (Spec::Fifo(_) | Spec::Lifo | Spec::Deque(_), 0) => Op::Put(i as u64 + 1),
+            (Spec::Deque(_), _) if order.below(2) == 0 => Op::Steal,
+            (Spec::Fifo(_) | Spec::Lifo | Spec::Deque(_), _) => Op::Take,
             (Spec::Counter | Spec::Sum, 0) => Op::Add(i as u64 + 1),
             (Spec::Register, 0) => Op::Write(i as u64 + 1),
             _ => Op::Read,
@@ -102,7 +103,9 @@ fn truthful(spec: Spec, lanes: usize, ops: usize, order: &mut Order) -> Vec<Even
 #[test]
 fn the_checker_agrees_with_brute_force() {
     let mut order = Order::new(7);
-    for spec in [Spec::Fifo(2), Spec::Fifo(9), Spec::Lifo, Spec::Counter, Spec::Sum, Spec::Register] {
+    for spec in
+        [Spec::Fifo(2), Spec::Fifo(9), Spec::Lifo, Spec::Deque(2), Spec::Counter, Spec::Sum, Spec::Register]
+    {
         let (mut explained, mut not) = (0, 0);
         for round in 0..300 {
             let mut history = truthful(spec, 3, 6, &mut order);

@@ -12,6 +12,7 @@ use underhood::measure::order::Order;
 pub enum Ask {
     Put,
     Take,
+    Steal,
     Add,
     /// Always by one.
     Increment,
@@ -47,6 +48,7 @@ fn program(subject: &Subject, seed: u64) -> Vec<Vec<Op>> {
         match asks[order.below(asks.len())] {
             Ask::Put => Op::Put(value),
             Ask::Take => Op::Take,
+            Ask::Steal => Op::Steal,
             Ask::Add => Op::Add(value),
             Ask::Increment => Op::Add(1),
             Ask::Write => Op::Write(value),

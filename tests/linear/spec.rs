@@ -10,6 +10,8 @@ pub enum Op {
     Put(u64),
     /// Out of a queue or stack; or one permit.
     Take,
+    /// Out of the other end of a deque.
+    Steal,
     /// Onto a counter.
     Add(u64),
     /// Into a register.
@@ -36,6 +38,8 @@ pub enum Spec {
     Fifo(usize),
     /// Last in, first out.
     Lifo,
+    /// Takes the newest, steals the oldest; at most so many.
+    Deque(usize),
     /// Adding answers the value before.
     Counter,
     /// Adding answers nothing but that it is done.
@@ -60,13 +64,17 @@ impl Spec {
         let word = items.front().copied().unwrap_or(0);
 
         match (self, op) {
-            (Spec::Fifo(capacity), Op::Put(_)) if items.len() == capacity => Out::Full,
-            (Spec::Fifo(_) | Spec::Lifo, Op::Put(value)) => {
+            (Spec::Fifo(capacity) | Spec::Deque(capacity), Op::Put(_)) if items.len() == capacity => {
+                Out::Full
+            }
+            (Spec::Fifo(_) | Spec::Lifo | Spec::Deque(_), Op::Put(value)) => {
                 items.push_back(value);
                 Out::Done
             }
-            (Spec::Fifo(_), Op::Take) => items.pop_front().map_or(Out::Nothing, Out::Value),
-            (Spec::Lifo, Op::Take) => items.pop_back().map_or(Out::Nothing, Out::Value),
+            (Spec::Fifo(_), Op::Take) | (Spec::Deque(_), Op::Steal) => {
+                items.pop_front().map_or(Out::Nothing, Out::Value)
+            }
+            (Spec::Lifo | Spec::Deque(_), Op::Take) => items.pop_back().map_or(Out::Nothing, Out::Value),
             (Spec::Counter, Op::Add(n)) => {
                 *items = VecDeque::from([word + n]);
                 Out::Value(word)
@@ -105,6 +113,7 @@ impl fmt::Display for Shown {
         match self.0 {
             Op::Put(v) => write!(f, "put {v}")?,
             Op::Take => write!(f, "take")?,
+            Op::Steal => write!(f, "steal")?,
             Op::Add(n) => write!(f, "add {n}")?,
             Op::Write(v) => write!(f, "write {v}")?,
             Op::Read => write!(f, "read")?,

@@ -1,6 +1,7 @@
 //! The structures, as subjects of recorded histories. Included twice: over the library itself and over the chaotic face.
 
 use super::lockfree::counter::{CasCounter, Counter, Sharded};
+use super::lockfree::deque::{self, deque};
 use super::lockfree::mpmc::Mpmc;
 use super::lockfree::queue::Queue;
 use super::lockfree::ring::ring;
@@ -15,6 +16,7 @@ use std::sync::Arc;
 
 const PUT: &[Ask] = &[Ask::Put];
 const TAKE: &[Ask] = &[Ask::Take];
+const STEAL: &[Ask] = &[Ask::Steal];
 const BOTH: &[Ask] = &[Ask::Put, Ask::Take];
 const ADD: &[Ask] = &[Ask::Add, Ask::Read];
 const REGISTER: &[Ask] = &[Ask::Write, Ask::Read];
@@ -22,6 +24,7 @@ const INCREMENT: &[Ask] = &[Ask::Increment, Ask::Read];
 
 pub const SUBJECTS: &[Subject] = &[
     Subject { name: "ring", spec: Spec::Fifo(3), asks: &[PUT, TAKE], make: a_ring },
+    Subject { name: "deque", spec: Spec::Deque(2), asks: &[BOTH, STEAL, STEAL], make: a_deque },
     Subject { name: "mpmc", spec: Spec::Fifo(2), asks: &[BOTH, BOTH, BOTH], make: mpmc::<2> },
     Subject { name: "mpmc of one", spec: Spec::Fifo(1), asks: &[BOTH, BOTH, BOTH], make: mpmc::<1> },
     Subject { name: "counter", spec: Spec::Counter, asks: &[ADD, ADD, ADD], make: counter },
@@ -75,6 +78,30 @@ fn a_ring() -> Vec<Lane> {
         }),
         Box::new(move |drive: &mut dyn FnMut(Answer<'_>)| drive(&mut |_| take(consumer.pop()))),
     ]
+}
+
+fn a_deque() -> Vec<Lane> {
+    let (mut owner, thief) = deque(2);
+    let steals = |thief: deque::Stealer<u64>| -> Lane {
+        Box::new(move |drive: &mut dyn FnMut(Answer<'_>)| {
+            drive(&mut |_| {
+                loop {
+                    match thief.steal() {
+                        deque::Steal::Item(item) => return Out::Value(*item),
+                        deque::Steal::Empty => return Out::Nothing,
+                        deque::Steal::Retry => {}
+                    }
+                }
+            });
+        })
+    };
+    let owns = move |drive: &mut dyn FnMut(Answer<'_>)| {
+        drive(&mut |op| match op {
+            Op::Put(value) => put(owner.push(Box::new(value)).map_err(|back| *back)),
+            _ => take(owner.pop().map(|item| *item)),
+        });
+    };
+    vec![Box::new(owns), steals(thief.clone()), steals(thief)]
 }
 
 fn mpmc<const CAPACITY: usize>() -> Vec<Lane> {

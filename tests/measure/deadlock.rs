@@ -39,7 +39,7 @@ fn expect(name: &str, workers: usize, hung: bool, verdict: Verdict) {
     }
 }
 
-/// On the tokio of Cargo.lock. 1.51.0 and 1.51.1 let others steal from the LIFO slot, and there two workers are enough.
+/// On the tokio of Cargo.lock. 1.51.0, 1.51.1, 1.52.0 and 1.52.1 let others steal from the LIFO slot, and there two workers are enough.
 #[test]
 fn the_riddle_hangs_beside_an_idle_worker() {
     for workers in [1, 2, 4, 8] {

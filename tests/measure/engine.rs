@@ -13,9 +13,11 @@ use underhood::{
     measure::{
         cost::{Ops, Solo, solo},
         order::Order,
+        own_core::{self, Look, Looks},
         throughput::{Apart, Crowd, Lane, crossover, crowd},
         witness, work,
     },
+    record::pool,
 };
 
 fn plan() -> Plan {
@@ -48,6 +50,36 @@ fn solo_gives_a_row_for_each_contender_and_the_twin() {
     assert!(DONE.load(Relaxed) > 0, "the contender ran");
     assert!(rows.iter().all(|r| r.receipts.kept_count.is_some() && r.receipts.dropped_count.is_some()));
     assert!(solo(&plan(), "", &[]).is_empty());
+}
+
+#[test]
+fn a_block_counts_as_alone_only_between_two_good_looks() {
+    let whole = |free: &[f64]| {
+        let looks: Vec<_> = free.iter().map(|ns| Some(Look { free_ns: *ns, cycle_ns: 0.3 })).collect();
+        Looks::new(&looks).unwrap().whole()
+    };
+    assert_eq!(whole(&[0.096, 0.095, 0.15, 0.095, 0.1]), [true, false, false, true]);
+    assert_eq!(whole(&[0.1]), [true; 0]);
+    // A shared core that was never anything else is one state, too.
+    assert_eq!(whole(&[0.15, 0.15, 0.16]), [true, true]);
+    assert!(Looks::new(&[None, None]).is_none(), "nobody can look");
+}
+
+#[test]
+fn additions_per_cycle_are_counted_by_the_fastest_chain() {
+    let look = |free_ns, cycle_ns| Some(Look { free_ns, cycle_ns });
+    let looks = Looks::new(&[look(0.1, 0.3), look(0.2, 0.33)]).unwrap();
+    let adds = [0, 1].map(|block| format!("{:.2}", looks.additions_per_cycle(block)));
+    assert_eq!(adds, ["3.00", "1.50"]);
+}
+
+#[test]
+fn a_look_at_the_core_is_two_times() {
+    let look = own_core::look();
+    assert_eq!(look.is_some(), cfg!(any(target_arch = "x86_64", target_arch = "aarch64")));
+    assert!(look.is_none_or(|l| l.free_ns < 1e4 && l.cycle_ns < 1e4), "{look:?}");
+    // One limit, in two rooms that don't know each other.
+    assert_eq!(own_core::SAME.to_bits(), pool::OWN_CORE.to_bits());
 }
 
 fn counting(case: &'static str, total: Arc<AtomicU64>) -> Crowd {
@@ -138,8 +170,9 @@ fn a_crossover_is_found_where_it_is() {
         );
     }
     for (a, b, word) in [
-        (slower("a", 2, 0), slower("b", 1, 0), "at no hold"),
-        (slower("a", 1, 0), slower("b", 2, 0), "behind"),
+        (slower("a", 2, 400), slower("b", 1, 0), "at no hold"),
+        // At no hold the two would be the same code, and noise alone would say which is ahead.
+        (slower("a", 1, 0), slower("b", 2, 400), "behind"),
     ] {
         let why = find(a, b).unmeasured.expect("there is no crossover");
         assert!(why.contains(word) || why.contains("told apart") || why.contains("at once"), "{why}");

@@ -246,8 +246,8 @@ fn the_counters_and_maps_that_are_measured_pass() {
     map::check::<papaya::HashMap<u32, u64>>().unwrap();
     map::check::<map::OneRwLock>().unwrap();
     map::check::<scc::HashMap<u32, u64>>().unwrap();
-    presence::check::<map::OneLock>().unwrap();
-    presence::check::<map::Sharded>().unwrap();
+    presence::check::<presence::OneLock>().unwrap();
+    presence::check::<presence::Sharded>().unwrap();
     presence::check::<presence::Papaya>().unwrap();
     presence::check::<presence::Slab>().unwrap();
 }

@@ -174,7 +174,7 @@ impl<const TORN: bool> published::Access<Line> for &'static BadLine<TORN> {
     fn read<U>(&mut self, look: impl FnOnce(&Line) -> U) -> U {
         let (mut line, older) = *self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if TORN {
-            line[7] = older[7];
+            line.0[7] = older.0[7];
         }
         look(if TORN { &line } else { &older })
     }

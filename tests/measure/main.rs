@@ -1,25 +1,38 @@
 //! The ways to measure, the contenders and the experiments: what is counted, which rules hold, what is said of what can't be measured.
 //! No test asserts a time. Tests of labs are in `tests/labs/`.
+mod alloc_arena;
+mod async_channels;
+mod async_fairness;
+mod async_find;
 mod async_locks;
+mod async_pool;
 mod audit;
 mod collections;
+mod condvar;
 mod copied;
 mod deadlock;
+mod dotnet;
+mod dropped;
 mod engine;
 #[cfg(feature = "gc")]
 mod gc;
-mod injection;
 #[cfg(feature = "gc")]
 mod jvm;
 mod keys;
+mod ladder;
 #[cfg(feature = "gc")]
 mod limited;
+mod litmus;
 mod lockfree_labs;
 mod machine;
+mod once;
+mod os_cost;
+mod over_time;
 mod policy;
 mod progress;
 mod rivals;
 mod scaling;
+mod sched_steal;
 mod semaphore;
 mod stats;
 mod stuck;

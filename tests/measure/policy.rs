@@ -15,7 +15,7 @@ fn the_contenders_of_this_lab_pass() {
 }
 
 fn overtakes(lock: &Lock, who: Lone) -> f64 {
-    let sample = lone(lock, who, Duration::from_millis(60), "p");
+    let sample = lone(lock, who, Duration::from_millis(60), 1, "p");
     assert!(sample.values["turns_count"] >= 1.0, "always gets its last turn: {sample:?}");
     sample.values["overtakes_count"]
 }

@@ -296,3 +296,26 @@ fn a_share_has_a_binomial_interval() {
     assert_eq!(wilson(1.0, 0.0), None);
     assert_eq!(wilson(3.0, 2.0), None);
 }
+
+#[test]
+fn two_groups_are_two_numbers_and_noise_is_one() {
+    use underhood::stats::modes::two;
+    // What three labs showed: milliseconds, millions a second, nanoseconds.
+    let [low, high] = two(&[73.0, 6.0, 90.0, 6.2, 6.1]).expect("two groups");
+    assert_eq!((low.count, high.count), (3, 2));
+    assert!(near(low.middle, 6.1, 1e-9) && near(high.middle, 81.5, 1e-9));
+    assert!(two(&[6.0, 6.9, 14.2, 14.3, 6.5]).is_some());
+    assert!(two(&[16.0, 16.1, 44.0, 44.2, 44.1]).is_some());
+    // One odd value is no group, a drift is none, a small step is none.
+    assert_eq!(two(&[1.0, 1.01, 0.99, 1.0, 5.0]), None);
+    assert_eq!(two(&[1.0, 1.4, 2.0, 2.8, 4.0]), None);
+    assert_eq!(two(&[1.0, 1.0, 1.2, 1.2, 1.2]), None);
+    assert_eq!(two(&[0.0, 0.0, 5.0, 5.0]), None, "no logarithm");
+    assert_eq!(two(&[]), None);
+    let mut normal = Normal(5);
+    let found = (0..1_000).filter(|_| {
+        let values: Vec<f64> = (0..5).map(|_| (0.3 * normal.next()).exp()).collect();
+        two(&values).is_some()
+    });
+    assert!(found.count() < 50, "noise is seldom taken for two groups");
+}

@@ -21,7 +21,7 @@ pub fn wanted() -> Vec<&'static Structure> {
 
 /// Prints one structure.
 pub fn orders(s: &Structure) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(format!("{}.rs", s.path));
+    let path = crate::root().join(crate::scenarios::source(s.path));
     let source = fs::read_to_string(path).expect("the structure's source");
     let source: Vec<&str> = source.lines().map(str::trim).collect();
     let order =

@@ -15,9 +15,9 @@ use std::env;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
-use underhood::lab::Launch;
 use underhood::lab::plan::{Mode, Plan};
 use underhood::lab::sample::Sample;
+use underhood::lab::{Launch, Origin};
 use underhood::machine::{Machine, allowed_cpus};
 use underhood::record::{Store, seal};
 
@@ -26,7 +26,8 @@ const LAUNCHES: usize = 3;
 
 /// Appends the launches of a step of `order_detect`.
 pub fn keep(step: &str, launches: Vec<Vec<Sample>>) {
-    let lab = lab();
+    let mut lab = lab();
+    lab.origin = Origin::ours(lab.origin.text); // not this package's, which has the lab's file in it as well
     let step = lab.steps.iter().find(|s| s.name == step).expect("a step of the lab");
     let Launch::Recorded(command) = step.launch else { panic!("the lab measures that step itself") };
     let mut plan = Plan::new(Mode::Default, allowed_cpus());
@@ -117,7 +118,7 @@ pub fn record_mutants(runs: &[Vec<Score>]) {
 const RACE: i32 = 66;
 
 fn sanitized(name: &str) -> Sample {
-    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/sanitize/thread");
+    let program = crate::root().join("target/sanitize/thread");
     if !program.is_file() {
         let why = "not run here: .ci/sanitize builds it where a nightly toolchain is present";
         return Sample::unmeasured("tsan", name, why);

@@ -67,7 +67,7 @@ pub fn summary(scores: &[Score]) {
 /// Explores, prints and scores.
 pub fn structure(s: &Structure) -> Score {
     let started = Instant::now();
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(crate::scenarios::source(s.path));
+    let path = crate::root().join(crate::scenarios::source(s.path));
     let source = fs::read_to_string(path).expect("the structure's source");
     let source: Vec<&str> = source.lines().map(str::trim).collect();
     println!("\n{}", s.path);

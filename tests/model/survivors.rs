@@ -30,6 +30,15 @@ pub struct Survivor {
 
 pub const SURVIVORS: &[Survivor] = &[
     Survivor {
+        structure: "lockfree/deque",
+        code: "match shared.top.0.compare_exchange(top, top.wrapping_add(1), Release, Relaxed) {",
+        change: "Success Release -> Relaxed",
+        class: Class::ToolLimit,
+        reason: "It keeps the thief's load of the slot before the exchange that lets the owner fill the slot again. To see the lack of it, that \
+        load must return a value that is stored after the exchange: load buffering, which the language's text and ARM allow, and \
+        neither loom nor RC11 has. All that comes before the load is ordered by the fence already.",
+    },
+    Survivor {
         structure: "lock/rwlock_fair",
         code: "self.turn.fetch_add(1, Release); // E3",
         change: "ReadModifyWrite split",

@@ -4,6 +4,7 @@ mod all;
 #[path = "../common/mod.rs"]
 mod common;
 
+mod names;
 mod notes;
 mod report;
 mod terminal;

@@ -9,6 +9,7 @@ mod in_flight;
 mod keyed;
 mod models;
 mod rates;
+mod retries;
 mod rivals;
 mod service;
 mod tenants;

@@ -11,6 +11,7 @@ mod lanes;
 mod locks;
 #[path = "../zoo/machine.rs"]
 mod machine;
+mod memories;
 #[path = "../zoo/plain.rs"]
 mod plain;
 mod real;
@@ -27,7 +28,7 @@ mod walls;
 mod zoo;
 
 // What the scenarios call `crate::lock`, `crate::sync` and so on.
-use underhood::structures::{flow, lock, lockfree, reclaim, sync, task};
+use underhood::structures::{alloc, flow, lock, lockfree, reclaim, sync, task};
 /// The room that `managed/safepoint` is named after.
 mod managed {
     pub(crate) use underhood::structures::safepoint;

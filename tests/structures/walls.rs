@@ -7,6 +7,12 @@ use std::cell::Cell;
 use std::fs;
 use std::path::Path;
 use std::rc::Rc;
+use underhood::structures::alloc::{
+    bump::Bump,
+    inbox::{Inbox, Link},
+    slots::{Slots, Taken},
+    small::Small,
+};
 use underhood::structures::flow::adaptive::{Adaptive, AdaptiveSettings, Permit};
 use underhood::structures::flow::bulkhead::{Bulkhead, Full, NoPlaces, Pass};
 use underhood::structures::flow::circuit_breaker::{BreakerSettings, Call, CircuitBreaker, Refused, State};
@@ -87,6 +93,20 @@ const _: () = {
     assert!(!is!(MutexGuard<'static, u32>: Send) && is!(MutexGuard<'static, u32>: Sync));
     assert!(!is!(MutexGuard<'static, SendOnly>: Send) && !is!(MutexGuard<'static, SendOnly>: Sync));
     assert!(!is!(MutexGuard<'static, SyncOnly>: Send) && is!(MutexGuard<'static, SyncOnly>: Sync));
+};
+
+// An arena and a pool belong to one thread, which nobody can see in their types but by these walls.
+const _: () = {
+    assert!(!is!(Bump: Send) && !is!(Bump: Sync));
+    assert!(!is!(Slots<u32>: Send) && !is!(Slots<u32>: Sync));
+    assert!(!is!(Taken<'static, u32>: Send) && !is!(Taken<'static, u32>: Sync));
+};
+
+// An inbox is for all threads; a link is a pointer, and goes where its block goes. The allocator has no state in its value.
+const _: () = {
+    assert!(is!(Inbox: Send) && is!(Inbox: Sync));
+    assert!(!is!(Link: Send) && !is!(Link: Sync));
+    assert!(is!(Small: Send) && is!(Small: Sync));
 };
 
 // The machines are as mobile as the locals that they save.
@@ -274,7 +294,7 @@ fn every_public_type_has_its_walls() {
     let here = include_str!("walls.rs");
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/structures");
     let mut checked = 0;
-    for room in ["lock", "lockfree", "reclaim", "task", "flow"] {
+    for room in ["alloc", "lock", "lockfree", "reclaim", "task", "flow"] {
         let files = fs::read_dir(src.join(room)).unwrap_or_else(|e| panic!("{room}: {e}"));
         for file in files {
             let file = file.unwrap().path();

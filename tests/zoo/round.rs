@@ -150,12 +150,13 @@ pub fn conserved(spec: Spec, history: &[Event]) -> bool {
     let count = |op: fn(&Op) -> bool, out: Out| history.iter().filter(|e| op(&e.op) && e.out == out).count();
     let last = history.last().map(|e| e.out);
     match spec {
-        Spec::Fifo(_) | Spec::Lifo => {
+        Spec::Fifo(_) | Spec::Lifo | Spec::Deque(_) => {
             let put = history.iter().filter(|e| e.out == Out::Done).filter_map(|e| match e.op {
                 Op::Put(value) => Some(value),
                 _ => None,
             });
-            let taken = history.iter().filter(|e| e.op == Op::Take).filter_map(|e| match e.out {
+            let takes = history.iter().filter(|e| matches!(e.op, Op::Take | Op::Steal));
+            let taken = takes.filter_map(|e| match e.out {
                 Out::Value(value) => Some(value),
                 _ => None,
             });

@@ -20,7 +20,7 @@ mod threshold;
 pub use self::{
     block::{Block, BlockError},
     roster::*,
-    threshold::fix_mmap_threshold,
+    threshold::{fix_mmap_threshold, keep_what_is_freed},
 };
 
 /// The alignment that malloc promises on 64-bit systems: up to it a block comes from plain malloc, above it from

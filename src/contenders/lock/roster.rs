@@ -81,10 +81,12 @@ mutex!(PL012_FAIR, pl012::FairMutex<u64>, of("pl012_fair", "parking_lot 0.12 Fai
 #[cfg(feature = "parking_lot")]
 mutex!(PL013_FAIR, pl013::FairMutex<u64>, of("pl013_fair", "parking_lot 0.13 FairMutex", "pl013"), |l| l
     .lock());
-// Taken by a thread that blocks: a fair queue. Must not be called on a runtime's own threads.
+// Taken by a thread: tried first, since `blocking_lock` enters a small executor each time; then it blocks, in a fair queue. Must not be
+// called on a runtime's own threads.
 #[cfg(feature = "labs")]
 mutex!(TOKIO_MUTEX, tokio::sync::Mutex<u64>, of("tokio_mutex", "tokio Mutex, by threads", "tokio"), |l| l
-    .blocking_lock());
+    .try_lock()
+    .unwrap_or_else(|_| l.blocking_lock()));
 #[cfg(feature = "labs")]
 mutex!(SPIN_MUTEX, spin::Mutex<u64>, of("spin_mutex", "spin Mutex", "spin"), |l| l.lock());
 mutex!(MUTEX, Mutex<u64>, named("mutex", "our Mutex"), |l| l.lock());
@@ -138,14 +140,14 @@ rwlock!(
     |l| l.0.read_recursive(),
     l.0.write()
 );
-// Taken by a thread that blocks: a fair queue. Must not be called on a runtime's own threads.
+// The same for its reader-writer lock.
 #[cfg(feature = "labs")]
 rwlock!(
     TOKIO_RWLOCK,
     tokio::sync::RwLock<u64>,
     of("tokio_rwlock", "tokio RwLock, by threads", "tokio"),
-    |l| l.blocking_read(),
-    l.blocking_write()
+    |l| l.try_read().unwrap_or_else(|_| l.blocking_read()),
+    l.try_write().unwrap_or_else(|_| l.blocking_write())
 );
 rwlock!(RWLOCK, RwLock<u64>, named("rwlock", "our RwLock"), |l| l.read(), l.write());
 rwlock!(

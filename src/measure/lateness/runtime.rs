@@ -4,6 +4,7 @@
 //! a runtime that hangs is a reason in the result, never a hung caller. (`Runtime::drop` would wait for blocked work forever.)
 use std::{
     future::Future,
+    hash::{BuildHasher, RandomState},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -16,7 +17,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::{
     lab::sample::{Receipts, Sample},
-    measure::trace,
+    measure::{order::Order, trace},
 };
 
 use super::{Lateness, SchedTimes, Schedule, ThreadTimes, ns, outside_wakes, timer_probe, wake_probe};
@@ -31,6 +32,8 @@ pub struct RuntimeWatch {
     pub workers: usize,
     /// For how long ticks are intended; the watch lasts until the last of them was handled.
     pub window: Duration,
+    /// The offenders begin at random moments within so long.
+    pub spread: Duration,
     /// Period of the timer probe; `None` switches it off.
     pub tick: Option<Duration>,
     /// Period of the outside wake; `None` switches it off.
@@ -213,10 +216,15 @@ where
             async move { tell.send(Report::Wake(wake_probe(wakes).await)) },
         ));
     }
+    let mut dice = Order::new(RandomState::new().hash_one(0));
     for _ in 0..offenders {
+        let late = watch.spread * u32::try_from(dice.below(1_000)).unwrap_or(0) / 1_000;
         let (tell, stop, unit, rest) = (tell.clone(), Arc::clone(stop), unit.clone(), rest.clone());
         runtime.spawn(trace::task("offender", async move {
             let (mut units, mut last_ns) = (Lateness::new(), 0);
+            if !late.is_zero() {
+                tokio::time::sleep(late).await;
+            }
             loop {
                 rest(start).await;
                 if stop.load(Relaxed) {

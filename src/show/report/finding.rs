@@ -1,11 +1,11 @@
 //! The title of a chart: what it shows, in a sentence that the same records would refute.
 use crate::{
-    judge::Compared,
+    judge::{Compared, name},
     lab::{Step, sample::AA},
     record::Record,
     show::table::against_baseline,
     stats::Interval,
-    words::{escape, number},
+    words::number,
 };
 
 /// The row that only says what the harness costs is no contender.
@@ -13,32 +13,36 @@ const HARNESS: &str = "empty";
 
 /// Of the cases at one parameter.
 pub(super) fn of_cases(step: &Step, records: &[Record], rows: &[&Record]) -> String {
-    let at = rows.first().map_or(String::new(), |r| crate::words::at(&r.param));
-    let about = format!("{}{at}", number::label(step.headline));
+    let at = rows.first().map_or(String::new(), |r| name::at(step, &r.param));
+    let about = format!("{}{at}", name::value(step, step.headline));
     let known = ranked(step, rows);
     let (Some((low, least)), Some((high, most))) = (known.first(), known.last()) else {
-        return format!("{about}: no contender was measured");
+        return format!("{about}: no variant was measured");
     };
     if known.len() < 2 {
-        return format!("{about}: {} {}", escape::line(&low.case), number::value(step.headline, least.mid));
+        return format!(
+            "{about}: {} {}",
+            name::variant(step, &low.case),
+            number::value(step.headline, least.mid)
+        );
     }
     let compared: Vec<Compared> =
         known.iter().filter_map(|(r, _)| against_baseline(step, records, r)).collect();
     if !compared.is_empty() && compared.iter().all(|c| matches!(c, Compared::NoDifference { .. })) {
-        return format!("{about}: no case differs from {}", escape::line(&low.baseline));
+        return format!("{about}: none differs from {}", name::variant(step, &low.baseline));
     }
     format!(
         "{about}: from {} ({}) to {} ({})",
         number::value(step.headline, least.mid),
-        escape::line(&low.case),
+        name::variant(step, &low.case),
         number::value(step.headline, most.mid),
-        escape::line(&high.case)
+        name::variant(step, &high.case)
     )
 }
 
 /// Of the cases over the parameters.
 pub(super) fn of_sweep(step: &Step, rows: &[&Record], params: &[&str]) -> String {
-    let about = number::label(step.headline);
+    let about = name::value(step, step.headline);
     let top = |param: &str| -> Option<String> {
         let at: Vec<&Record> = rows.iter().copied().filter(|r| r.param == param).collect();
         let known = ranked(step, &at);
@@ -46,22 +50,27 @@ pub(super) fn of_sweep(step: &Step, rows: &[&Record], params: &[&str]) -> String
         // A case whose interval reaches up to the highest one cannot be told from it by eye, and is named as well.
         let beside = known.iter().rev().nth(1).filter(|(_, i)| i.hi >= most.lo);
         Some(match beside {
-            Some((other, _)) => format!("{} or {}", escape::line(&r.case), escape::line(&other.case)),
-            None => escape::line(&r.case),
+            Some((other, _)) => {
+                format!("{} or {}", name::variant(step, &r.case), name::variant(step, &other.case))
+            }
+            None => name::variant(step, &r.case),
         })
     };
     let tops: Vec<(&str, String)> = params.iter().filter_map(|p| Some((*p, top(p)?))).collect();
+    let at = |param: &str| match param {
+        "" => String::new(),
+        param => format!(" ({})", name::setting(step, param)),
+    };
     match (tops.first(), tops.last()) {
         (Some((from, a)), Some((to, b))) if from != to && a != b => {
-            format!("{about}: highest is {a}{}, {b}{}", crate::words::at(from), crate::words::at(to))
+            format!("{about}: highest is {a}{}, and {b}{}", at(from), at(to))
         }
-        (Some((from, a)), Some((to, _))) if from != to => {
-            let all = tops.iter().all(|(_, top)| top == a);
-            let between = if all { "" } else { ", not in between" };
-            format!("{about}: highest is {a}{} and{}{between}", crate::words::at(from), crate::words::at(to))
-        }
-        (Some((at, a)), _) => format!("{about}: highest is {a}{}", crate::words::at(at)),
-        _ => format!("{about}: no contender was measured"),
+        (Some((from, a)), Some((to, _))) if from != to => match tops.iter().all(|(_, top)| top == a) {
+            true => format!("{about}: {a} is highest throughout"),
+            false => format!("{about}: {a} is highest first and last, not in between"),
+        },
+        (Some((param, a)), _) => format!("{about}: highest is {a}{}", at(param)),
+        _ => format!("{about}: no variant was measured"),
     }
 }
 

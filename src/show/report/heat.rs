@@ -4,11 +4,14 @@
 use maud::{Markup, html};
 
 use crate::{
-    judge::{Compared, guess::more_is_better},
+    judge::{Compared, guess::more_is_better, name},
     lab::{Step, sample::AA},
     record::Record,
-    show::{heat::grid, table::against_baseline},
-    words::{escape, number},
+    show::{
+        heat::{grid, held},
+        table::against_baseline,
+    },
+    words::number,
 };
 
 /// Who wins a cell.
@@ -54,7 +57,7 @@ fn chart(
         down.iter().map(|row| across.iter().map(|column| cell(row, column)).collect()).collect();
     let count = |winner| cells.iter().flatten().filter(|(w, _)| *w == winner).count();
     let of = down.len() * across.len();
-    let (case, baseline) = (escape::line(case), escape::line(baseline));
+    let (case, baseline) = (name::variant(step, case), name::variant(step, baseline));
     let class = |winner| match winner {
         Winner::Case => "hc",
         Winner::Baseline => "hb",
@@ -63,20 +66,20 @@ fn chart(
     html! {
         figure {
             figcaption {
-                (number::label(step.headline)) ": " (case) " wins in " (count(Winner::Case)) " of " (of) " cells, " (baseline) " in "
+                (name::value(step, step.headline)) ": " (case) " wins in " (count(Winner::Case)) " of " (of) " cells, " (baseline) " in "
                 (count(Winner::Baseline))
             }
             div.wide role="region" tabindex="0" aria-label={ (case) " against " (baseline) } {
                 table.heat {
-                    thead { tr { td {} @for column in across { th scope="col" { (escape::line(column)) } } } }
+                    thead { tr { td {} @for column in across { th scope="col" { (name::setting(step, column)) } } } }
                     tbody { @for (row, cells) in down.iter().zip(&cells) {
-                        tr { th scope="row" { (escape::line(row)) } @for (winner, text) in cells { td.(class(*winner)) { (text) } } }
+                        tr { th scope="row" { (held(step, row)) } @for (winner, text) in cells { td.(class(*winner)) { (text) } } }
                     } }
                 }
             }
             p.key {
-                (number::label(step.headline)) " of " (case) " as a multiple of " (baseline) "'s; filled: " (case) " wins; framed: " (baseline)
-                " wins; blank: neither is shown to."
+                (name::value(step, step.headline)) " of " (case) " as a multiple of " (baseline) "'s; filled: " (case) " wins; framed: " (baseline)
+                " wins; blank: neither is shown to win."
             }
         }
     }

@@ -3,29 +3,26 @@
 //!
 //! | file | what it draws |
 //! |---|---|
-//! | `mod.rs` | the page: machine, what may not be quoted, labs |
-//! | `step.rs` | a step: verdicts, charts, table |
-//! | `dots.rs`, `sweep.rs` | cases at one parameter; cases over the parameters |
+//! | `mod.rs` | the page: the answers, the labs, the machine, what may not be quoted |
+//! | `step.rs` | a step: verdicts, charts, reasons, table |
+//! | `draw.rs` | a chart as bars, or as lines over a sweep |
 //! | `heat.rs` | who wins where, over a grid of two parameters |
 //! | `stack.rs` | a whole and its parts |
 //! | `swim.rs` | a trace as lanes |
 //! | `finding.rs` | the titles of charts |
-//! | `axis.rs` | where a value lies |
 //!
 //! Shown are the runs that [`speaking`](crate::judge::cited::speaking) chooses, so page and notes agree. Text from records is escaped twice: what
 //! is invisible or reorders text by [`crate::words::escape`], what is markup by maud.
-mod axis;
-mod dots;
+mod draw;
 mod finding;
 mod heat;
 mod stack;
 mod step;
-mod sweep;
 mod swim;
 
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
-use super::{origin, quote};
+use super::{capital, chart, notes::subjects, origin, quote};
 use crate::{judge::cited::cited, words::escape};
 use crate::{
     judge::{
@@ -39,7 +36,7 @@ use crate::{
 };
 
 /// Bytes of a page. A page that would be longer shows less of its tables and says so.
-pub const MOST_BYTES: usize = 200_000;
+pub const MOST_BYTES: usize = 2_000_000;
 
 const STYLE: &str = include_str!("style.css");
 const SCRIPT: &str = include_str!("copy.js");
@@ -49,15 +46,9 @@ const SCRIPT: &str = include_str!("copy.js");
 enum Detail {
     /// All rows and columns.
     All,
-    /// All rows, without the further columns.
-    Headlines,
-    /// Only rows that a claim or a sentence is about.
+    /// Only rows that a claim or a sentence is about, without the further columns.
     Cited,
-    /// No tables, one chart a step, one sentence a lab.
-    Brief,
-    /// One chart a lab, claims that did not hold, and no explanations.
-    Digest,
-    /// No chart: questions, verdicts and sentences, with the commands of these.
+    /// Neither tables nor charts of single steps.
     Words,
 }
 
@@ -118,9 +109,7 @@ pub fn report(labs: &[&Lab], kept: &Kept<'_>) -> String {
     }
     remarks.extend(remark.map(|text| format!("{}.", escape::line(text.trim_end_matches('.')))));
     let mut text = String::new();
-    for detail in
-        [Detail::All, Detail::Headlines, Detail::Cited, Detail::Brief, Detail::Digest, Detail::Words]
-    {
+    for detail in [Detail::All, Detail::Cited, Detail::Words] {
         text = page(&shown, &remarks, detail).into_string();
         if text.len() <= MOST_BYTES {
             break;
@@ -159,24 +148,21 @@ fn page(shown: &[Shown<'_>], remarks: &[String], detail: Detail) -> Markup {
                 style { (PreEscaped(STYLE)) }
             }
             body {
-                a.skip href="#labs" { "Skip to the labs" }
+                a.skip href="#answers" { "Skip to the answers" }
                 main {
                     h1 { "What this machine shows" }
                     p.lede { (summary(shown)) ". " (quotable) " of " (all.len()) " numbers may be quoted." }
+                    (answers(shown))
+                    details {
+                        summary { "How to read a chart" }
+                        p { "A bar or a dot stands at the middle of the launches, the line over it is the 95 % interval. \
+                             Single launches are drawn where they lie far apart. Where the baseline was measured against \
+                             itself, the shaded band is the smallest difference that this run can show. What lies within it is \
+                             no difference. Dashed marks and ! are not quotable." }
+                    }
+                    @for s in shown { (lab(s, detail, shown.len() == 1)) }
                     (machine(&all))
                     (barred(shown))
-                    nav aria-labelledby="labs" {
-                        h2 id="labs" { "Labs" }
-                        ul { @for s in shown {
-                            li { a href={ "#" (s.lab.stem) } { (s.lab.question) } " " span.soft { (counts(s.findings.iter().flatten())) } }
-                        } }
-                    }
-                    h2 { "How to read a chart" }
-                    p { "A dot is a launch of the program, a bar the 95 % interval over launches, a short upright line its middle. Where the "
-                        "baseline was measured against itself (A/A), the shaded band is the smallest difference that this run can show: what "
-                        "lies within it is no difference. Over parameters, each case has a panel of its own on the same axis, upright bars are "
-                        "intervals, and a thin line repeats the baseline. Dashed marks and ! are not quotable." }
-                    @for s in shown { (lab(s, detail)) }
                     @if !remarks.is_empty() || detail > Detail::All {
                         h2 { "Not on this page" }
                         ul {
@@ -193,19 +179,32 @@ fn page(shown: &[Shown<'_>], remarks: &[String], detail: Detail) -> Markup {
     }
 }
 
+/// The index: each question with the answer that these records give, by subject.
+fn answers(shown: &[Shown<'_>]) -> Markup {
+    let labs: Vec<&Lab> = shown.iter().map(|s| s.lab).collect();
+    let of = |lab: &Lab| shown.iter().find(|s| s.lab.stem == lab.stem);
+    html! {
+        nav aria-labelledby="answers" {
+            h2 id="answers" { "Answers" }
+            @for (title, of_subject) in subjects(&labs) {
+                @if labs.len() > 1 { h3 { (title) } }
+                ul.answers { @for s in of_subject.into_iter().filter_map(of) { li {
+                    a href={ "#" (s.lab.stem) } { (s.lab.question) }
+                    @match quote::aloud(s.lab, &s.records) {
+                        Ok(said) => p { (escape::line(&said[0].1)) },
+                        Err(why) => p.soft { "Nothing to say yet: " (escape::line(&why)) "." },
+                    }
+                } } }
+            }
+        }
+    }
+}
+
 fn left_out(detail: Detail) -> Option<&'static str> {
     match detail {
         Detail::All => None,
-        Detail::Headlines => Some("Further columns of the tables"),
         Detail::Cited => Some("Further columns, and rows that no claim is about"),
-        Detail::Brief => Some("Tables, and some charts and sentences"),
-        Detail::Digest => Some(
-            "Tables, most charts, claims that held, explanations, the commands of single steps, what they will ask next, and the machine beside \
-             each sentence",
-        ),
-        Detail::Words => Some(
-            "Tables, charts, claims that held, explanations, the commands of single steps, and what they will ask next",
-        ),
+        Detail::Words => Some("Tables, and the charts of single steps"),
     }
 }
 
@@ -259,7 +258,7 @@ fn machine(records: &[&Record]) -> Markup {
     html! {
         h2 { "The machine" }
         dl { @for (label, texts) in lines { dt { (label) } @for text in texts { dd { (text) } } } }
-        p.soft { "A machine that cannot show an effect is told so; a grade is the worst one of the runs shown." }
+        p.soft { "If the machine cannot show an effect, the grade says so. A grade is the worst one of the runs shown." }
     }
 }
 
@@ -293,43 +292,72 @@ fn barred(shown: &[Shown<'_>]) -> Markup {
     }
 }
 
-fn lab(s: &Shown<'_>, detail: Detail) -> Markup {
+fn lab(s: &Shown<'_>, detail: Detail, alone: bool) -> Markup {
     let lab = s.lab;
+    let said = quote::aloud(lab, &s.records);
+    let main = said.as_ref().ok().and_then(|said| lab.steps.iter().find(|step| step.name == said[0].0.step));
+    let main = main.or(lab.steps.first()).filter(|step| step.withdrawn.is_none());
     html! {
         section id=(lab.stem) aria-labelledby={ (lab.stem) "-q" } {
             h2 id={ (lab.stem) "-q" } { (lab.question) }
-            p.soft { a href={ "#" (lab.stem) } { (lab.stem) } ": " (counts(s.findings.iter().flatten())) }
-            (quotation(lab, &s.records, detail))
-            @for i in 0..lab.steps.len() {
-                (step::section(s, i, detail))
+            @match &said {
+                Ok(said) => {
+                    p.lede { (escape::line(&said[0].1)) }
+                    p { b { "Not true when " } (quote::clause(said[0].0)) "." }
+                },
+                Err(why) => p { b { "Say nothing yet: " } (escape::line(why)) "." },
             }
-            @if detail < Detail::Digest {
-                h3 { "What these numbers do not allow anybody to say" }
-                ul { @for text in &lab.not_said { li { (text) } } }
-                h3 { "They will ask next" }
+            @if let Some(step) = main {
+                div.argument {
+                    @if let Some(chart) = argument(lab, step, &s.records) {
+                        (draw::figure(&chart, &format!("{}.main.", lab.stem), &capital(&chart.label)))
+                    }
+                    div { (step::reasons_of(lab, step, &s.records)) }
+                }
+                @for text in step::unquotable(&chart::argument(lab, step, &s.records).1) { p.soft { (text) } }
+            }
+            (quotation(lab, &s.records))
+            p.soft { a href={ "#" (lab.stem) } { (lab.stem) } ": " (counts(s.findings.iter().flatten())) }
+            @for i in 0..lab.steps.len() {
+                (step::section(s, i, detail, alone, main.is_some_and(|step| step.name == lab.steps[i].name)))
+            }
+            details.step {
+                summary { h3 { "What they ask next, and what these numbers do not show" } }
                 ul { @for text in &lab.next { li { (text) } } }
+                p { b { "What these numbers do not show" } }
+                ul { @for text in &lab.not_said { li { (text) } } }
             }
         }
     }
 }
 
-/// The sentence with its conditions and a button that copies both, or why there is none.
-fn quotation(lab: &Lab, records: &[Record], detail: Detail) -> Markup {
-    let carried = match quote::carried(lab, records) {
-        Ok(carried) => carried,
-        Err((_, why)) => return html! { p { b { "Say nothing yet: " } (escape::line(&why)) "." } },
-    };
+/// The chart that carries the answer. Over a sweep its variants are drawn at every setting, so that no line has a gap that is none.
+fn argument(lab: &Lab, step: &Step, records: &[Record]) -> Option<chart::Chart> {
+    let chart = chart::of_argument(lab, step, records)?;
+    if !draw::is_sweep(&chart) {
+        return Some(chart);
+    }
+    let (value, rows) = chart::argument(lab, step, records);
+    let run = &rows.first()?.run;
+    let all = super::table::rows(step, records, run);
+    let all: Vec<&Record> = all.into_iter().filter(|r| rows.iter().any(|a| a.case == r.case)).collect();
+    chart::Chart::of(step, records, &all, value)
+}
+
+/// The sentences with their intervals and conditions, folded, and a button that copies each.
+fn quotation(lab: &Lab, records: &[Record]) -> Markup {
+    let Ok(carried) = quote::carried(lab, records) else { return html! {} };
     html! {
-        @let most = if detail >= Detail::Brief { 1 } else { carried.len() };
-        @for (i, (say, sentence)) in carried.iter().take(most).enumerate() {
-            @let id = format!("{}-say{i}", lab.stem);
-            blockquote id=(id) {
-                p { (escape::line(&sentence.text)) }
-                p.soft {
-                    @for (label, text) in quote::origin_of(say, sentence) { @if label != "Versions" && (detail < Detail::Digest || !["Sessions", "Build", "Machine", "Grade"].contains(&label)) { b { (label) } " " (text) ". " } }
+        details.step {
+            summary { h3 { "To quote it: intervals, machine, command" } }
+            @for (i, (say, sentence)) in carried.iter().enumerate() {
+                @let id = format!("{}-say{i}", lab.stem);
+                blockquote id=(id) {
+                    p { (escape::line(&sentence.text)) }
+                    p.soft { @for (label, text) in quote::origin_of(say, sentence) { @if label != "Versions" { b { (label) } " " (text) ". " } } }
                 }
+                button type="button" hidden data-copy=(id) { "Copy this sentence with its conditions" }
             }
-            button type="button" hidden data-copy=(id) { "Copy this sentence with its conditions" }
         }
     }
 }

@@ -2,9 +2,10 @@
 use maud::{Markup, html};
 
 use crate::{
+    judge::name,
     lab::{Step, sample::AA},
     record::Record,
-    words::{escape, number},
+    words::number,
 };
 
 /// The columns that are parts of the headline, as shares of it: `lost_runq_share` of what `lost_share` says was lost.
@@ -36,14 +37,14 @@ pub(super) fn chart(step: &Step, rows: &[&Record]) -> Option<Markup> {
     let most = rows.iter().max_by(|a, b| {
         mid(a, step.headline).unwrap_or(0.0).total_cmp(&mid(b, step.headline).unwrap_or(0.0))
     })?;
-    let label = number::label(step.headline);
+    let label = name::value(step, step.headline);
     let whole = number::value(step.headline, mid(most, step.headline)?);
     Some(html! {
         figure {
-            figcaption { (label) (crate::words::at(&first.param)) ": most with " (escape::line(&most.case)) ", " (whole) ", of that " (said(most)) }
+            figcaption { (label) (name::at(step, &first.param)) ": most with " (name::variant(step, &most.case)) ", " (whole) ", of that " (said(most)) }
             div.stack { @for r in &rows {
                 p {
-                    span { (escape::line(&r.case)) @if !r.quotable { " !" } }
+                    span { (name::variant(step, &r.case)) @if !r.quotable { " !" } }
                     span.bar aria-hidden="true" { @for (i, (name, _)) in parts.iter().enumerate() {
                         @let share = mid(r, name).unwrap_or(0.0).min(1.0);
                         @if share > 0.0 { i.{ "s" (i % 5) } style={ "width:" (format!("{:.1}", share * 100.0)) "%" } {} }
@@ -51,7 +52,8 @@ pub(super) fn chart(step: &Step, rows: &[&Record]) -> Option<Markup> {
                     b { (number::value(step.headline, mid(r, step.headline).unwrap_or(0.0))) ": " (said(r)) }
                 }
             } }
-            p.key { (label) ", divided. A bar is all of it, however much that is; its parts stand in the order of the words beside it." }
+            p.key { (label) ", divided into its causes. Each bar is 100 % of that row's value. Its parts are in the order of \
+                 the words beside it." }
         }
     })
 }

@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 use maud::{Markup, PreEscaped, html};
 
 use crate::{
+    judge::name,
     lab::{Predict, Step},
     record::{Lane, Picture},
     words::{escape, number},
@@ -21,17 +22,18 @@ pub(super) fn charts(step: &Step, pictures: &[Picture]) -> Vec<Markup> {
     };
     let mut cases = vec![step.baseline(), asked];
     cases.dedup();
-    let named = |case: &&str| {
-        let name = format!("{case} {param}");
-        pictures.iter().find(|p| p.step == step.name && p.name.trim() == name.trim())
+    let chart_of = |case: &&str| {
+        let id = format!("{case} {param}");
+        let picture = pictures.iter().find(|p| p.step == step.name && p.name.trim() == id.trim())?;
+        Some(chart(picture, &name::cell(step, case, param)))
     };
-    cases.iter().filter_map(named).map(chart).collect()
+    cases.iter().filter_map(chart_of).collect()
 }
 
-fn chart(picture: &Picture) -> Markup {
+fn chart(picture: &Picture, of: &str) -> Markup {
     html! {
         figure {
-            figcaption { (title(picture)) }
+            figcaption { (title(picture, of)) }
             div.swim role="img" aria-label=(alternative(picture)) {
                 @for lane in &picture.lanes {
                     p {
@@ -52,7 +54,7 @@ fn share(lane: &Lane, mark: char) -> f64 {
 }
 
 /// The thread that blocks longest and the task that waits longest, if it is for a tenth of the time.
-fn title(picture: &Picture) -> String {
+fn title(picture: &Picture, of: &str) -> String {
     let most = |tasks: bool, mark: char| {
         let lanes = picture.lanes.iter().filter(|l| l.task == tasks).map(|l| (share(l, mark), l));
         lanes.max_by(|a, b| a.0.total_cmp(&b.0)).filter(|(share, _)| *share >= 0.1)
@@ -66,7 +68,7 @@ fn title(picture: &Picture) -> String {
     } else {
         found.join(", and ")
     };
-    format!("{}: {}", escape::line(&picture.name), escape::line(&found))
+    format!("{of}: {}", escape::line(&found))
 }
 
 fn alternative(picture: &Picture) -> String {

@@ -6,6 +6,7 @@
 //! | [`mpmc`] | bounded queue, any number of both | blocking in disguise: a thread stopped between claim and publication stops its slot |
 //! | [`stack`] | unbounded, last in, first out | lock-free, as far as the allocator is |
 //! | [`queue`] | unbounded, first in, first out | lock-free, as far as the allocator is |
+//! | [`deque`] | bounded: one owner takes the newest, thieves take the oldest | owner wait-free, thieves lock-free |
 //! | [`snapshot`] | one value that many read and few replace | readers wait-free (epoch) or lock-free (hazard) |
 //! | [`counter`] | three ways to count | wait-free, lock-free, wait-free |
 //!
@@ -18,6 +19,7 @@
 //! says anything of speed.
 
 pub mod counter;
+pub mod deque;
 pub mod mpmc;
 pub mod queue;
 pub mod ring;

@@ -14,6 +14,7 @@ mod bulkhead;
 mod circuit_breaker;
 mod condvar;
 mod counter;
+mod deque;
 mod epoch;
 mod event;
 mod exclusive;
@@ -23,6 +24,7 @@ mod gcra;
 mod handoff;
 mod hazard;
 mod histories;
+mod inbox;
 mod keyed;
 mod leak;
 mod leaky_bucket;
@@ -67,9 +69,11 @@ pub const ALL: &[Structure] = &[
     Structure { path: "lockfree/queue", scenarios: queue::SCENARIOS },
     Structure { path: "lockfree/snapshot", scenarios: snapshot::SCENARIOS },
     Structure { path: "lockfree/stack", scenarios: stack::SCENARIOS },
+    Structure { path: "lockfree/deque", scenarios: deque::SCENARIOS },
     Structure { path: "reclaim/epoch", scenarios: epoch::SCENARIOS },
     Structure { path: "reclaim/hazard", scenarios: hazard::SCENARIOS },
     Structure { path: "reclaim/leak", scenarios: leak::SCENARIOS },
+    Structure { path: "alloc/inbox", scenarios: inbox::SCENARIOS },
     Structure { path: "reclaim/place", scenarios: place::SCENARIOS },
     Structure { path: "lock/seqlock", scenarios: seqlock::SCENARIOS },
     Structure { path: "lock/tas", scenarios: tas::SCENARIOS },

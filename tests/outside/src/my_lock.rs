@@ -61,5 +61,7 @@ pub(crate) fn my_lab() -> Lab {
 
 #[allow(dead_code, reason = "not used where the bench includes this file")]
 fn main() -> ExitCode {
+    // Then `my_lock try lock --with std_mutex,my_lock --hold 300ns` measures it under any workload.
+    underhood::prelude::contend(&[&MY_LOCK]);
     underhood::prelude::main(vec![my_lab()])
 }

@@ -73,8 +73,8 @@ fn a_fair_queue_gives_the_noisy_tenant_exactly_what_is_left_over() {
 fn a_shared_queue_sheds_what_exceeds_the_server() {
     let outcome = run::<SharedQueue>(Load::AllDouble);
     assert!(outcome.used_share > 0.999, "{outcome:?}");
-    // 33,333 asked for, 20,000 served a second; in 5 s the queue takes another 20,000.
-    let refused = 1.0 - (20_000.0 * 5.0 + 20_000.0) / (33_333.0 * 5.0);
+    // 33,333 are asked for each second and 20,000 are served; the queue is full before the counted time begins.
+    let refused = 1.0 - 20_000.0 / 33_333.0;
     assert!(near(outcome.others_shed_share, refused), "{outcome:?}, expected {refused}");
 }
 
