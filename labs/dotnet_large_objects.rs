@@ -83,7 +83,7 @@ pub(crate) fn lab() -> Lab {
         )
         .say(
             "pauses",
-            "The allocating thread waits longer than the world stops: {value} at worst, while the longest stop was {against}.",
+            "The allocating thread waits longer than the world stops: its longest wait in a launch is {value}, the longest stop {against}.",
             ratio(pick("86000B", "", "op_max_ns"), pick("86000B", "", "pause_max_ns")),
             "the thread allocates slowly enough for the background collection to keep up",
         )
@@ -255,9 +255,9 @@ fn pauses() -> Step {
             shown_by(at_least(1.3, ratio(full("86000B_no_background_8MiB"), full("86000B_no_background")))),
         )
         .because(
-            "During a background collection a thread may allocate only so many bytes of large objects. Then it \
-             waits for the end of the collection, although the world does not stop. With background collection switched \
-             off, that wait is gone.",
+            "During a background collection a thread may allocate only so many bytes of large objects. Then it waits for the end of the \
+             collection, although the world does not stop. With background collection switched off, there is no such wait beside the \
+             stops: the longest wait is the longest stop.",
             shown_by(no_wait),
         )
         .because(

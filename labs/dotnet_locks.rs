@@ -53,9 +53,9 @@ static ALONE: [Row; 11] = [
     row("monitor", "lock (Monitor)", "monitor"),
     row("monitor_inflated", "lock (Monitor) that was once waited for", "monitor_inflated"),
     row("lock", "System.Threading.Lock (.NET 9)", "lock"),
-    row("spin_lock", "SpinLock, no owner tracking", "spin_lock"),
+    row("spin_lock", "SpinLock, no owner tracking, Exit(false)", "spin_lock"),
     row("semaphore_slim", "SemaphoreSlim.Wait", "semaphore_slim"),
-    row("semaphore_slim_async", "SemaphoreSlim.WaitAsync", "semaphore_slim_async"),
+    row("semaphore_slim_async", "SemaphoreSlim.WaitAsync, free at once", "semaphore_slim_async"),
     row("rw_lock_slim", "ReaderWriterLockSlim", "rw_lock_slim"),
     row("interlocked", "Interlocked.Increment", "interlocked"),
     Row {

@@ -74,12 +74,12 @@ pub(crate) fn lab() -> Lab {
             "Since .NET 6, Task.Wait tells the pool that it blocks. The pool then adds threads fast, and the clients reach \
              nine tenths of their full rate within {value} (read each half second).",
             pick("wait", "", "recovered_ns"),
-            "there are many more clients: the pool then adds a few threads a second",
+            "there are many more clients, or the pool may have more threads from the start",
         )
         .say(
             "pool",
-            "In the 2 s after the first, a timer on the starved pool is late by {value} or more: nearly all of the time. If the work awaits, it \
-             is late by up to {against}.",
+            "A timer on the starved pool is late by {value}, of the 2 s in which that was watched. If the work awaits, the timer is late by \
+             {against} at most in a launch.",
             ratio(pick("thread_sleep", "", "timer_late_max_ns"), pick("await", "", "timer_late_max_ns")),
             "the pool has a thread to spare",
         )
@@ -162,8 +162,9 @@ fn pool() -> Step {
             shown_by(at_most(0.25, ratio("wait_pool_not_told", "wait"))),
         )
         .because(
-            "A semaphore in front with fewer permits than the pool has threads leaves a thread for others, so timers fire on time. The \
-             clients wait in line instead. With one CPU the pool has no thread to spare, unless SetMinThreads gives it one.",
+            "A semaphore in front with fewer permits than the pool has threads (here one permit) leaves a thread for others, so timers \
+             fire on time. The clients wait in line instead, and one permit gives them even fewer answers. With one CPU the pool has no \
+             thread to spare, unless SetMinThreads gives it one.",
             shown_by(at_most(0.25, ratio(late("semaphore_in_front"), late("thread_sleep")))),
         )
         .because(

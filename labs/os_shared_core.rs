@@ -1,4 +1,4 @@
-//! Why does the same code take twice as long an hour later?
+//! Why does the same code take longer an hour later?
 //!
 //! Run it: `cargo run --release --bin os_shared_core -- --step`
 use std::hint::black_box;
@@ -11,7 +11,7 @@ use underhood::{
 };
 
 pub(crate) fn lab() -> Lab {
-    underhood::lab!("os_shared_core", "Why does the same code take twice as long an hour later?")
+    underhood::lab!("os_shared_core", "Why does the same code take longer an hour later?")
         .step(work())
         .say(
             "work",

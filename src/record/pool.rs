@@ -58,11 +58,11 @@ pub enum Met {
 /// In which state of the core a launch was measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Core {
-    /// Nobody else used it, in most of the launch or at least in a fifth of it.
+    /// The number is of blocks that had the core to themselves, at least a fifth of the launch.
     Own,
-    /// Somebody else used its other hardware thread.
+    /// The number is of blocks during which somebody else used the core's other hardware thread.
     Shared,
-    /// Too little of either to say.
+    /// Too few blocks of either state to say.
     Between,
 }
 

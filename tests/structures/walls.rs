@@ -35,6 +35,7 @@ use underhood::structures::lock::{
 };
 use underhood::structures::lockfree::{
     counter,
+    deque::{Owner, Steal, Stealer},
     mpmc::Mpmc,
     queue::{Queue, QueueHandle},
     ring::{Consumer, Producer},
@@ -286,6 +287,17 @@ const _: () = {
     assert!(is!(fair_queue::Full: Send) && is!(fair_queue::Full: Sync));
     assert!(!is!(Keyed<SyncOnly>: Send) && !is!(Keyed<SyncOnly>: Sync));
     assert!(!is!(Keyed<Neither>: Send) && !is!(Keyed<Neither>: Sync));
+};
+
+// Tasks move from the owner to a thief: they must be sendable, and need not be shareable. One thread owns, many steal.
+const _: () = {
+    assert!(is!(Owner<u32>: Send) && !is!(Owner<u32>: Sync));
+    assert!(is!(Owner<SendOnly>: Send) && !is!(Owner<SyncOnly>: Send) && !is!(Owner<Neither>: Send));
+    assert!(is!(Stealer<SendOnly>: Send) && is!(Stealer<SendOnly>: Sync));
+    assert!(!is!(Stealer<SyncOnly>: Send) && !is!(Stealer<SyncOnly>: Sync));
+    assert!(!is!(Stealer<Neither>: Send) && !is!(Stealer<Neither>: Sync));
+    assert!(is!(Steal<SendOnly>: Send) && !is!(Steal<SendOnly>: Sync));
+    assert!(!is!(Steal<SyncOnly>: Send) && is!(Steal<SyncOnly>: Sync));
 };
 
 /// Every public type of the structures has a wall on each trait in this file, for it or against it.
