@@ -18,7 +18,7 @@ pub(crate) fn lab() -> Lab {
         .step(many())
         .say(
             "one",
-            "Awaiting an async method takes {value} if the method returns at once, and {against} if it suspends.",
+            "Awaiting an async method takes {value} if the method returns at once, and {against} if it suspends and the thread pool resumes it.",
             ratio("task_ready", "task_suspends"),
             "the method does real work: then the work is the cost, not the await",
         )
@@ -110,6 +110,11 @@ fn one() -> Step {
             "At the first await that is not ready, the struct moves to the heap, into an object that is also the Task. Here a thread of \
              the pool runs the rest.",
             shown_by(at_least(80.0, bytes("task_suspends"))),
+        )
+        .because(
+            "Each call that suspends makes such an object. A loop that only yields has one for all its turns, so a turn is cheaper, although \
+             the pool resumes it just as often.",
+            shown_by(at_most(0.6, ratio("yield", "task_suspends"))),
         )
 }
 

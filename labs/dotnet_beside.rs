@@ -118,8 +118,9 @@ fn edge() -> Step {
             shown_by(no_rule),
         )
         .because(
-            "What differs is who waits: .NET does most of a full collection beside the program, and our heap stops the world for all of it.",
-            source("lab dotnet_large_objects, step pauses; MMTk 0.33, src/plan/generational/immix"),
+            "How much more the larger array costs depends on the collector. .NET does most of a full collection beside the program; our heap \
+             stops the world for all of it, and its full collection takes longer.",
+            source("lab dotnet_large_objects, step pauses; MMTk 0.33, src/plan/generational/immix; column pause_ns"),
         )
         .because(
             "G1 asks whether an object is larger than half a region. Here a region has 1 MiB, so both sizes are ordinary objects.",

@@ -242,10 +242,11 @@ fn quotas() -> Step {
 
 fn busy() -> Step {
     // Threads, MiB that live, milliseconds.
-    const ARGS: &[&str] = &["busy", "2", "16", "150"];
+    const ARGS: &[&str] = &["busy", "2", "4", "150"];
     const ALL: &[Setting<Start>] = &[
         start("no_quota", None, ARGS, &[]),
         start("1.5cpu", cpus(15), ARGS, &[]),
+        start("1cpu", cpus(10), ARGS, &[]),
         start("0.5cpu", cpus(5), ARGS, &[]),
     ];
     Step::new("busy", Kind::Pause, "op_max_ns")
@@ -289,10 +290,10 @@ fn idle() -> Step {
         )
         .columns(&["idle_share", "compacted_share", "trimmed_share"])
         .contenders(ALL)
-        .over(ONCE, |plan, _| {
-            dotnet::turns(plan, Kind::Count, ALL, |start| {
-                memory::room_for(512 << 20)?;
-                limited_run(start)
+        .over(ONCE, |_, _| {
+            dotnet::beside(ALL, |row| {
+                memory::room_for(1 << 30)?;
+                limited_run(&row.value)
             })
         })
         .claim(at_least(0.5, "default"), "after a full collection, at least half of the memory is still resident")

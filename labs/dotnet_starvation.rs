@@ -123,6 +123,7 @@ fn pool() -> Step {
             "first_second_count",
             "recovered_ns",
             "threads_count",
+            "cpu_share",
             "timer_late_max_ns",
             "io_late_max_ns",
             "resident_bytes",
@@ -148,6 +149,11 @@ fn pool() -> Step {
             "A blocked thread does nothing and can't be used for other work. With as many blocked threads as the pool has, all other work \
              waits until one of them is free again or the pool adds one.",
             shown_by(at_most(0.6, ratio("thread_sleep", "wait_min_32_threads"))),
+        )
+        .because(
+            "Nothing computes meanwhile: the process uses less than a quarter of one CPU, its start included. So the CPU's load shows \
+             nothing.",
+            shown_by(at_most(0.25, pick("thread_sleep", "", "cpu_share"))),
         )
         .because(
             "The pool creates threads on demand, and by default at once only up to one for each CPU. It adds a thread by itself if nothing \
@@ -203,7 +209,7 @@ fn context() -> Step {
             let one = |case: &Setting<&'static str>| -> Result<Sample, String> {
                 dotnet::here()?.run(&["context", case.value], &[])?.sample()
             };
-            beside(ALL, one)
+            dotnet::beside(ALL, one)
         })
         .claim(exactly(1.0, "result"), ".Result hangs: the thread waits for the method, and the method for the thread")
         .claim(exactly(0.0, "await"), "with await the method returns")
@@ -216,22 +222,6 @@ fn context() -> Step {
             "Task.Run starts the method on the pool, where there is no context. So nothing hangs either.",
             shown_by(exactly(0.0, "result_of_task_run")),
         )
-}
-
-/// Each row on a thread of its own, at the same time.
-fn beside<T: Sync>(
-    rows: &[Setting<T>],
-    one: impl Fn(&Setting<T>) -> Result<Sample, String> + Sync,
-) -> Vec<Sample> {
-    let one = &one;
-    thread::scope(|scope| {
-        let started: Vec<_> = rows.iter().map(|row| (row.id(), scope.spawn(move || one(row)))).collect();
-        let ended = started.into_iter().map(|(id, row)| {
-            let got = row.join().unwrap_or_else(|_| Err("its thread panicked".into()));
-            got.map_or_else(|why| Sample::unmeasured(id, "", why), |s| Sample { case: id.into(), ..s })
-        });
-        ended.collect()
-    })
 }
 
 fn at_once(plan: &Plan) -> Vec<Sample> {
@@ -247,7 +237,7 @@ fn at_once(plan: &Plan) -> Vec<Sample> {
     };
     // The baseline once more, in a process of its own.
     let rows: Vec<_> = ROWS.iter().copied().chain([ROWS[0].as_case(AA)]).collect();
-    let mut samples = beside(&rows, one);
+    let mut samples = dotnet::beside(&rows, one);
     // The curve of one launch is enough.
     samples.iter_mut().filter(|_| plan.launch > 0).for_each(|s| s.seen.clear());
     samples

@@ -31,7 +31,7 @@ pub(crate) fn lab() -> Lab {
     .say(
         "order",
         "{threads} workers ran a tree of 21,891 tasks, each with its own queue. With thieves that take the oldest task it \
-         needed {value} steals per task. With thieves that take the newest it needed {against}.",
+         needed {value} steals. With thieves that take the newest it needed {against}.",
         ratio(steals("newest_oldest"), steals("newest_newest")),
         "the tasks do not create other tasks: then every steal brings one task, whichever end it comes from",
     )
@@ -84,7 +84,7 @@ pub(crate) fn lab() -> Lab {
 }
 
 fn steals(case: &'static str) -> Pick {
-    pick(case, "", "steals_per_task_count")
+    pick(case, "", "steals_count")
 }
 
 fn order() -> Step {
@@ -96,7 +96,7 @@ fn order() -> Step {
             "oldest_oldest",
             "",
         )
-        .columns(&["steals_per_task_count", "task_ns", "tasks_count"])
+        .columns(&["steals_count", "task_ns", "tasks_count"])
         .contenders(&ORDERS)
         .over_all(ONCE, |plan, points| {
             let size = SIZES[usize::from(plan.is_smoke())];
@@ -131,7 +131,7 @@ fn order() -> Step {
 fn grown(seen: &[Worked]) -> Result<Sample, String> {
     Ok(Sample::default()
         .with("longest_count", middle(seen, |w| w.longest_count as f64)?)
-        .with("steals_per_task_count", middle(seen, |w| w.steals_count as f64 / w.tasks_count as f64)?)
+        .with("steals_count", middle(seen, |w| w.steals_count as f64)?)
         .with("task_ns", middle(seen, |w| w.wall.as_secs_f64() * 1e9 / w.tasks_count as f64)?)
         .with("tasks_count", middle(seen, |w| w.tasks_count as f64)?))
 }

@@ -16,6 +16,7 @@ use std::{
     path::{Path, PathBuf},
     process::{self, Command, Stdio},
     sync::OnceLock,
+    thread,
 };
 
 use crate::{
@@ -159,6 +160,22 @@ pub fn turns<T: Copy>(
         Err(why) => Sample::unmeasured(row.id(), "", why),
     };
     turn.iter().map(sample).collect()
+}
+
+/// Each row on a thread of its own, all at the same time: for rows that wait, or that only count.
+pub fn beside<T: Sync>(
+    rows: &[Setting<T>],
+    one: impl Fn(&Setting<T>) -> Result<Sample, String> + Sync,
+) -> Vec<Sample> {
+    let one = &one;
+    thread::scope(|scope| {
+        let started: Vec<_> = rows.iter().map(|row| (row.id(), scope.spawn(move || one(row)))).collect();
+        let ended = started.into_iter().map(|(id, row)| {
+            let got = row.join().unwrap_or_else(|_| Err("its thread panicked".into()));
+            got.map_or_else(|why| Sample::unmeasured(id, "", why), |s| Sample { case: id.into(), ..s })
+        });
+        ended.collect()
+    })
 }
 
 impl Told {

@@ -24,7 +24,7 @@ pub(super) fn elsewhere(stem: &str) -> Option<&'static str> {
         }
         "lock_seqlock" => "Java StampedLock.tryOptimisticRead; Linux seqlock_t",
         "lock_deadlock" => {
-            "the same thread may take C# lock, Java synchronized and ReentrantReadWriteLock again, but not Go sync.RWMutex or \
+            "the same thread may take C# lock (lab dotnet_locks), Java synchronized and ReentrantReadWriteLock again, but not Go sync.RWMutex or \
              C++ std::shared_mutex; C# ReaderWriterLockSlim throws by default"
         }
         "cache_line" => {
@@ -43,7 +43,7 @@ pub(super) fn elsewhere(stem: &str) -> Option<&'static str> {
             "Java a volatile reference; C# Volatile.Read of an immutable object, ImmutableDictionary (lab dotnet_locks); C++ std::atomic<std::shared_ptr>; Linux RCU"
         }
         "lockfree_reclaim" => {
-            "Java, C# and Go: the garbage collector does it; C++26 std::hazard_pointer, std::rcu"
+            "Java, C# (lab dotnet_large_objects) and Go: the garbage collector does it; C++26 std::hazard_pointer, std::rcu"
         }
         "lockfree_map" => {
             "C# ConcurrentDictionary (lab dotnet_locks); Java ConcurrentHashMap; Go sync.Map; C++ tbb::concurrent_hash_map"
@@ -55,11 +55,11 @@ pub(super) fn elsewhere(stem: &str) -> Option<&'static str> {
             "Java LockSupport.park; C# ManualResetEventSlim; C++ std::atomic::wait; Linux futex"
         }
         "os_cost" => {
-            "C# Thread, Task; Java platform and virtual threads; Go goroutines (2 KiB stacks that grow); C++ std::thread, coroutines"
+            "C# Thread, Task (lab dotnet_async); Java platform and virtual threads; Go goroutines (2 KiB stacks that grow); C++ std::thread, coroutines"
         }
         "os_shared_core" => "every language: the operating system shows the second thread as one more CPU",
         "sched_steal" => {
-            "Java ForkJoinPool; C# the thread pool's local queues; Go a run queue for each P; C++ oneTBB; Rust rayon (crossbeam-deque)"
+            "Java ForkJoinPool; C# the thread pool's local queues (lab dotnet_starvation, row with PreferFairness); Go a run queue for each P; C++ oneTBB; Rust rayon (crossbeam-deque)"
         }
         "async_state_machine" => {
             "C# an IAsyncStateMachine (lab dotnet_async); Kotlin continuations; C++20 coroutine frames; Go goroutines have stacks"
@@ -76,7 +76,7 @@ pub(super) fn elsewhere(stem: &str) -> Option<&'static str> {
             "C# Task.WaitAsync, CancellationTokenSource.CancelAfter; Go context.WithTimeout; Kotlin withTimeout; Python asyncio.timeout"
         }
         "async_observer" => {
-            "C# dotnet-counters: threadpool-queue-length, threadpool-thread-count; Java JFR; Go runtime/metrics, /sched/latencies; Node.js \
+            "C# dotnet-counters: threadpool-queue-length, threadpool-thread-count (lab dotnet_starvation); Java JFR; Go runtime/metrics, /sched/latencies; Node.js \
              perf_hooks.monitorEventLoopDelay"
         }
         "async_starvation" | "async_cures" => {
@@ -100,7 +100,7 @@ pub(super) fn elsewhere(stem: &str) -> Option<&'static str> {
         }
         "flow_retry" => "C# Polly; Java Resilience4j; gRPC retryThrottling; Go a loop written by hand",
         "async_channels" => {
-            "C# System.Threading.Channels; Java an ArrayBlockingQueue between virtual threads; Kotlin Channel; Go channels, whose default room is 0"
+            "C# System.Threading.Channels (lab dotnet_locks); Java an ArrayBlockingQueue between virtual threads; Kotlin Channel; Go channels, whose default room is 0"
         }
         "gc_large_objects" => {
             "C# the large object heap (lab dotnet_large_objects); Java G1 humongous objects (lab gc_reference_jvm); Go large spans"

@@ -279,6 +279,10 @@ pub const QUESTIONS: &[(&str, &[Question])] = &[
                 ],
             ),
             q(
+                "Background or blocking collection, workstation or server GC: what does each do to pauses?",
+                &["dotnet_large_objects/pauses", "dotnet_container/cpus"],
+            ),
+            q(
                 "How do you avoid pauses of the LOH: ArrayPool, GCLOHThreshold, smaller chunks?",
                 &["dotnet_large_objects/cures"],
             ),
@@ -322,7 +326,7 @@ pub const QUESTIONS: &[(&str, &[Question])] = &[
         ".NET's locks",
         &[
             q(
-                "lock, SpinLock, SemaphoreSlim, ReaderWriterLockSlim: what does each cost?",
+                "lock, System.Threading.Lock, SpinLock, SemaphoreSlim, ReaderWriterLockSlim: what does each cost?",
                 &["dotnet_locks/alone", "dotnet_locks/crowd"],
             ),
             q(

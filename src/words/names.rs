@@ -769,7 +769,7 @@ const VALUES: &[(&str, &str)] = &[
     ("item_ns", "time per item"),
     ("stolen_share", "part that was stolen"),
     ("longest_count", "most tasks in one queue"),
-    ("steals_per_task_count", "steals per task"),
+    ("steals_count", "steals"),
     ("task_ns", "time per task"),
     ("wait_max_ns", "longest wait"),
     ("channel_ns", "the channel's part of the time"),

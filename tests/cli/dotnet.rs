@@ -123,3 +123,36 @@ fn a_program_that_ends_early_is_no_number() {
         assert!(said.contains(sentence), "{exec}: {said}");
     }
 }
+
+#[test]
+fn a_compiler_without_a_runtime_is_no_dotnet() {
+    let ours = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/dotnet/dotnet");
+    if ours.exists() {
+        // `.ci/dotnet` put a runtime where the lab finds it; on a fresh clone there is none.
+        return;
+    }
+    let (empty, compiler) = (tempfile::tempdir().unwrap(), scripts(&[("mcs", COMPILER)]));
+    for path in [empty.path(), compiler.path()] {
+        // An empty name asks for nothing.
+        let (code, said) = edge(Path::new(""), path, &[("DOTNET_ROOT", "/nowhere")]);
+        assert_eq!(code, Some(3), "{said}");
+        assert!(said.contains("there is no .NET here: install the .NET SDK"), "{said}");
+    }
+}
+
+#[test]
+fn an_sdk_compiles_for_its_own_framework() {
+    // It sees the project that was written for it, and makes the program only for .NET 9.
+    let sdk = "case \"$1\" in\n--list-runtimes) echo 'Microsoft.NETCore.App 9.0.1 [/x]';;\n--list-sdks) echo '9.0.100 [/x]';;\n\
+               build) while read -r line; do case \"$line\" in *net9.0*) echo program >underhood.dll;; esac; done <underhood.csproj;;\n\
+               exec) echo '= edge_bytes 12345';;\n*) exit 9;;\nesac";
+    let (dotnet, empty) = (scripts(&[("dotnet", sdk)]), tempfile::tempdir().unwrap());
+    let (code, said) = edge(dotnet.path(), empty.path(), &[]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("12.1 KiB"), "{said}");
+    let no_program = sdk.replace("net9.0", "net7.0");
+    let dotnet = scripts(&[("dotnet", &no_program)]);
+    let (code, said) = edge(dotnet.path(), empty.path(), &[]);
+    assert_eq!(code, Some(3), "{said}");
+    assert!(said.contains("the C# compiler failed"), "{said}");
+}

@@ -71,7 +71,7 @@ public static class Box
         GC.Collect();
         using (Suspensions seen = new Suspensions())
         {
-            Thread.Sleep(20);
+            Thread.Sleep(5);
             lock (seen.All) seen.All.Clear();
             int young = GC.CollectionCount(0);
             bool over = false;
@@ -107,7 +107,8 @@ public static class Box
             foreach (double ns in longest) worst = Math.Max(worst, ns);
             Tell.Value("ops_per_s", sum / wall * 1e9);
             Tell.Value("op_max_ns", worst);
-            Thread.Sleep(150);
+            // The events come over a thread of their own, a little late.
+            Thread.Sleep(60);
             lock (seen.All)
             {
                 List<double> pauses = new List<double>();

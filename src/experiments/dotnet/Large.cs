@@ -24,6 +24,8 @@ public sealed class Suspensions : EventListener
     public readonly List<One> All = new List<One>();
     /// Collections that began, by generation and type: background ones suspend the world more than once.
     public int FullBackground, FullBlocking;
+    /// Of every generation.
+    public int Begun;
     /// Full collections that began because large objects had used up their budget (reason AllocLarge).
     public int FullForLarge;
     long begin;
@@ -44,6 +46,7 @@ public sealed class Suspensions : EventListener
             if (e.EventId == 9) begin = ticks;
             if (e.EventId == 1)
             {
+                Begun++;
                 now.Generation = Convert.ToInt32(e.Payload[1]);
                 now.Reason = Convert.ToInt32(e.Payload[2]);
                 now.Type = Convert.ToInt32(e.Payload[3]);
@@ -102,24 +105,24 @@ public static class Large
             Tell.Missing("this runtime has no " + way);
             return 0;
         }
-        // Until the collector has run twice: memory that is touched for the first time costs the system's faults, which are not the subject.
+        // Until the collector has run three times: memory that is touched for the first time costs the system's faults, which are not the subject.
         // A way that needs no collection is warm after a GiB, or after 2 s.
         long warm = Stopwatch.GetTimestamp();
-        for (long made = 0, since = Collections(); Collections() - since < 2 && made < Enough && Clock.Ns(warm) < 2e9; made += size) use(size);
+        for (long made = 0, since = Collections(); Collections() - since < 3 && made < Enough && Clock.Ns(warm) < 2e9; made += size) use(size);
         using (Suspensions seen = new Suspensions())
         {
             Bystander bystander = watched ? new Bystander() : null;
-            Thread.Sleep(20);
-            lock (seen.All) { seen.All.Clear(); seen.FullBackground = seen.FullBlocking = seen.FullForLarge = 0; }
+            Thread.Sleep(5);
+            lock (seen.All) { seen.All.Clear(); seen.FullBackground = seen.FullBlocking = seen.FullForLarge = seen.Begun = 0; }
             Times times = new Times();
             int young = GC.CollectionCount(0) - GC.CollectionCount(2), full = GC.CollectionCount(2);
             double paused = Newer.PauseNs();
             TimeSpan cpu = Process.GetCurrentProcess().TotalProcessorTime;
             if (bystander != null) bystander.Begin();
             long start = Stopwatch.GetTimestamp(), ops = 0;
-            // So long, and until there were three collections; but no more than a GiB or ten times that long for their sake.
+            // So long, and until there were five collections; but no more than a GiB or ten times that long for their sake.
             for (long since = Collections();
-                Clock.Ns(start) < ms * 1e6 || (Collections() - since < 3 && ops * size < Enough && Clock.Ns(start) < ms * 1e7);)
+                Clock.Ns(start) < ms * 1e6 || (Collections() - since < 5 && ops * size < Enough && Clock.Ns(start) < ms * 1e7);)
             {
                 long from = Stopwatch.GetTimestamp();
                 use(size);
@@ -141,8 +144,13 @@ public static class Large
             if (p99 >= 0) Tell.Value("op_p99_ns", p99);
             Tell.Value("cpu_share", cpu.TotalMilliseconds * 1e6 / wall);
             if (paused >= 0) Tell.Value("gc_share", (Newer.PauseNs() - paused) / wall);
-            // The events come over a thread of their own, a little late.
-            if (full + young > 0) Thread.Sleep(60);
+            // The events come over a thread of their own, a little late: until all collections have begun there, and a little longer, for their ends.
+            if (full + young > 0)
+            {
+                long ended = Stopwatch.GetTimestamp();
+                while (Volatile.Read(ref seen.Begun) < full + young && Clock.Ns(ended) < 200e6) Thread.Sleep(1);
+                Thread.Sleep(15);
+            }
             lock (seen.All)
             {
                 List<double> all = new List<double>();

@@ -142,8 +142,8 @@ public static class Locks
             Tell.Missing("up to a hold of 100 us, ReaderWriterLockSlim does not let through more than lock");
             return 0;
         }
-        // Ahead already with nothing done under the lock: there is no crossover above 0.
-        if (Wins(0, threads, percent, ms)) low = high = 0;
+        // Ahead at the shortest hold already: the crossover is there or below.
+        if (Wins(low, threads, percent, ms)) high = low;
         while (high > low * 1.5)
         {
             double middle = Math.Sqrt(low * high);

@@ -51,11 +51,14 @@ public static class Pool
             most = Math.Max(most, count);
         }
         double wall = clock.Elapsed.TotalSeconds;
+        double cpu = Process.GetCurrentProcess().TotalProcessorTime.TotalSeconds;
         Volatile.Write(ref over, true);
         Tell.Value("answers_per_s", before / wall);
         Tell.Value("first_second_count", First(curve.ToString()));
         Tell.Value("done_share", before / wall / (1000.0 / unit * clients));
         Tell.Value("threads_count", most);
+        // From the start of the process on.
+        Tell.Value("cpu_share", cpu / wall);
         if (recovered >= 0) Tell.Value("recovered_ns", recovered * 1e9);
         Tell.Value("timer_late_max_ns", timer.Longest());
         Tell.Value("io_late_max_ns", socket.Longest());
