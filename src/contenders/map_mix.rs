@@ -33,7 +33,7 @@ use crate::{
 const DRAWS: usize = 4_096;
 /// What a lane does in its first passes is told apart, to see whether the share of hits stays.
 const EARLY_PASSES: u32 = 16;
-/// The share of reads that hit may be so far from a half, and late ones so far from early ones; else the map gets no number: it would be
+/// The share of reads that hit may be so far from what is meant, and late ones so far from early ones; else the map gets no number: it would be
 /// measured on another workload than the others.
 const DRIFT: f64 = 0.05;
 
@@ -44,6 +44,13 @@ pub struct Mix {
     pub each_percent: usize,
     /// Which keys.
     pub skew: Skew,
+}
+
+impl Mix {
+    /// The share of reads that find something: a half, but all of them if the only key is there and nobody removes it.
+    pub fn hit_share(&self) -> f64 {
+        if self.skew == Skew::OneKey && self.each_percent == 0 { 1.0 } else { 0.5 }
+    }
 }
 
 /// As most caches see it: one operation in ten changes the map, and some keys are wanted more than others.
@@ -126,16 +133,18 @@ impl Deeds {
 }
 
 impl Seen {
-    /// The row with what was seen, or without a value if the share of hits is not what was said.
-    pub fn judge(&self, row: Sample) -> Sample {
+    /// The row with what was seen, or without a value if the share of hits is not what this mix gives.
+    pub fn judge(&self, row: Sample, mix: Mix) -> Sample {
         let (hits, drift) = (self.hit_share, self.drift_share);
         if row.unmeasured.is_some() {
             return row;
         }
-        if (hits - 0.5).abs() > DRIFT || drift > DRIFT {
+        let meant = mix.hit_share();
+        if (hits - meant).abs() > DRIFT || drift > DRIFT {
             let why = format!(
-                "{:.0} % of its reads hit instead of 50, and {:.0} points more or less later on",
+                "{:.0} % of its reads hit instead of {:.0}, and {:.0} points more or less later on",
                 hits * 100.0,
+                meant * 100.0,
                 drift * 100.0
             );
             return Sample::unmeasured(&row.case, &row.param, why);
@@ -157,7 +166,7 @@ pub fn race(plan: &Plan, param: &str, mix: Mix, maps: &[&SharedMap]) -> Vec<Samp
         // The twin of the first is counted with it.
         let own = maps.iter().zip(&deeds).find(|(map, _)| row.case == AA || row.case == id(map));
         match own.and_then(|(_, deeds)| deeds.seen()) {
-            Some(seen) => seen.judge(row),
+            Some(seen) => seen.judge(row, mix),
             None => row, // a smoke run: no lane did enough to be tallied
         }
     };

@@ -284,13 +284,14 @@ fn one(newest: &Record, all: &[&Record], sessions: &[Vec<String>], pooled: Poole
         sessions.iter().map(|runs| of_session(runs).iter().any(|r| speaks(r))).collect();
     let kept: Vec<Sample> = launches
         .into_iter()
-        .zip(&quotable)
-        .map(|(s, ok)| {
+        .zip(sessions.iter().zip(&quotable))
+        .map(|(s, (runs, ok))| {
             if *ok {
-                s
-            } else {
-                Sample::unmeasured(&newest.case, &newest.param, "its own number was not quotable")
+                return s;
             }
+            let of_session = of_session(runs);
+            let why = of_session.iter().find_map(|r| r.unmeasured());
+            Sample::unmeasured(&newest.case, &newest.param, why.unwrap_or("its own number was not quotable"))
         })
         .collect();
     let good = quotable.iter().filter(|q| **q).count();

@@ -7,7 +7,10 @@
 //! ```
 //! The records that the blocks cite are committed beside the text (`tests/records/<lab>.jsonl`, in the format of the store), so
 //! [`check`] needs nothing else. Everything outside of the markers belongs to people.
-use std::{collections::BTreeMap, fmt};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
 use super::{because, chart, elsewhere::elsewhere, notes_grid, origin, questions, quote, wrap};
 use crate::words::{escape, number};
@@ -286,6 +289,18 @@ fn best<'a>(lab: &'a Lab, records: &'a [Record]) -> Result<(&'a Say, String, Str
     Ok((say, sentence.text.trim_end_matches('.').to_string(), ids.join(", ")))
 }
 
+/// The machines of all these records. Where only the kernel differs, the rest is said once.
+fn machines(all: &[Record]) -> String {
+    let mut of: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for text in all.iter().map(|r| escape::markdown(&origin::machine(&r.machine))) {
+        let (rest, kernel) = text.rsplit_once(", kernel ").unwrap_or((&text, "unknown"));
+        of.entry(rest.into()).or_default().insert(kernel.into());
+    }
+    let kernels = |kernels: BTreeSet<String>| kernels.into_iter().collect::<Vec<_>>().join(" and ");
+    let said = of.into_iter().map(|(rest, all)| format!("{rest}, kernel {}", kernels(all)));
+    said.collect::<Vec<_>>().join(" and ")
+}
+
 /// The markers of the table of labs in README.md.
 const TABLE: [&str; 2] = ["<!-- underhood:begin labs -->", "<!-- underhood:end labs -->"];
 
@@ -315,7 +330,10 @@ pub fn readme(text: &str, labs: &[&Lab], records: &[Record]) -> Result<String, N
         }
     }
     if !all.is_empty() {
-        let (days, machines) = (distinct(&all, origin::day), distinct(&all, |r| origin::machine(&r.machine)));
+        let days: BTreeSet<String> = all.iter().map(origin::day).collect();
+        let days = days.first().into_iter().chain(days.last().filter(|_| days.len() > 1));
+        let days = days.cloned().collect::<Vec<_>>().join(" to ");
+        let machines = machines(&all);
         table.push(String::new());
         table.push(format!(
             "Measured {days} on {machines}. [NOTES.md](NOTES.md) says for each number when it is not true, how exact it is and how to \

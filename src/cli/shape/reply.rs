@@ -22,6 +22,8 @@ use crate::{
 pub struct Answer {
     /// The answer in one sentence.
     pub first: String,
+    /// The ids of those that share the first place in it.
+    pub firsts: Vec<String>,
     /// The contenders in their order, with intervals.
     pub ranking: Vec<String>,
     /// The smallest difference that could be shown, and what keeps the numbers from being quoted.
@@ -50,6 +52,7 @@ pub fn answer(shape: &Shape, lab: &Lab, records: &[Record], cpus: usize) -> Answ
         let at = if params.len() > 1 { format!("{}: ", name::setting(step, param)) } else { String::new() };
         if answer.first.is_empty() {
             answer.first = format!("{at}{told}");
+            answer.firsts = ranking.firsts().map(|p| p.record.case.clone()).collect();
             answer.limits.extend(limits(&ranking));
             answer.aloud = aloud(shape, step, &ranking);
         } else {
