@@ -205,7 +205,10 @@ fn dossier(lab: &Lab, records: &[Record], most_lines: usize) -> Vec<String> {
     let mut measured = format!(
         "- Measured {} on {}; {}; {}; {}; repeat with {}.",
         distinct(records, origin::day),
-        distinct(records, |r| origin::machine(&r.machine)),
+        distinct(records, |r| {
+            let groups = r.machine.facts.get("cgroup").map_or("unknown", String::as_str);
+            format!("{}, control groups {}", origin::machine(&r.machine), escape::line(groups))
+        }),
         distinct(records, |r| r.pooled.as_ref().map_or("one session".into(), |p| p.words())),
         distinct(records, |r| origin::grade(&r.machine, r.kind)),
         distinct(records, |r| origin::build(&r.machine)),

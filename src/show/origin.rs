@@ -19,7 +19,6 @@ pub fn machine(machine: &Machine) -> String {
     parts.push(memory.map_or("memory unknown".into(), |bytes| number::value("bytes", bytes)));
     parts.extend(known("hypervisor").map(|h| format!("guest of {h}")));
     parts.extend(known("container").map(|c| format!("container {c}")));
-    parts.extend(known("cgroup").map(|version| format!("control groups {version}")));
     parts.push(format!("kernel {}", fact("kernel")));
     escape::line(&parts.join(", "))
 }
