@@ -475,9 +475,12 @@ fn trend(samples: &[Taken], times: &[f64], a: &mut Audited) {
         let share = |(row, t): (&[f64; 2], &f64)| ((base + slope * row[1] - t) / t).powi(2);
         Some((rows.iter().zip(times).map(share).sum::<f64>(), slope))
     };
+    let longer = ops.first().zip(ops.last()).is_some_and(|(first, last)| *last > 1.5 * first);
+    // A cost of each sample makes the operations of a longer one look cheaper, never dearer.
     if let (Some((off_along, _)), Some((off_once, cost))) = (off(&along), off(&once))
         && off_once < off_along
         && cost > 0.0
+        && longer == (last[1] < first[1])
     {
         let seen = format!(
             "a fixed cost: about {} in each sample, whatever it does; an operation seems to take {} in the first third of the samples and {} in \
@@ -489,7 +492,6 @@ fn trend(samples: &[Taken], times: &[f64], a: &mut Audited) {
         a.found(Mistake::FixedCost, seen);
         return;
     }
-    let longer = ops.first().zip(ops.last()).is_some_and(|(first, last)| *last > 1.5 * first);
     let seen = format!(
         "drift: an operation takes {} in the first third of the samples and {} in the last{}",
         ns(first[1]),

@@ -158,6 +158,10 @@ fn a_cost_of_each_sample_is_told_from_a_drift() {
     // The same lengths, and an operation that gets dearer with time.
     let drift: Samples = (1..=100).map(|i| (10.0 * i as f64, 10.0 * i as f64 * (100.0 + i as f64))).collect();
     assert_eq!(Criterion::one(&drift).flaws(), ["drift"]);
+    // A fixed cost, and in the last third something that makes each operation dearer, by more than the fixed cost explains.
+    let op_ns = |i: usize| 100.0 + 300.0 / i as f64 + if i > 66 { 45.0 } else { 0.0 };
+    let cold: Samples = (1..=100).map(|i| (10.0 * i as f64, 10.0 * i as f64 * op_ns(i))).collect();
+    assert_eq!(Criterion::one(&cold).flaws(), ["drift"]);
 }
 
 #[test]
