@@ -143,7 +143,7 @@ impl Out {
         if self.json {
             let line =
                 serde_json::to_string(value).map_err(|e| End::Failed(format!("cannot write JSON: {e}")))?;
-            writeln!(self.out, "{line}")?;
+            writeln!(self.out, "{}", escape::json(&line))?;
             self.out.flush()?;
         }
         Ok(())

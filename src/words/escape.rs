@@ -26,6 +26,21 @@ pub fn message(text: &str) -> String {
     out
 }
 
+/// A line of JSON with the same meaning, harmless at a terminal too: what is hidden is written as `\uXXXX`. JSON has such characters only
+/// inside of its strings.
+pub fn json(line: &str) -> String {
+    let mut out = String::with_capacity(line.len());
+    let mut units = [0; 2];
+    for c in line.chars() {
+        if hidden(c) {
+            out.extend(c.encode_utf16(&mut units).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 /// A path for one line of a terminal: whole, harmless, and with marks where it is no UTF-8.
 pub fn path(path: &std::path::Path) -> String {
     message(&path.to_string_lossy()).replace('\n', "\\n")

@@ -668,6 +668,7 @@ fn no_words_do_harm() {
         &["verify", "WORD"],
         &["list", "--store", "WORD"],
         &["run", "WORD"],
+        &["report", "--json", "-o", "WORD"],
     ] {
         for word in ["\x1b]0;x\x07", "\x1b[2J\x1b[H", "\u{202e}dcba"] {
             let (ended, faults) = line(place, OsStr::new(word));

@@ -509,5 +509,9 @@ fn escapes_keep_what_is_harmless() {
     assert_eq!(escape::line("parking_lot 0.13 (Zürich, 東京)"), "parking_lot 0.13 (Zürich, 東京)");
     assert_eq!(escape::line("a\tb\u{1b}\u{200b}"), "a\\tb\\u{1b}\\u{200b}");
     assert_eq!(escape::line(&"x".repeat(400)).len(), 303);
+    // Of the same meaning for a program, and harmless at a terminal.
+    let json = escape::json(&serde_json::to_string("a\u{202e}b\u{e0041}\u{9b}ü").unwrap());
+    assert_eq!(json, "\"a\\u202eb\\udb40\\udc41\\u009bü\"");
+    assert_eq!(serde_json::from_str::<String>(&json).unwrap(), "a\u{202e}b\u{e0041}\u{9b}ü");
     assert_eq!(escape::markdown("a|b <i> `c` *d* & \\"), "a\\|b &lt;i&gt; \\`c\\` \\*d\\* &amp; \\\\");
 }
