@@ -112,8 +112,8 @@ fn one() -> Step {
             shown_by(at_least(80.0, bytes("task_suspends"))),
         )
         .because(
-            "Each call that suspends makes such an object. A loop that only yields has one for all its turns, so a turn is cheaper, although \
-             the pool resumes it just as often.",
+            "In a loop that only yields, one method suspends, and its object is used again. Here the called method and its caller both \
+             suspend, and both must be resumed. So a turn takes longer.",
             shown_by(at_most(0.6, ratio("yield", "task_suspends"))),
         )
 }

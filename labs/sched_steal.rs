@@ -51,7 +51,7 @@ pub(crate) fn lab() -> Lab {
     )
     .say(
         "blocking",
-        "One of {threads} workers blocks for 20 ms, and 100 tasks of about 17 us wait in its queue. Without stealing the last of them begins \
+        "One of {threads} workers blocks for 20 ms, and 100 short tasks wait in its queue. Without stealing the last of them begins \
          after {value}, with stealing after {against}.",
         ratio("no_stealing", "stealing"),
         "all workers block, or the other workers sleep and nobody wakes them",
@@ -190,7 +190,7 @@ fn robbed(seen: &[Robbed]) -> Result<Sample, String> {
 fn blocking() -> Step {
     Step::new("blocking", Kind::Tail, "wait_max_ns")
         .ask_number(
-            "A worker gets a task that blocks for 20 ms, and 100 tasks of about 17 us wait in its queue. There is a worker for each CPU (at least \
+            "A worker gets a task that blocks for 20 ms, and 100 short tasks wait in its queue. There is a worker for each CPU (at least \
              2, at most 8), and the other workers steal. After how many ns does the last of the 100 tasks begin?",
             "stealing",
             "",
